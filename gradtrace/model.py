@@ -1,0 +1,203 @@
+"""What a recording is: plain immutable data, the same in memory and in the trace file.
+
+The words are PyTorch's. A node is a ``grad_fn`` (or an output or a leaf tensor), an edge leads to one
+of its ``next_functions``, source and target follow the backward direction. Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from msgspec import Struct
+
+__all__ = [
+    "FORMAT_VERSION",
+    "Attribute",
+    "BackwardPass",
+    "Edge",
+    "ErrorInfo",
+    "Finding",
+    "LeafSeries",
+    "Node",
+    "Report",
+    "SavedTensor",
+    "Source",
+    "TensorStats",
+    "Trace",
+    "Values",
+]
+
+# History of the trace file; a reader refuses what is newer than itself.
+# 1: the first.
+FORMAT_VERSION = 1
+
+# msgspec decodes no recursive alias, so at run time a nested list is anything that JSON holds.
+if TYPE_CHECKING:
+    Values = float | bool | None | list["Values"]
+    Attribute = float | bool | str | None | list["Attribute"]
+else:
+    Values = Attribute = Any
+Severity = Literal["error", "warning", "info"]
+
+
+class TensorStats(Struct, frozen=True, omit_defaults=True, gc=False):
+    """What a tensor held: its kind, and statistics over its finite elements.
+
+    ``norm`` is the Euclidean norm, ``zeros`` the fraction of elements equal to zero, ``nan`` and ``inf``
+    are counts, and ``values`` holds all elements, nested like the tensor, where there are at most 16
+    (a bare number for a 0-d tensor; NaN and infinity as None). A number is None where it does not exist:
+    no finite element, or a kind of tensor that has no such number (then ``note`` says which).
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    device: str = "cpu"
+    norm: float | None = None
+    mean: float | None = None
+    min: float | None = None
+    max: float | None = None
+    zeros: float | None = 0.0
+    nan: int = 0
+    inf: int = 0
+    values: Values = None
+    note: str = ""
+
+
+class Source(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A stretch of source text: lines from 1, columns from 0 in characters, ends exclusive."""
+
+    filename: str
+    line: int
+    end_line: int = 0
+    column: int = 0
+    end_column: int = 0
+    function: str = "<module>"
+    text: str = ""
+
+
+class SavedTensor(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A tensor that a node keeps for its backward."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+    bytes: int = 0
+
+
+class Node(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A backward function, an output that backward started from, or a leaf that it ended at.
+
+    ``values`` and ``grads`` have one entry per forward output: what the forward computed, and the
+    gradient that arrived. None means that there was none, which differs from zero. ``order`` is the
+    rank of execution, None if the node never ran. ``source`` is the user's own line; ``library`` the
+    line of the library that made the op, where the user's frame is further out.
+    """
+
+    id: str
+    kind: Literal["output", "function", "leaf"]
+    op: str
+    name: str = ""
+    module: str = ""
+    source: Source | None = None
+    library: Source | None = None
+    values: tuple[TensorStats | None, ...] = ()
+    grads: tuple[TensorStats | None, ...] = ()
+    saved: tuple[SavedTensor, ...] = ()
+    attributes: dict[str, Attribute] = {}
+    order: int | None = None
+    seconds: float | None = None
+
+
+class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The way of a gradient: from one of the source's grad_inputs to one of the target's outputs."""
+
+    source: str
+    target: str
+    source_index: int = 0
+    target_index: int = 0
+    grad: TensorStats | None = None
+
+
+class ErrorInfo(Struct, frozen=True, omit_defaults=True):
+    """An exception: its type and message, the user's line, and the node that was running."""
+
+    type: str
+    message: str
+    source: Source | None = None
+    node: str | None = None
+
+
+class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
+    """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``)."""
+
+    index: int
+    kind: Literal["backward", "grad", "seeded"]
+    nodes: tuple[Node, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    call: Source | None = None
+    rank: int = 0
+    parent: int | None = None
+    error: ErrorInfo | None = None
+
+    @cached_property
+    def by_id(self) -> dict[str, Node]:
+        """The nodes by their id."""
+        return {node.id: node for node in self.nodes}
+
+    @cached_property
+    def edges_from(self) -> dict[str, list[Edge]]:
+        """The edges that leave each node, in their order; every node has an entry."""
+        found: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
+        for edge in self.edges:
+            found[edge.source].append(edge)
+        return found
+
+    @cached_property
+    def edges_into(self) -> dict[str, list[Edge]]:
+        """The edges that reach each node, in their order; every node has an entry."""
+        found: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
+        for edge in self.edges:
+            found[edge.target].append(edge)
+        return found
+
+
+class LeafSeries(Struct, frozen=True, omit_defaults=True):
+    """One leaf over many passes: index of each pass, gradient norm (None: not finite or not reached)."""
+
+    name: str
+    shape: tuple[int, ...] = ()
+    passes: list[int] = []
+    norms: list[float | None] = []
+    reached: list[bool] = []
+
+
+class Trace(Struct, frozen=True, omit_defaults=True):
+    """Everything that one run recorded."""
+
+    format_version: int
+    command: tuple[str, ...] = ()
+    versions: dict[str, str] = {}
+    passes: tuple[BackwardPass, ...] = ()
+    series: tuple[LeafSeries, ...] = ()
+    error: ErrorInfo | None = None
+
+
+class Finding(Struct, frozen=True, omit_defaults=True):
+    """Something wrong with a backward pass: where, the proof, and what to do."""
+
+    check: str
+    severity: Severity
+    message: str
+    hint: str = ""
+    nodes: tuple[str, ...] = ()
+    source: Source | None = None
+    pass_index: int = 0
+
+
+class Report(Struct, frozen=True):
+    """What a format is given: the trace, the pass to show, and what the checks found in it."""
+
+    trace: Trace
+    graph: BackwardPass
+    findings: tuple[Finding, ...] = ()
