@@ -1,0 +1,75 @@
+"""The child process of the engine: reads DOT from stdin, writes the picture to stdout.
+
+It is run as a script, isolated and without site, so that it starts in milliseconds. Its arguments are
+the folder of the pygraphviz package, the format, and the dots per inch of a PNG.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+from types import ModuleType
+
+STACK = 256 * 2**20  # bytes: dot's depth-first searches recurse once per rank
+FAILED, CANNOT_IMPORT = 1, 3
+
+
+def main() -> int:
+    """Draw what stdin holds, on a thread with a deep stack; return the exit code."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # pango and fontconfig print where they like: the picture alone goes to stdout
+    codes: list[int] = []
+    done = _thread.allocate_lock()
+    done.acquire()
+
+    def work() -> None:
+        try:
+            codes.append(_answer(stdout))
+        finally:
+            done.release()
+
+    _thread.stack_size(STACK)
+    _thread.start_new_thread(work, ())
+    done.acquire()
+    return codes[0] if codes else FAILED
+
+
+def _answer(stdout: int) -> int:
+    folder, output, dpi = sys.argv[1:]
+    try:
+        gv = _bindings(folder)
+    except ImportError:
+        return CANNOT_IMPORT
+    try:
+        graph = gv.agread(sys.stdin, None)
+    except ValueError:
+        return FAILED  # Graphviz has said on stderr what is wrong with the text
+    if output == "png":
+        gv.agattr(graph, gv.AGRAPH, b"dpi", dpi.encode())
+    context = gv.gvContextWithBuiltins()
+    if gv.gvLayout(context, graph, b"dot"):
+        return FAILED
+    failed, picture = gv.gvRenderData(context, graph, output.encode())
+    with os.fdopen(stdout, "wb") as file:
+        file.write(picture)
+    return FAILED if failed else 0
+
+
+def _bindings(folder: str) -> ModuleType:
+    """Return the C bindings of pygraphviz, without the package's ``__init__``, which imports all of it."""
+    package = ModuleType("pygraphviz")
+    package.__path__ = [folder]
+    sys.modules["pygraphviz"] = package
+    if sys.platform == "win32":
+        os.add_dll_directory(f"{folder}.libs")
+    from pygraphviz import graphviz  # noqa: PLC0415 - only now can it be found
+
+    bindings: ModuleType = graphviz
+    return bindings
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # no tear-down: freeing the graph takes as long as drawing it
