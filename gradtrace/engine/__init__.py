@@ -19,7 +19,7 @@ Output = Literal["svg", "png", "pdf"]
 
 ENGINES = ("pygraphviz", "dot")
 FONTS = Path(__file__).parent / "fonts"
-CHILD = Path(__file__).with_name("_graphviz_child.py")
+CHILD = Path(__file__).with_name("child.py")
 CANNOT_IMPORT = 3  # the child's exit code where the wheel's libraries don't load
 PNG_DPI = "192"  # twice the density of a screen
 EPOCH = b"20000101000000"
@@ -77,7 +77,13 @@ def _run(command: list[str], dot: str, timeout: float) -> bytes:
     # the noise of fontconfig and GLib reaches nobody.
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
-            command, input=dot.encode(), capture_output=True, timeout=timeout, check=False, env=_environment(), cwd=FONTS
+            command,
+            input=dot.encode(),
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+            env=_environment(),
+            cwd=FONTS,
         )
     except subprocess.TimeoutExpired:
         raise EngineError(
