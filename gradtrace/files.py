@@ -1,0 +1,91 @@
+"""Files that are written whole or not at all, so that a stopped run leaves no half of one."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import os
+import secrets
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradtrace.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["check_writable", "write_whole"]
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise OutputError if a file can't be written at ``path``; nothing is made or changed."""
+    with _told(path):
+        target = _target(path)
+        if target.is_dir():
+            raise OutputError(f"{str(path)!r} is a directory", "name a file in it")
+        if not target.parent.is_dir():
+            raise OutputError(f"no such folder {str(Path(path).parent)!r}", "make it first, or write elsewhere")
+        # A new file, and one that is replaced, need the folder; a device or a pipe is written where it is.
+        needed = [target] if target.exists() else []
+        needed += [] if _is_special(target) else [target.parent]
+        for place in needed:
+            if not os.access(place, os.W_OK):
+                raise OutputError(f"{str(path)!r} can't be written: no permission for {str(place)!r}")
+
+
+def write_whole(path: str | Path, data: str | bytes) -> None:
+    """Write ``data`` to ``path`` at once: all of it or nothing; a name that ends in ``.gz`` is compressed.
+
+    Text is UTF-8. A file that was there keeps its permissions, and a link stays a link.
+    Raises OutputError, and leaves what was there before.
+    """
+    content = data.encode() if isinstance(data, str) else data
+    content = _gzip(content) if str(path).lower().endswith(".gz") else content
+    check_writable(path)
+    with _told(path):
+        target = _target(path)
+        if _is_special(target):
+            target.write_bytes(content)
+        else:
+            _replace(target, content)
+
+
+def _target(path: str | Path) -> Path:
+    """Return what is to be written: behind a link its file, but a device or a pipe by the name given."""
+    return Path(path) if _is_special(Path(path)) else Path(os.path.realpath(path))
+
+
+def _replace(target: Path, content: bytes) -> None:
+    """Write a neighbour of ``target``, then give it the name: readers see the old file or the new one."""
+    part = target.parent / f".gradtrace-{secrets.token_hex(8)}.part"
+    try:
+        part.write_bytes(content)
+        if target.exists():
+            shutil.copymode(target, part)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _is_special(target: Path) -> bool:
+    """Tell whether ``target`` is a device or a pipe (``/dev/stdout``), which must not be replaced."""
+    return target.exists() and not target.is_file()
+
+
+def _gzip(content: bytes) -> bytes:
+    """Compress without the time and the name, so that the same content gives the same bytes."""
+    buffer = io.BytesIO()
+    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=buffer, mtime=0) as file:
+        file.write(content)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _told(path: str | Path) -> Iterator[None]:
+    """Turn what the system says of ``path`` into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{str(path)!r} can't be written: {(error.strerror or str(error)).lower()}") from error

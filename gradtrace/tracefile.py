@@ -1,0 +1,117 @@
+"""A trace as a file: JSON of exactly the structs in model.py, gzipped where the name says so."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from gradtrace.errors import TraceFileError
+from gradtrace.files import write_whole
+from gradtrace.model import FORMAT_VERSION, Trace
+
+__all__ = ["dumps", "is_trace", "load", "loads", "save"]
+
+T = TypeVar("T")
+GZIP = b"\x1f\x8b"
+SUFFIXES = (".json", ".json.gz")
+HINT = "make one with: gradtrace record SCRIPT -o FILE"
+
+
+class _Head(msgspec.Struct):
+    format_version: int
+
+
+def save(trace: Trace, path: str | Path) -> None:
+    """Write the trace to ``path``, compressed if it ends in ``.gz``; raises OutputError."""
+    write_whole(path, dumps(trace))
+
+
+def load(path: str | Path) -> Trace:
+    """Return the trace that ``path`` holds, compressed or not; raises TraceFileError."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        raise TraceFileError(f"no such file {str(path)!r}") from None
+    except IsADirectoryError:
+        raise TraceFileError(f"{str(path)!r} is a directory", "name a trace file in it") from None
+    except OSError as error:
+        raise TraceFileError(f"{str(path)!r} can't be read: {(error.strerror or str(error)).lower()}") from error
+    return loads(data, str(path))
+
+
+def dumps(trace: Trace) -> bytes:
+    """Return the trace as one line of JSON; a number that is not finite becomes null."""
+    return msgspec.json.encode(trace) + b"\n"
+
+
+def loads(data: bytes, name: str = "trace") -> Trace:
+    """Return the trace that ``data`` holds, compressed or not; ``name`` stands for it in a TraceFileError."""
+    data = _unzip(data, name) if data.startswith(GZIP) else data
+    version = _decode(data, _Head, name).format_version
+    if version > FORMAT_VERSION:
+        raise TraceFileError(
+            f"{name!r} was written by a newer gradtrace (format version {version}, this one reads {FORMAT_VERSION})",
+            "upgrade with: pip install --upgrade gradtrace",
+        )
+    trace = _decode(data, Trace, name)
+    _check(trace, name)
+    return trace
+
+
+def is_trace(path: str | Path) -> bool:
+    """Tell whether ``path`` is meant as a trace rather than a script: by its ending, else by how it begins."""
+    ending = str(path).lower()
+    if ending.endswith(SUFFIXES):
+        return True
+    if ending.endswith((".py", ".pyw")):
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            start = file.read(64).lstrip()
+    except OSError:
+        return False
+    return start.startswith((GZIP, b'{"format_version"'))
+
+
+def _unzip(data: bytes, name: str) -> bytes:
+    try:
+        return gzip.decompress(data)
+    except EOFError:
+        raise TraceFileError(f"{name!r} is truncated: its compressed data ends too early", HINT) from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise TraceFileError(f"{name!r} is damaged: {error}", HINT) from error
+
+
+def _decode(data: bytes, kind: type[T], name: str) -> T:
+    """Return ``data`` as ``kind``, or tell in one line why it is not."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.ValidationError as error:
+        reason = "it has no format_version" if kind is _Head else f"{error}".replace("Expected", "expected", 1)
+        raise TraceFileError(f"{name!r} is not a gradtrace trace: {reason}", HINT) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        if not data.strip():
+            raise TraceFileError(f"{name!r} is empty", HINT) from error
+        if _is_cut(data, str(error)):
+            raise TraceFileError(f"{name!r} is truncated: its JSON ends too early", HINT) from error
+        raise TraceFileError(f"{name!r} is not JSON: {error}", HINT) from error
+
+
+def _is_cut(data: bytes, error: str) -> bool:
+    """Tell an object that was begun and not ended from what was never JSON."""
+    return data.lstrip().startswith(b"{") and ("truncated" in error or not data.rstrip().endswith(b"}"))
+
+
+def _check(trace: Trace, name: str) -> None:
+    """Raise TraceFileError unless each edge joins two nodes, which everything that reads a trace relies on."""
+    for graph in trace.passes:
+        if len(graph.by_id) < len(graph.nodes):
+            raise TraceFileError(f"{name!r} is damaged: two nodes of pass {graph.index} have the same id", HINT)
+        for edge in graph.edges:
+            if edge.source not in graph.by_id or edge.target not in graph.by_id:
+                ends = f"{edge.source!r} to {edge.target!r}"
+                raise TraceFileError(f"{name!r} is damaged: pass {graph.index} has an edge from {ends}", HINT)
