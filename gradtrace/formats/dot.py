@@ -1,0 +1,121 @@
+"""The picture in DOT, Graphviz's language: what svg, png and pdf lay out."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import graphviz
+
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.labels import card, heading, more
+from gradtrace.formats.numbers import Scale, kind, number, stats
+from gradtrace.formats.palette import INK, LINE, PAGE, SPECIAL, step
+from gradtrace.formats.words import called, clean, differentiated, expression, place, position, shorten, title
+from gradtrace.graph import beside_each_use, head
+from gradtrace.model import Report
+
+if TYPE_CHECKING:
+    from gradtrace.model import BackwardPass, Edge, Node, TensorStats
+
+__all__ = ["digraph", "render"]
+
+FONT = "Helvetica,Arial,sans-serif"
+MOST_WITH_CARE = 150  # nodes; above, the layout is tuned for speed and shared leaves are copied
+MOST = 400  # nodes; the rest is counted, not drawn
+QUICK = {"newrank": "true", "nslimit": "0.1", "mclimit": "0.1"}
+LOOKS = {
+    "none": {"style": "dashed"},
+    "zero": {"style": "dotted", "penwidth": "1.5"},
+    "unknown": {},
+    "inf": {"penwidth": "4.5"},
+    "nan": {"penwidth": "1.6", "color": f"{SPECIAL['nan']}:{PAGE}:{SPECIAL['nan']}"},
+}
+
+
+@register("dot", ".dot", ".gv")
+def render(report: Report, style: Style) -> str:
+    """Graphviz source, to lay out or to change by other means."""
+    return style.dot if style.dot is not None else str(digraph(report).source)
+
+
+def digraph(report: Report) -> graphviz.Digraph:
+    """Return the picture of a pass as a Digraph, which can be changed and rendered further."""
+    whole, scale = report.graph, Scale.of(report.graph)
+    shown = head(whole, MOST)
+    big = len(whole.nodes) > MOST_WITH_CARE
+    picture = graphviz.Digraph(title(report), **_defaults(report, scale))
+    if big:
+        picture.attr(**QUICK)
+    _draw(picture, beside_each_use(shown) if big else shown, scale)
+    if len(whole.nodes) > len(shown.nodes):
+        cut = [edge.source for edge in whole.edges if edge.source in shown.by_id and edge.target not in shown.by_id]
+        picture.node("more", more(len(whole.nodes) - len(shown.nodes)), **{"class": "more"})
+        picture.edge(cut[-1] if cut else shown.nodes[-1].id, "more", style="dashed", color=SPECIAL["none"])
+    return picture
+
+
+def _draw(picture: graphviz.Digraph, graph: BackwardPass, scale: Scale) -> None:
+    of, failed = differentiated(graph), graph.error.node if graph.error else None
+    for node in graph.nodes:
+        label = card(node, of, scale, graph.error if node.id == failed else None)
+        picture.node(node.id, label, tooltip=_escaped(_details(node)), **{"class": node.kind})
+    for edge in graph.edges:
+        picture.edge(edge.source, edge.target, **_line(edge, graph, scale))
+
+
+def _defaults(report: Report, scale: Scale) -> dict[str, dict[str, str]]:
+    graph = report.graph
+    kinds = {kind(edge.grad) for edge in graph.edges} | {kind(grad) for node in graph.nodes for grad in node.grads}
+    label = heading(title(report), _subtitle(graph), scale, kinds)
+    font = {"fontname": FONT, "fontcolor": INK}
+    space = {"pad": "0.2", "nodesep": "0.35", "ranksep": "0.42"}
+    return {
+        "graph_attr": {"label": label, "labelloc": "t", "labeljust": "l", "bgcolor": PAGE, **space, **font},
+        "node_attr": {"shape": "plain", "fontsize": "11", **font},
+        "edge_attr": {"fontsize": "9", "arrowsize": "0.6", **font},
+    }
+
+
+def _subtitle(graph: BackwardPass) -> str:
+    said = [shorten(clean(graph.call.text), 48), position(graph.call)] if graph.call else []
+    stopped = f"stopped by {clean(graph.error.type)}" if graph.error else ""
+    return " · ".join(filter(None, [*said, stopped]))
+
+
+def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
+    """Return an edge's attributes: number, colour, thickness and line style, after what flowed along it."""
+    what = kind(edge.grad)
+    source = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
+    target = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
+    tooltip = _escaped(f"{source} → {target}: {stats(edge.grad)}")
+    common = {"label": f" {_escaped(_flow(edge.grad))}", "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
+    if what == "finite":
+        share = scale.share(edge.grad)
+        return {**common, "color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
+    return {**common, "color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS[what]}
+
+
+def _flow(grad: TensorStats | None) -> str:
+    # The shape of a large one stands on the node that it leads to.
+    large = grad is not None and kind(grad) == "finite" and grad.values is None
+    return f"‖{number(grad.norm)}‖" if grad is not None and large else stats(grad)
+
+
+def _details(node: Node) -> str:
+    """Return all that there is to say about a node, one fact per line."""
+    values = [f"value {stats(value)}" for value in node.values if value]
+    grads = [f"grad {_spread(grad)}" for grad in node.grads]
+    facts = [node.op, clean(node.name), expression(node), node.module, place(node), *values, *grads]
+    return "\n".join(filter(None, facts))
+
+
+def _spread(grad: TensorStats | None) -> str:
+    if grad is None or grad.mean is None or not grad.shape:
+        return stats(grad)
+    return f"{stats(grad)}, mean {number(grad.mean)}, from {number(grad.min)} to {number(grad.max)}"
+
+
+def _escaped(text: str) -> str:
+    # Graphviz reads entities and backslashes in plain strings, too.
+    return str(graphviz.escape(html.escape(text)))

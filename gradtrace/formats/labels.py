@@ -1,0 +1,134 @@
+"""The cards of the picture, in Graphviz's HTML-like labels: one for each node, and the heading with its legend."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
+from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MUTED, SPECIAL, step
+from gradtrace.formats.words import clean, expression, gradient, place, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gradtrace.model import ErrorInfo, Node, TensorStats
+
+__all__ = ["card", "heading", "more"]
+
+LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
+MOST_ROWS = 4  # forward outputs that get a row each
+SAMPLES: dict[Kind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
+
+
+def card(node: Node, of: str, scale: Scale, error: ErrorInfo | None = None) -> str:
+    """Return a node's label: what it is, what made it and its value, its gradient, its place, its failure."""
+    head = _function(node) if node.kind == "function" else _tensor(node)
+    rows = [*head, *_gradients(node, of, scale), *_failure(error), *_place(node)]
+    color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
+    style = "rounded,dashed" if node.kind == "function" and node.order is None else "rounded"
+    return _table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
+
+
+def heading(title: str, subtitle: str, scale: Scale, kinds: Iterable[Kind]) -> str:
+    """Return the picture's title, and under it a legend of what occurs in it."""
+    legend = f"<td>{'</td><td>'.join(_legend(scale, set(kinds)))}</td>"
+    inner = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1"><tr>{legend}</tr></table>'
+    rows = [_row(_bold(title), 'align="left"')]
+    rows += [_row(_small(subtitle), 'align="left"')] if subtitle else []
+    rows += [_row(inner, 'align="left"')] if legend != "<td></td>" else []
+    return _table(rows, 'border="0" cellspacing="0"')
+
+
+def more(hidden: int) -> str:
+    """Return the label that stands for the nodes that are not drawn."""
+    rows = [_row(_bold(f"{hidden:,} more nodes")), _row(_small("-f text or -f json shows all"))]
+    return _table(rows, f'border="1" style="rounded,dashed" color="{SPECIAL["none"]}" cellspacing="3"')
+
+
+def _function(node: Node) -> Iterator[str]:
+    yield _row(_bold(node.op))
+    code = shorten(expression(node), LONGEST_CODE)
+    name = f"{_bold(shorten(clean(node.name), LONGEST_LINE))} = " if node.name else ""
+    code_text = f'<font face="Menlo,Consolas,monospace">{escape(code)}</font>' if code else ""
+    values = [stats(value) for value in node.values]
+    if len(values) == 1 and node.values[0] is not None:
+        line = "" if len(code) + len(node.name) + len(values[0]) <= LONGEST_LINE else "<br/>"
+        equals = " = " if code else ""
+        yield _row(f"{name}{code_text}{line}{equals}{escape(values[0])}")
+        return
+    if name or code:
+        yield _row(f"{name}{code_text}" if code else _bold(shorten(clean(node.name), LONGEST_LINE)))
+    if any(value is not None for value in node.values):
+        yield from (_row(f"[{i}] = {escape(text)}") for i, text in enumerate(values[:MOST_ROWS]))
+
+
+def _tensor(node: Node) -> Iterator[str]:
+    value = node.values[0] if node.values else None
+    name = shorten(clean(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
+    text = stats(value) if value else ""
+    line = "<br/>" if len(name) + len(text) > LONGEST_LINE else ""
+    yield _row(f"{_bold(name)}{line} = {escape(text)}" if text else _bold(name))
+
+
+def _gradients(node: Node, of: str, scale: Scale) -> Iterator[str]:
+    never = ", never ran" if node.kind == "function" and node.order is None else ""
+    called = gradient(node, of)
+    for i, grad in enumerate(node.grads[:MOST_ROWS]):
+        which = f"{called}[{i}]" if len(node.grads) > 1 else called
+        yield _chip(grad, f"{which} {stats(grad)}" if grad else f"no {called.rstrip(' =')}{never}", scale)
+    rest = node.grads[MOST_ROWS:]
+    if rest:
+        bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)
+        yield _row(_small(f"{len(rest)} more, {bad} of them not finite" if bad else f"{len(rest)} more"))
+
+
+def _chip(grad: TensorStats | None, text: str, scale: Scale) -> str:
+    what = kind(grad)
+    if what == "finite":
+        return _row(_bold(text), f'bgcolor="{step(scale.share(grad), FILL)}" style="rounded"')
+    color = SPECIAL[what]
+    if what in {"nan", "inf"}:
+        return _row(f'<font color="{INVERSE}">{_bold(text)}</font>', f'bgcolor="{color}" style="rounded"')
+    line = {"none": "dashed", "zero": "dotted"}.get(what, "solid")
+    return _row(escape(text), f'border="1" color="{color}" style="rounded,{line}"')
+
+
+def _failure(error: ErrorInfo | None) -> Iterator[str]:
+    if error is None:
+        return
+    text = f'<font color="{INVERSE}">{_bold(f"raised {clean(error.type)}")}</font>'
+    yield _row(text, f'bgcolor="{FAILED}" style="rounded"')
+    if error.message:
+        yield _row(_small(shorten(clean(error.message), LONGEST_SMALL), FAILED))
+
+
+def _place(node: Node) -> Iterator[str]:
+    texts = [shorten(clean(text), LONGEST_SMALL) for text in (node.module, place(node)) if text]
+    together = " · ".join(texts)
+    yield from (_row(_small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
+
+
+def _legend(scale: Scale, kinds: set[Kind]) -> Iterator[str]:
+    if scale.low < scale.high:
+        sample = '<table border="0" cellborder="0" cellspacing="0"><tr><td width="15" height="8" fixedsize="true" '
+        yield _small(f"gradient {number(scale.low)}")
+        yield from (f'{sample}bgcolor="{color}"></td></tr></table>' for color in FILL)
+        yield _small(f"{number(scale.high)}, thicker is larger")
+    yield from (_small(f"   {text}", SPECIAL[what]) for what, text in SAMPLES.items() if what in kinds)
+
+
+def _table(rows: Iterable[str], attributes: str) -> str:
+    return f'<<table cellborder="0" cellpadding="2" {attributes}>{"".join(rows)}</table>>'
+
+
+def _row(text: str, attributes: str = "") -> str:
+    return f"<tr><td {attributes}>{text}</td></tr>"
+
+
+def _bold(text: str) -> str:
+    return f"<b>{escape(text)}</b>"
+
+
+def _small(text: str, color: str = MUTED) -> str:
+    return f'<font point-size="8" color="{color}">{escape(text)}</font>'

@@ -1,0 +1,16 @@
+"""The picture as PNG."""
+
+from __future__ import annotations
+
+from gradtrace.engine import draw
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.dot import render as dot
+from gradtrace.model import Report
+
+__all__ = ["render"]
+
+
+@register("png", ".png")
+def render(report: Report, style: Style) -> bytes:
+    """Picture in pixels, on white."""
+    return draw(dot(report, style), "png", style.engine, style.timeout)

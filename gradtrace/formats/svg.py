@@ -1,0 +1,80 @@
+"""The picture as SVG: one file that carries everything, legible on a light page and on a dark one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree as ET
+
+from gradtrace.engine import draw
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.dot import render as dot
+from gradtrace.formats.palette import DARK, PAGE
+from gradtrace.formats.words import alt_text, title
+from gradtrace.model import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["render"]
+
+NAMESPACE = "http://www.w3.org/2000/svg"
+TOOLTIP = "{http://www.w3.org/1999/xlink}title"
+HALO = "paint-order:stroke;stroke-width:3px;stroke-linejoin:round"  # keeps a number legible where a line crosses it
+
+
+@register("svg", ".svg")
+def render(report: Report, style: Style) -> str:
+    """Picture for web pages and documents, light and dark."""
+    drawn = draw(dot(report, style), "svg", style.engine, style.timeout)
+    picture = ET.fromstring(drawn)  # noqa: S314 - Graphviz wrote it
+    _simplify(picture)
+    if style.dot is None:
+        picture.insert(0, _element("style", "".join(_rules(picture))))
+    words = alt_text(report)
+    picture.insert(0, _element("desc", words))
+    picture.insert(0, _element("title", title(report)))
+    scaled = {"style": "max-width:100%;height:auto"}
+    picture.attrib.update({"xmlns": NAMESPACE, "class": "gradtrace", "role": "img", "aria-label": words, **scaled})
+    return ET.tostring(picture, encoding="unicode") + "\n"
+
+
+def _element(tag: str, text: str) -> ET.Element:
+    element = ET.Element(tag)
+    element.text = text
+    element.tail = "\n"
+    return element
+
+
+def _simplify(picture: ET.Element) -> None:
+    """Name elements without their namespace, drop ids (two pictures on a page would clash), make tooltips."""
+    for element in picture.iter():
+        element.tag = element.tag.removeprefix(f"{{{NAMESPACE}}}")
+        element.attrib.pop("id", None)
+    for group in list(picture.iter("g")):
+        name = group.find("title")
+        if name is not None:
+            _name(group, name)
+
+
+def _name(group: ET.Element, name: ET.Element) -> None:
+    """Turn the links that Graphviz makes of tooltips into the group's title, and its title into ``data-id``."""
+    link = group.find("g/a")
+    words = link.get(TOOLTIP) if link is not None else None
+    if group.get("class") != "graph":
+        group.set("data-id", name.text or "")
+    name.text = words
+    parts = list(group)
+    group[:] = [name] if words else []
+    for part in parts[1:]:
+        inside = part.find("a")
+        group.extend([part] if inside is None or part.get("class") else inside)
+
+
+def _rules(picture: ET.Element) -> Iterator[str]:
+    """Yield the style sheet: what is in no attribute, and the colours that change on a dark page."""
+    yield f".gradtrace .edge text{{stroke:{PAGE};{HALO}}}\n@media (prefers-color-scheme:dark){{\n"
+    used = {(key, element.get(key, "")) for element in picture.iter() for key in ("fill", "stroke")}
+    for key, color in sorted(used):
+        if color in DARK:
+            yield f'.gradtrace [{key}="{color}"]{{{key}:{DARK[color]}}}\n'
+    yield f".gradtrace .edge text{{stroke:{DARK[PAGE]}}}\n}}\n"
