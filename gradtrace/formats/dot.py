@@ -18,7 +18,7 @@ from gradtrace.model import Report
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Edge, Node, TensorStats
 
-__all__ = ["digraph", "render"]
+__all__ = ["digraph", "render", "source"]
 
 FONT = "Helvetica,Arial,sans-serif"
 MOST_WITH_CARE = 150  # nodes; above, the layout is tuned for speed and shared leaves are copied
@@ -36,6 +36,11 @@ LOOKS = {
 @register("dot", ".dot", ".gv")
 def render(report: Report, style: Style) -> str:
     """Graphviz source, to lay out or to change by other means."""
+    return source(report, style)
+
+
+def source(report: Report, style: Style) -> str:
+    """Return the DOT text to lay out: the style's own, or that of our picture."""
     return style.dot if style.dot is not None else str(digraph(report).source)
 
 
@@ -86,9 +91,9 @@ def _subtitle(graph: BackwardPass) -> str:
 def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
     """Return an edge's attributes: number, colour, thickness and line style, after what flowed along it."""
     what = kind(edge.grad)
-    source = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
-    target = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
-    tooltip = _escaped(f"{source} → {target}: {stats(edge.grad)}")
+    start = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
+    end = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
+    tooltip = _escaped(f"{start} → {end}: {stats(edge.grad)}")
     common = {"label": f" {_escaped(_flow(edge.grad))}", "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
     if what == "finite":
         share = scale.share(edge.grad)
@@ -106,7 +111,7 @@ def _details(node: Node) -> str:
     """Return all that there is to say about a node, one fact per line."""
     values = [f"value {stats(value)}" for value in node.values if value]
     grads = [f"grad {_spread(grad)}" for grad in node.grads]
-    facts = [node.op, clean(node.name), expression(node), node.module, place(node), *values, *grads]
+    facts = [node.op if node.kind == "function" else node.kind, clean(node.name), expression(node), node.module, place(node), *values, *grads]
     return "\n".join(filter(None, facts))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradtrace.engine import draw
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.dot import render as dot
+from gradtrace.formats.dot import source
 from gradtrace.model import Report
 
 __all__ = ["render"]
@@ -13,4 +13,4 @@ __all__ = ["render"]
 @register("png", ".png")
 def render(report: Report, style: Style) -> bytes:
     """Picture in pixels, on white."""
-    return draw(dot(report, style), "png", style.engine, style.timeout)
+    return draw(source(report, style), "png", style.engine, style.timeout)

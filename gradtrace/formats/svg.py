@@ -7,7 +7,7 @@ from xml.etree import ElementTree as ET
 
 from gradtrace.engine import draw
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.dot import render as dot
+from gradtrace.formats.dot import source
 from gradtrace.formats.palette import DARK, PAGE
 from gradtrace.formats.words import alt_text, title
 from gradtrace.model import Report
@@ -25,7 +25,7 @@ HALO = "paint-order:stroke;stroke-width:3px;stroke-linejoin:round"  # keeps a nu
 @register("svg", ".svg")
 def render(report: Report, style: Style) -> str:
     """Picture for web pages and documents, light and dark."""
-    drawn = draw(dot(report, style), "svg", style.engine, style.timeout)
+    drawn = draw(source(report, style), "svg", style.engine, style.timeout)
     picture = ET.fromstring(drawn)  # noqa: S314 - Graphviz wrote it
     _simplify(picture)
     if style.dot is None:
