@@ -20,6 +20,7 @@ class Style(Struct, frozen=True):
         timeout: seconds that a layout may take.
         width: columns of a text table; None for as wide as needed.
         color: whether text carries ANSI colours.
+        rows: nodes that a text table shows; None for all.
         dot: DOT text to lay out in place of our own drawing (``--style torchviz``).
     """
 
@@ -27,6 +28,7 @@ class Style(Struct, frozen=True):
     timeout: float = 60.0
     width: int | None = None
     color: bool = False
+    rows: int | None = None
     dot: str | None = None
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from gradtrace.formats.base import Report, Style, register
+from typing import TYPE_CHECKING
+
+from gradtrace.formats.base import Style, register
 from gradtrace.tracefile import dumps
+
+if TYPE_CHECKING:
+    from gradtrace.model import Report
 
 __all__ = ["render"]
 

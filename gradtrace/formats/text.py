@@ -1,0 +1,187 @@
+"""A pass as a table for the terminal: one line per node, in backward order."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.numbers import Scale, kind, number, stats
+from gradtrace.formats.table import Cell, Column, lines, paint, shorten, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gradtrace.model import BackwardPass, ErrorInfo, Finding, Node, Report, Source, TensorStats
+
+    Written = Callable[[TensorStats | None], str]
+
+__all__ = ["render"]
+
+COLUMNS = (
+    Column("", 1, 1),
+    Column("id", 6, 6),
+    Column("op", 16, 12),
+    Column("expression", 28, 12),
+    Column("gradient", 12, 8, 40, list=True),
+    Column("", 8, 8, goes=3),
+    Column("flows on to", 16, 14, goes=2, list=True),
+    Column("module, line", 16, 16, 40, goes=1),
+)
+BAR = 8  # characters, of eight steps each
+STEPS = "▏▎▍▌▋▊▉█"
+MARKS = {"none": "", "zero": "·", "nan": "✗" * BAR, "inf": "✗" * BAR, "unknown": "?", "finite": ""}
+STYLES = {"none": "dim", "zero": "yellow", "nan": "bold red", "inf": "bold red", "unknown": "dim", "finite": "cyan"}
+WORDS = {"none": "none", "zero": "0", "nan": "nan", "inf": "inf"}
+SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+SHOWN = 3  # of a node's tensors; one op can have hundreds of outputs
+
+
+@register("text", ".txt")
+def render(report: Report, style: Style) -> str:
+    """A table, as in the terminal: one line per node in backward order."""
+    return "\n".join(_lines(report, style)) + "\n"
+
+
+def _lines(report: Report, style: Style) -> Iterator[str]:
+    graph = report.graph
+    nodes = graph.nodes if style.rows is None else graph.nodes[: style.rows]
+    scale = Scale.of(graph)
+    yield paint(shorten(_title(report), style.width or 10**6), "bold", color=style.color)
+    yield ""
+    yield from lines(COLUMNS, [_row(graph, node, scale) for node in nodes], style.width, color=style.color)
+    if len(nodes) < len(graph.nodes):
+        yield f"… {len(graph.nodes) - len(nodes):,} more; all of them with: -o FILE.txt"
+    yield from _notes(report, scale, style)
+
+
+def _title(report: Report) -> str:
+    """What the pass is, where it was called, and how large it is."""
+    graph = report.graph
+    parts = [
+        f"pass {graph.index} of {len(report.trace.passes)}" if len(report.trace.passes) > 1 else "",
+        "seeded by gradtrace" if graph.kind == "seeded" else "",
+        visible(graph.call.text or graph.kind) if graph.call else graph.kind,
+        _where(graph.call),
+        f"inside pass {graph.parent}" if graph.parent is not None else "",
+        f"{_count(len(graph.nodes), 'node')}, {_count(len(graph.edges), 'edge')}",
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
+    failed = graph.error is not None and graph.error.node == node.id
+    look = {"output": "bold", "leaf": "green", "function": ""}[node.kind]
+    worst = max(node.grads, key=lambda s: (kind(s) in {"nan", "inf"}, scale.share(s), s is not None), default=None)
+    return [
+        Cell("✗" if failed else "", "bold red"),
+        Cell(node.id, "bold red" if failed else "dim"),
+        Cell(visible(node.op if node.kind == "function" else node.kind), "bold red" if failed else look),
+        Cell(_what(node, stats), look, _what(node, _short)),
+        Cell(_gradient(node, stats), STYLES[kind(worst)], _gradient(node, _short)),
+        Cell(_bar(worst, scale), STYLES[kind(worst)]),
+        Cell(_flows(graph, node, "{op} ({id})"), brief=_flows(graph, node, "{id}")),
+        Cell("  ".join(part for part in (visible(node.module), _where(node.source or node.library)) if part), "dim"),
+    ]
+
+
+def _what(node: Node, written: Written) -> str:
+    """``h = u*v = 8``: the variable, the expression and the value, as far as they are known."""
+    text = visible(node.source.text) if node.source else ""
+    name = visible(node.name)
+    values = _some([s for s in node.values if s], written)
+    return " = ".join(part for part in (name, "" if text == name else text, values) if part)
+
+
+def _gradient(node: Node, written: Written) -> str:
+    """The gradient that arrived for each of the node's outputs, or why there is none."""
+    if node.kind == "function" and node.order is None and not any(node.grads):
+        return "never ran"
+    return _some(node.grads, written) or "none"
+
+
+def _some(tensors: Sequence[TensorStats | None], written: Written) -> str:
+    more = [f"{len(tensors) - SHOWN} more"] if len(tensors) > SHOWN else []
+    return ", ".join([written(s) for s in tensors[:SHOWN]] + more)
+
+
+def _bar(s: TensorStats | None, scale: Scale) -> str:
+    """A bar for the gradient's norm on the pass's logarithmic scale, or the mark of what has none."""
+    if kind(s) != "finite":
+        return MARKS[kind(s)]
+    full, step = divmod(max(1, round(scale.share(s) * BAR * len(STEPS))), len(STEPS))
+    return STEPS[-1] * full + (STEPS[step - 1] if step else "")
+
+
+def _flows(graph: BackwardPass, node: Node, form: str) -> str:
+    """Where the gradient goes from here: leaves by name, functions in the given form."""
+    edges = graph.edges_from[node.id]
+    more = [f"{len(edges) - SHOWN} more"] if len(edges) > SHOWN else []
+    flows = [f"{_target(graph.by_id[edge.target], form)} {_short(edge.grad)}" for edge in edges[:SHOWN]]
+    return f"→ {', '.join(flows + more)}" if edges else ""
+
+
+def _target(node: Node, form: str) -> str:
+    name = visible(node.name) if node.kind == "leaf" else ""
+    return name or form.format(op=visible(node.op), id=node.id)
+
+
+def _short(s: TensorStats | None) -> str:
+    """A gradient in a word: the value of a scalar, the norm of anything else."""
+    if s is not None and kind(s) == "finite":
+        return f"‖{number(s.norm)}‖" if s.shape and s.norm is not None else stats(s)
+    return WORDS.get(kind(s)) or stats(s)
+
+
+def _notes(report: Report, scale: Scale, style: Style) -> Iterator[str]:
+    """What the bars mean, what was found, and what went wrong."""
+    yield ""
+    if scale.low < scale.high:
+        yield paint(
+            f"bar: the gradient's norm, {number(scale.low)} to {number(scale.high)}, logarithmic",
+            "dim",
+            color=style.color,
+        )
+    for finding in report.findings:
+        yield from _wrapped(finding.severity, _finding(finding), style)
+    for error in _errors(report):
+        yield from _wrapped("error", _error(error), style)
+
+
+def _finding(finding: Finding) -> str:
+    at = ", ".join(part for part in (*finding.nodes[:SHOWN], _where(finding.source)) if part)
+    return (
+        f"{finding.check}: {finding.message}"
+        + (f" ({at})" if at else "")
+        + (f"; {finding.hint}" if finding.hint else "")
+    )
+
+
+def _errors(report: Report) -> list[ErrorInfo]:
+    """The pass's error and the script's, which is the same one where nobody caught it."""
+    own, last = report.graph.error, report.trace.error
+    same = own and last and (own.type, own.message) == (last.type, last.message)
+    return [error for error in (own, None if same else last) if error]
+
+
+def _error(error: ErrorInfo) -> str:
+    at = ", ".join(part for part in (error.node, _where(error.source)) if part)
+    return f"{error.type}: {error.message}" + (f" (at {at})" if at else "")
+
+
+def _wrapped(severity: str, text: str, style: Style) -> Iterator[str]:
+    mark = f"{'✗' if severity == 'error' else '!'} "
+    wrapper = textwrap.TextWrapper(style.width or 100, initial_indent=mark, subsequent_indent="  ")
+    wrapper.break_on_hyphens = False
+    for line in wrapper.wrap(visible(text)):
+        yield paint(line, SEVERITIES[severity], color=style.color)
+
+
+def _where(source: Source | None) -> str:
+    """``partials.py:6``."""
+    return visible(f"{PurePath(source.filename).name}:{source.line}") if source else ""
+
+
+def _count(number_of: int, word: str) -> str:
+    return f"{number_of:,} {word}{'' if number_of == 1 else 's'}"
