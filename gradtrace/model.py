@@ -19,7 +19,9 @@ __all__ = [
     "ErrorInfo",
     "Finding",
     "LeafSeries",
+    "ModuleCall",
     "Node",
+    "Origin",
     "Report",
     "SavedTensor",
     "Source",
@@ -85,13 +87,30 @@ class SavedTensor(Struct, frozen=True, omit_defaults=True, gc=False):
     bytes: int = 0
 
 
+class Origin(Struct, frozen=True, omit_defaults=True, gc=False):
+    """The backward node whose run made a node of a higher-order graph: its pass, id and op."""
+
+    pass_index: int
+    node: str
+    op: str
+
+
+class ModuleCall(Struct, frozen=True, omit_defaults=True, gc=False):
+    """One call of a module: its path, its class, and the position of the call around it."""
+
+    path: str
+    type: str
+    parent: int | None = None
+
+
 class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     """A backward function, an output that backward started from, or a leaf that it ended at.
 
     ``values`` and ``grads`` have one entry per forward output: what the forward computed, and the
     gradient that arrived. None means that there was none, which differs from zero. ``order`` is the
     rank of execution, None if the node never ran. ``source`` is the user's own line; ``library`` the
-    line of the library that made the op, where the user's frame is further out.
+    line of the library that made the op, where the user's frame is further out. ``call`` is the position
+    of the module call in the pass's ``calls``, which tells two calls of one module apart.
     """
 
     id: str
@@ -99,6 +118,7 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     op: str
     name: str = ""
     module: str = ""
+    call: int | None = None
     source: Source | None = None
     library: Source | None = None
     values: tuple[TensorStats | None, ...] = ()
@@ -107,6 +127,7 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     attributes: dict[str, Attribute] = {}
     order: int | None = None
     seconds: float | None = None
+    origin: Origin | None = None
 
 
 class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -138,6 +159,7 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     call: Source | None = None
     rank: int = 0
     parent: int | None = None
+    calls: tuple[ModuleCall, ...] = ()
     error: ErrorInfo | None = None
 
     @cached_property

@@ -1,0 +1,27 @@
+"""See, teach and debug a backward pass: the grad_fn graph of any PyTorch script, with its gradients."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gradtrace.api import Recording, Trace, draw, load, make_dot, record
+    from gradtrace.errors import GradtraceError
+
+__all__ = ["GradtraceError", "Recording", "Trace", "__version__", "draw", "load", "make_dot", "record"]
+
+__version__ = "0.1.0"
+
+# Resolved when first used (PEP 562), so that `import gradtrace` costs nothing.
+_HOMES = {"GradtraceError": "gradtrace.errors"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "gradtrace.api")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,188 @@
+"""What a script or a notebook calls: record, draw, load, make_dot."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gradtrace import model, tracefile
+from gradtrace.errors import NothingRecordedError, UnknownNameError
+from gradtrace.files import check_writable, write_whole
+from gradtrace.formats.base import FORMATS, Style
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import graphviz
+    import torch
+
+    from gradtrace.recording.recorder import Recorder
+    from gradtrace.registry import Plugin
+
+__all__ = ["Recording", "Trace", "choose_format", "draw", "load", "make_dot", "record", "select"]
+
+
+class Trace(model.Trace, frozen=True, omit_defaults=True):
+    """Everything that one run recorded; it can be drawn and saved, and shows itself in a notebook."""
+
+    def render(self, path: str | Path, *, number: str | int = "last", style: Style = Style()) -> Path:
+        """Draw one pass to a file.
+
+        Args:
+            path: where to; its ending names the format (``gradtrace formats`` lists them).
+            number: the index of the pass, from 1, or ``last``.
+            style: the layout engine, its limit in seconds, and how text looks.
+
+        Returns:
+            The path of the file, which was written whole.
+
+        Raises:
+            UnknownNameError: no such format, or no such pass.
+            NothingRecordedError: there is no pass.
+            OutputError: the file can't be written there.
+            EngineError: Graphviz is missing, failed, or took too long.
+        """
+        plugin = choose_format(str(path))
+        check_writable(path)
+        write_whole(path, self.drawn(plugin.name, number=number, style=style))
+        return Path(path)
+
+    def drawn(self, name: str, *, number: str | int = "last", style: Style = Style()) -> str | bytes:
+        """Return one pass in the format called ``name``: text, or a picture's bytes. Raises as ``render``."""
+        report = model.Report(self, select(self, number))
+        return FORMATS[name].function(report, style)
+
+    def save(self, path: str | Path) -> None:
+        """Write the trace file (``.json``, or ``.json.gz`` compressed); raises OutputError."""
+        tracefile.save(self, path)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Return the SVG and the table of the last pass, for Jupyter and its kin; never raises."""
+        makers: dict[str, Callable[[], str]] = {
+            "image/svg+xml": lambda: str(self.drawn("svg"), "utf-8"),  # type: ignore[call-overload]
+            "text/plain": lambda: str(self.drawn("text")),
+        }
+        wanted = [kind for kind in makers if (not include or kind in include) and kind not in (exclude or ())]
+        bundle = {}
+        for kind in wanted:
+            try:
+                bundle[kind] = makers[kind]()
+            except Exception as error:  # noqa: BLE001 - a repr that raises hides the object it should show
+                bundle.setdefault("text/plain", f"<gradtrace.Trace, which can't be drawn: {error}>")
+        return bundle
+
+
+class Recording:
+    """What ``record()`` gives: the trace, complete when the block has ended."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    @property
+    def trace(self) -> Trace:
+        """The passes recorded until now."""
+        return _trace(self._recorder.trace)
+
+
+@contextmanager
+def record(*, forward: bool = True) -> Iterator[Recording]:
+    """Record every backward pass made in a ``with`` block.
+
+    Args:
+        forward: also record the line, the module and the forward value of each op called in the block.
+
+    Returns:
+        A context manager that gives a Recording; the gradients, the random state and ``.grad`` are those
+        of a run without it, and no hook outlives it.
+    """
+    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
+
+    with Recorder(Options(forward=forward), (str(Path.cwd()),)) as recorder:
+        yield Recording(recorder)
+
+
+def draw(*tensors: torch.Tensor) -> Trace:
+    """Record a pass from these tensors to their leaves, seeded with ones of each tensor's shape.
+
+    Args:
+        tensors: outputs with a graph, of any shape; their graph is retained and no ``.grad`` is touched.
+
+    Returns:
+        The trace of that one pass, which shows itself in a notebook.
+
+    Raises:
+        TensorError: a tensor has no graph.
+    """
+    return _seeded(tensors, {})
+
+
+def load(path: str | Path) -> Trace:
+    """Return the trace in a file that ``gradtrace record`` or ``Trace.save`` wrote; raises TraceFileError."""
+    return _trace(tracefile.load(path))
+
+
+def make_dot(
+    var: torch.Tensor | Sequence[torch.Tensor],
+    params: dict[str, torch.Tensor] | None = None,
+    show_attrs: bool = False,  # noqa: FBT001, FBT002 - torchviz's signature
+    show_saved: bool = False,  # noqa: FBT001, FBT002
+    max_attr_chars: int = 50,
+) -> graphviz.Digraph:
+    """Return the graph of ``var`` with its gradients; torchviz's signature, so that one import moves a project.
+
+    Args:
+        var: the output, or several, seeded with ones of their shape.
+        params: tensors by the name to show, as ``dict(model.named_parameters())``.
+        show_attrs: also show the plain attributes that each node keeps, such as ``dim``.
+        show_saved: also show the shape of the tensors that each node keeps.
+        max_attr_chars: the most characters to show of an attribute.
+
+    Returns:
+        A ``graphviz.Digraph``; its ``render`` and its notebook display need Graphviz's ``dot``.
+
+    Raises:
+        TensorError: ``var`` has no graph.
+    """
+    from gradtrace.formats.dot import digraph  # noqa: PLC0415 - imports graphviz
+
+    trace = _seeded([var] if hasattr(var, "grad_fn") else list(var), dict(params or {}))
+    style = Style(attributes=show_attrs, saved=show_saved, longest=max_attr_chars)
+    return digraph(model.Report(trace, trace.passes[-1]), style)
+
+
+def choose_format(path: str, name: str | None = None) -> Plugin[Any]:
+    """Return the format called ``name``, or else the one that the file's ending names; raises UnknownNameError."""
+    if name is not None:
+        return FORMATS[name]
+    found = FORMATS.for_suffix(path)
+    if found is None:
+        raise UnknownNameError.of("format", Path(path).suffix or path, FORMATS)
+    return found
+
+
+def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass:
+    """Return one pass of the trace, by its index or as ``last``; raises NothingRecordedError, UnknownNameError."""
+    if not trace.passes:
+        raise NothingRecordedError("there is no backward pass in this trace", "call backward() or autograd.grad()")
+    if number == "last":
+        return trace.passes[-1]
+    by_index = {str(graph.index): graph for graph in trace.passes}
+    if str(number) not in by_index:
+        raise UnknownNameError.of("pass", number, (*by_index, "last"))
+    return by_index[str(number)]
+
+
+def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:
+    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.seeding import seed  # noqa: PLC0415
+
+    with Recorder(Options(forward=False), (str(Path.cwd()),)) as recorder:
+        seed(recorder, tensors, (names,) if names else ())
+    return _trace(recorder.trace)
+
+
+def _trace(found: model.Trace) -> Trace:
+    return Trace(**{name: getattr(found, name) for name in msgspec.structs.asdict(found)})

@@ -1,0 +1,60 @@
+"""What the commands say and write: words to stderr, pictures and data to a file or to stdout."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gradtrace.files import check_writable, write_whole
+from gradtrace.formats.base import FORMATS, Style
+
+if TYPE_CHECKING:
+    from gradtrace.model import Report
+
+__all__ = ["Target", "print_table", "say"]
+
+ROWS = 200  # of the table in the terminal; a file has all of them
+
+
+def say(words: str) -> None:
+    """Tell the user something, beside whatever the script prints."""
+    print(f"gradtrace: {words}", file=sys.stderr)
+
+
+class Target:
+    """Where the output goes: a file, checked before the script starts, or ``-`` for stdout.
+
+    Stdout is then gradtrace's alone: what the script prints, its child processes included, goes to stderr.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._path = Path(name).absolute()  # the script may change the folder
+        self._stdout = -1
+        if name == "-":
+            sys.stdout.flush()
+            self._stdout = os.dup(1)
+            os.dup2(2, 1)
+        else:
+            check_writable(self._path)
+
+    def write(self, drawn: str | bytes) -> None:
+        """Write it, whole or not at all."""
+        data = drawn.encode() if isinstance(drawn, str) else drawn
+        if self._stdout < 0:
+            write_whole(self._path, data)
+            return
+        with os.fdopen(self._stdout, "wb") as out:
+            out.write(data)
+
+
+def print_table(report: Report) -> None:
+    """Print the pass as a table, as wide as the terminal; plain and wide where there is none."""
+    terminal = sys.stderr.isatty()
+    width = shutil.get_terminal_size().columns if terminal else None
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    style = Style(width=width, color=color, rows=ROWS)
+    print(f"\n{FORMATS['text'].function(report, style)}", end="", file=sys.stderr)

@@ -1,0 +1,75 @@
+"""From the SCRIPT or TRACE on the command line to what was recorded."""
+
+# ruff: noqa: PLC0415 - torch is imported when a script is about to run, and not before
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace import tracefile
+from gradtrace.cli.output import say
+from gradtrace.errors import ScriptError
+
+if TYPE_CHECKING:
+    from gradtrace.model import Trace
+    from gradtrace.recording.runner import Program
+    from gradtrace.recording.session import Session
+
+__all__ = ["Recorded", "Work", "find"]
+
+
+class Recorded(NamedTuple):
+    """A trace; how many passes there were, the exit code it leads to, and torchviz's DOT of each pass kept."""
+
+    trace: Trace
+    count: int
+    exit_code: int = 0
+    torchviz: dict[int, str] = {}  # noqa: RUF012 - nobody writes to it
+
+
+class Work(NamedTuple):
+    """What to take the trace from: a trace that was loaded, or a program with its arguments."""
+
+    trace: Trace | None = None
+    program: Program | None = None
+    arguments: tuple[str, ...] = ()
+
+    def record(self, keep: frozenset[int] | None, *, torchviz: bool = False) -> Recorded:
+        """Return the trace, running the program if there is one; its traceback is printed as python would."""
+        if self.trace is not None:
+            return Recorded(self.trace, len(self.trace.passes))
+        assert self.program is not None  # noqa: S101 - find() makes one or the other
+        from gradtrace.recording.recorder import Options
+        from gradtrace.recording.session import run_recorded
+
+        options = Options(keep=keep, torchviz=torchviz)
+        session = run_recorded(self.program, self.arguments, options, os.getcwd())
+        session.run.report_error()
+        sys.stdout.flush()
+        return Recorded(session.trace, session.count, _exit_code(session), session.torchviz)
+
+
+def find(name: str, arguments: list[str], *, module: bool) -> Work:
+    """Return the trace, script or module called ``name``; raises ScriptError or TraceFileError."""
+    from gradtrace.recording.runner import find_module, read_script
+
+    if module:
+        return Work(program=find_module(name), arguments=tuple(arguments))
+    if tracefile.is_trace(name):
+        if arguments:
+            raise ScriptError(f"a trace takes no arguments, got {arguments[0]!r}", "put options before the trace")
+        return Work(trace=tracefile.load(name))
+    return Work(program=read_script(name), arguments=tuple(arguments))
+
+
+def _exit_code(session: Session) -> int:
+    """Return the script's exit code; 1 if it was fine and the pass that gradtrace made for it was not."""
+    if session.seeded:
+        names = ", ".join(name or "an unnamed tensor" for name in session.seeded)
+        say(f"the script calls no backward(); seeded {names} with ones, no .grad was touched")
+    if session.trace.error and not session.run.error:
+        say(f"{session.trace.error.type} in the backward that gradtrace made: {session.trace.error.message}")
+        return 1
+    return session.run.exit_code

@@ -1,0 +1,209 @@
+"""From a raw pass to a BackwardPass: ids in order of execution, text for places, numbers for measurements."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
+from gradtrace.recording.statistics import Measured, finish, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gradtrace.recording import modules
+    from gradtrace.recording.logs import Logs
+    from gradtrace.recording.passes import RawPass
+    from gradtrace.recording.sources import Sources
+    from gradtrace.recording.watch import Event
+
+__all__ = ["assemble"]
+
+
+def assemble(raw: RawPass, logs: Logs, sources: Sources) -> BackwardPass:
+    """Return the pass as plain immutable data."""
+    return _Assembly(raw, logs, sources).build()
+
+
+class _Assembly:
+    """The tables that the nodes and edges of one pass are read from."""
+
+    def __init__(self, raw: RawPass, logs: Logs, sources: Sources) -> None:
+        self.raw = raw
+        self.logs = logs
+        self.sources = sources
+        events = raw.own_events()
+        self.runs = {event.node: event for event in events}
+        self.ranks = {event.node: rank for rank, event in enumerate(events)}
+        self.order = self._backward_order(events)
+        first = len(raw.output_names)
+        self.ids = {position: f"n{first + rank}" for rank, position in enumerate(self.order)}
+        if raw.made:
+            logs.note_ids(raw.index, self.ids)
+        self.stats = _Stats(_all_measured(raw))
+        self.calls = _Calls(raw.module_names)
+
+    def build(self) -> BackwardPass:
+        raw = self.raw
+        nodes = tuple([*self._outputs(), *(self._node(position) for position in self.order)])
+        return BackwardPass(
+            raw.index,
+            raw.kind,
+            nodes,
+            tuple(self._edges()),
+            self.sources(raw.place),
+            parent=self.logs.pass_of_task(raw.outer_task),
+            calls=tuple(self.calls.found),
+            error=self._error(),
+        )
+
+    def _backward_order(self, events: list[Event]) -> list[int]:
+        """Return the positions of the nodes: those that ran in their order, then the others, latest made first."""
+        raw = self.raw
+        ran = [event.node for event in events]
+        waiting = [position for position in range(len(raw.ops)) if position not in self.ranks]
+        waiting.sort(key=lambda position: (position in raw.leaves, -raw.numbers[position], position))
+        return list(dict.fromkeys([*ran, *waiting]))
+
+    def _outputs(self) -> Iterable[Node]:
+        raw = self.raw
+        for index, (name, value, seed) in enumerate(
+            zip(raw.output_names, raw.output_values, raw.seeds, strict=True)
+        ):
+            stats = self.stats
+            yield Node(
+                f"n{index}", "output", "output", name, values=(stats(value),), grads=(stats(seed),)
+            )
+
+    def _node(self, position: int) -> Node:
+        raw = self.raw
+        run = self.runs.get(position)
+        grads = self._arrived(position, run)
+        seconds = run.seconds if run else None
+        rank = self.ranks.get(position)
+        if position in raw.leaves:
+            value = (self.stats(raw.leaf_values[position]),)
+            return Node(
+                self.ids[position], "leaf", raw.ops[position], raw.names[position],
+                values=value, grads=grads or (None,), order=rank, seconds=seconds,
+            )  # fmt: skip
+        number = raw.numbers[position]
+        log = self.logs.of(raw.log, number)
+        call = log.calls.call(number)
+        module, module_index = self.calls.of(log.modules.call(number)) if call else ("", None)
+        outputs = max(len(grads), 1)
+        return Node(
+            self.ids[position],
+            "function",
+            raw.ops[position],
+            raw.names.get(position, ""),
+            module,
+            module_index,
+            self.sources(call.user) if call else None,
+            self.sources(call.library) if call else None,
+            tuple([self.stats(log.calls.value(number, output)) for output in range(outputs)]),
+            grads or (None,),
+            raw.saved.get(position, ()),
+            raw.attributes.get(position, {}),
+            rank,
+            seconds,
+            self.logs.origin(log, number),
+        )
+
+    def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
+        if run is not None:
+            return tuple([self.stats(measured) for measured in run.arrived])
+        captured = {output: found for (node, output), found in self.raw.captured.items() if node == position}
+        if not captured:
+            return ()
+        return tuple([self.stats(captured.get(output)) for output in range(max(captured) + 1)])
+
+    def _edges(self) -> Iterable[Edge]:
+        raw = self.raw
+        for index, (position, output) in enumerate(raw.roots):
+            yield Edge(f"n{index}", self.ids[position], 0, output, self.stats(raw.seeds[index]))
+        ranks = {position: rank for rank, position in enumerate(self.order)}
+        for source, index, target, output in sorted(raw.links, key=lambda link: (ranks[link[0]], link[1])):
+            run = self.runs.get(source)
+            sent = run.sent[index] if run and index < len(run.sent) else None
+            yield Edge(self.ids[source], self.ids[target], index, output, self.stats(sent))
+
+    def _error(self) -> ErrorInfo | None:
+        raw = self.raw
+        if raw.error is None:
+            return None
+        failed = self._failed()
+        node = None if failed is None else self.ids[failed]
+        message = str(raw.error).strip()
+        return ErrorInfo(type(raw.error).__name__, message, self.sources(raw.place), node)
+
+    def _failed(self) -> int | None:
+        """Return the node that was running: the one the engine picks next of those that are ready.
+
+        It takes leaves first, then the node that was made last. A leaf that ran but whose own hooks did
+        not finish failed in one of those hooks.
+        """
+        raw = self.raw
+        last = next(reversed(self.ranks), None)
+        if last in raw.hooked_leaves and last not in raw.finished_leaves:
+            return last
+        blocked = {link.target for link in raw.links if link.source not in self.ranks}
+        ready = [p for p in range(len(raw.ops)) if p not in self.ranks and p not in blocked]
+        return max(ready, key=lambda position: raw.numbers[position], default=None)
+
+
+class _Stats:
+    """Measurements to statistics, each once; None stays None."""
+
+    def __init__(self, measured: list[Measured]) -> None:
+        self._arrived = settle(measured)
+        self._found: dict[int, TensorStats] = {}
+
+    def __call__(self, measured: Measured | None) -> TensorStats | None:
+        if measured is None:
+            return None
+        key = id(measured)
+        found = self._found.get(key)
+        if found is None:
+            found = self._found[key] = finish(measured, self._arrived)
+        return found
+
+
+def _all_measured(raw: RawPass) -> list[Measured]:
+    groups: list[Iterable[Measured | None]] = [raw.output_values, raw.seeds, raw.leaf_values.values()]
+    groups += [raw.captured.values()]
+    for event in raw.events:
+        groups += [event.arrived, event.sent]
+    return [measured for group in groups for measured in group if measured is not None]
+
+
+class _Calls:
+    """The module calls of one pass, in order of first use, each with the position of the one around it."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        self.found: list[ModuleCall] = []
+        self._names = names
+        self._positions: dict[modules.ModuleCall, int] = {}
+
+    def of(self, call: modules.ModuleCall | None) -> tuple[str, int | None]:
+        """Return the module path of ``call`` and its position."""
+        if call is None:
+            return "", None
+        position = self._position(call)
+        return self.found[position].path, position
+
+    def _position(self, call: modules.ModuleCall) -> int:
+        chain = []
+        around: modules.ModuleCall | None = call
+        while around is not None and around not in self._positions:
+            chain.append(around)
+            around = around.parent
+        parent = None if around is None else self._positions[around]
+        for inner in reversed(chain):
+            self.found.append(ModuleCall(self._path(inner), inner.type, parent))
+            parent = self._positions[inner] = len(self.found) - 1
+        return self._positions[call]
+
+    def _path(self, call: modules.ModuleCall) -> str:
+        root = call.root()
+        name = self._names.get(id(root)) or call.root_type
+        return ".".join(filter(None, (name, call.path)))

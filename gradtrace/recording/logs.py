@@ -1,0 +1,75 @@
+"""What the forward of each thread left behind, and which pass ran under which of the engine's tasks."""
+
+from __future__ import annotations
+
+import threading
+
+from gradtrace.model import Origin
+from gradtrace.recording.forward import CallLog
+from gradtrace.recording.modules import ModuleLog
+
+__all__ = ["Logs", "ThreadLog"]
+
+# Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
+_ROOM = 200_000
+
+
+class ThreadLog:
+    """The calls and module calls that one thread made."""
+
+    def __init__(self) -> None:
+        self.calls = CallLog()
+        self.modules = ModuleLog()
+        self.room = _ROOM
+
+    def make_room(self, used: set[int], newest: int) -> None:
+        """When there is much, drop what is older than ``newest`` and not among the nodes just ``used``."""
+        if len(self.calls) > self.room:
+            self.calls.forget(used, newest)
+            self.modules.forget(min(used, default=newest))
+            self.room = max(_ROOM, 2 * len(self.calls))
+
+
+class Logs:
+    """The logs of all threads."""
+
+    def __init__(self) -> None:
+        self._all: list[ThreadLog] = []
+        self._local = threading.local()
+        self._tasks: dict[int, int] = {}
+        self._ids: dict[int, dict[int, str]] = {}
+
+    def here(self) -> ThreadLog:
+        """Return the log of this thread."""
+        try:
+            return self._local.log  # type: ignore[no-any-return]
+        except AttributeError:
+            log = self._local.log = ThreadLog()
+            self._all.append(log)
+            return log
+
+    def of(self, own: ThreadLog, number: int) -> ThreadLog:
+        """Return the log that knows the node with this number: the thread's own, else any other's."""
+        if own.calls.call(number) is not None:
+            return own
+        return next((log for log in self._all if log.calls.call(number) is not None), own)
+
+    def note_task(self, task: int, pass_index: int) -> None:
+        """Note that the engine ran this pass under this task."""
+        if task >= 0:
+            self._tasks[task] = pass_index
+
+    def pass_of_task(self, task: int) -> int | None:
+        """Return the index of the pass that the engine ran under this task."""
+        return self._tasks.get(task)
+
+    def note_ids(self, pass_index: int, ids: dict[int, str]) -> None:
+        """Note the ids of the nodes of a pass that made nodes itself."""
+        self._ids[pass_index] = ids
+
+    def origin(self, log: ThreadLog, number: int) -> Origin | None:
+        """Return the backward node whose run made the node with this number."""
+        made = log.calls.maker(number)
+        if made is None:
+            return None
+        return Origin(made.pass_index, self._ids.get(made.pass_index, {}).get(made.position, ""), made.op)

@@ -1,0 +1,88 @@
+"""Which module call made which node: marks on the line of sequence numbers."""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from gradtrace.recording.forward import sequence_number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ModuleCall", "ModuleLog", "watch_modules"]
+
+
+class ModuleCall:
+    """One call of a module: the outermost module called, the path from there, and the call around it."""
+
+    __slots__ = ("parent", "path", "root", "root_type", "type")
+
+    def __init__(self, module: nn.Module, parent: ModuleCall | None, path: str) -> None:
+        self.type = type(module).__name__
+        self.parent = parent
+        self.path = path
+        self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
+        self.root_type: str = parent.root_type if parent else self.type
+
+
+class ModuleLog:
+    """The module calls that one thread made: from each mark on, nodes belong to the mark's call."""
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+        self._calls: list[ModuleCall | None] = []
+        self._open: list[ModuleCall] = []
+        self._paths: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.WeakKeyDictionary()
+
+    def enter(self, module: nn.Module) -> None:
+        """Note that ``module`` is being called."""
+        parent = self._open[-1] if self._open else None
+        call = ModuleCall(module, parent, self._path(module, parent) if parent else "")
+        self._open.append(call)
+        self._mark(call)
+
+    def leave(self) -> None:
+        """Note that the innermost call has ended."""
+        if self._open:
+            self._open.pop()
+            self._mark(self._open[-1] if self._open else None)
+
+    def call(self, number: int) -> ModuleCall | None:
+        """Return the innermost module call in which the node with this sequence number was made."""
+        at = bisect_right(self._marks, number) - 1
+        return self._calls[at] if at >= 0 else None
+
+    def forget(self, before: int) -> None:
+        """Drop the marks that only nodes older than ``before`` need."""
+        at = max(bisect_right(self._marks, before) - 1, 0)
+        del self._marks[:at], self._calls[:at]
+
+    def _mark(self, call: ModuleCall | None) -> None:
+        self._marks.append(sequence_number())
+        self._calls.append(call)
+
+    def _path(self, module: nn.Module, parent: ModuleCall) -> str:
+        root = parent.root()
+        if root is None:
+            return type(module).__name__
+        paths = self._paths.get(root)
+        if paths is None or id(module) not in paths:
+            paths = self._paths[root] = {id(part): name for name, part in root.named_modules()}
+        return paths.get(id(module)) or ".".join(filter(None, (parent.path, type(module).__name__)))
+
+
+def watch_modules(log: Callable[[], ModuleLog]) -> list[Any]:
+    """Install global hooks that tell this thread's ``log`` of each module call; return their handles."""
+
+    def enter(module: nn.Module, _args: Any) -> None:
+        log().enter(module)
+
+    def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
+        log().leave()
+
+    return [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]

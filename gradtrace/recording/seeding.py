@@ -1,0 +1,57 @@
+"""A backward pass that the script did not make: its outputs seeded with ones, nobody's ``.grad`` touched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.errors import TensorError
+from gradtrace.recording.names import Names
+from gradtrace.recording.walk import is_leaf, root_edge, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.recording.recorder import Recorder
+
+__all__ = ["script_outputs", "seed"]
+
+
+def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
+    """Return the named tensors with a graph that no other named tensor depends on, in order of binding."""
+    candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
+    graph = walk([root_edge(tensor) for tensor in candidates])
+    used = {(link.target, link.target_index) for link in graph.links}
+    return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
+
+
+def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] = ()) -> None:
+    """Record a pass from ``outputs`` to their leaves, seeded with ones; the graph is retained.
+
+    Args:
+        recorder: an entered recorder.
+        outputs: tensors with a graph, of any shape; each is seeded with ones of its shape.
+        spaces: variables to name tensors by, before those of the calling frames.
+
+    Raises:
+        TensorError: an output has no graph.
+    """
+    for output in outputs:
+        if not output.requires_grad:
+            raise TensorError(
+                f"a tensor of shape {list(output.shape)!r} has no graph to draw",
+                "it was computed without a tensor that requires grad, or under no_grad, or detached",
+            )
+    graph = walk([root_edge(output) for output in outputs])
+    leaves = [node.variable for node in graph.nodes if is_leaf(node)]
+    named = [tensor for tensor, _ in Names(spaces).with_graph if tensor.retains_grad]
+    retained = [(tensor, tensor.grad) for tensor in named]
+    recorder.seeding, recorder.spaces = True, tuple(spaces)
+    try:
+        ones = [torch.ones_like(output) for output in outputs]
+        torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
+    finally:
+        recorder.seeding, recorder.spaces = False, ()
+        for tensor, gradient in retained:
+            tensor.grad = gradient

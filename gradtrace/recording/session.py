@@ -1,0 +1,68 @@
+"""A program run under a recorder, and a pass seeded where it made none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace.model import ErrorInfo, Trace
+from gradtrace.recording.recorder import Options, Recorder
+from gradtrace.recording.runner import Program, Run
+from gradtrace.recording.seeding import script_outputs, seed
+from gradtrace.recording.sources import Place, is_user_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.recording.sources import Sources
+
+__all__ = ["Session", "run_recorded"]
+
+
+class Session(NamedTuple):
+    """A recorded run: its trace, how many passes there were, how it ended, what was seeded, torchviz's DOT."""
+
+    trace: Trace
+    count: int
+    run: Run
+    seeded: tuple[str, ...]
+    torchviz: dict[int, str]
+
+
+def run_recorded(program: Program, arguments: Sequence[str], options: Options, folder: str) -> Session:
+    """Run the program and return what was recorded; its exception, if it raised one, is in ``run``.
+
+    Args:
+        program: what to run.
+        arguments: the program's own.
+        options: what to record and keep.
+        folder: file names are told relative to it, or else to the program's own folder.
+    """
+    with Recorder(options, (folder, program.path)) as recorder:
+        recorder.command = (recorder.sources.shown(program.filename), *arguments)
+        run = program.run(arguments)
+        seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
+    if run.error is not None and not isinstance(run.error, SystemExit):
+        recorder.error = _error(run.error, recorder.sources)
+    return Session(recorder.trace, recorder.count, run, seeded, recorder.torchviz)
+
+
+def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
+    """Seed the script's own outputs; return their names. What the engine raises is in the pass."""
+    outputs = script_outputs(run.namespace)
+    if not outputs:
+        return ()
+    try:
+        seed(recorder, outputs, [run.namespace])
+    except RuntimeError as error:
+        recorder.error = ErrorInfo(type(error).__name__, str(error))
+    return tuple(node.name for node in recorder.trace.passes[-1].nodes if node.kind == "output")
+
+
+def _error(error: BaseException, sources: Sources) -> ErrorInfo:
+    """Return what the script raised, at its innermost line of the user's."""
+    place, trace = None, error.__traceback__
+    while trace is not None:
+        if is_user_frame(trace.tb_frame):
+            place = Place(trace.tb_frame.f_code, trace.tb_lasti)
+        trace = trace.tb_next
+    return ErrorInfo(type(error).__name__, str(error).strip(), sources(place))

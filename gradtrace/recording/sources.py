@@ -1,0 +1,144 @@
+"""From Python frames to the user's own source text.
+
+While the script runs only a code object and an instruction's offset are kept; the text is looked up when
+the recording is assembled.
+"""
+
+from __future__ import annotations
+
+import linecache
+import os
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+import gradtrace
+from gradtrace.model import Source
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
+
+__all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate"]
+
+USER, LIBRARY, INTERNAL = range(3)
+
+_INTERNAL_FOLDERS = tuple(
+    os.path.join(os.path.dirname(os.path.abspath(str(package.__file__))), "") for package in (torch, gradtrace)
+)
+_LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_STANDARD = tuple(
+    os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib")
+)
+_owners: dict[str, int] = {}
+
+
+class Place(NamedTuple):
+    """Where a call was made: an instruction of a code object."""
+
+    code: CodeType
+    instruction: int
+
+
+def _owner(filename: str) -> int:
+    found = _owners.get(filename)
+    if found is None:
+        found = _owners[filename] = _classify(filename)
+    return found
+
+
+def _classify(filename: str) -> int:
+    if filename.startswith(("<frozen", "<eval_with_key", "<torch")) or filename.startswith(_INTERNAL_FOLDERS):
+        return INTERNAL
+    if any(part in filename for part in _LIBRARY_PARTS):
+        return LIBRARY
+    return INTERNAL if os.path.realpath(filename).startswith(_STANDARD) else USER
+
+
+def is_user_frame(frame: FrameType) -> bool:
+    """Tell whether the frame runs the user's own code."""
+    return _owner(frame.f_code.co_filename) == USER
+
+
+def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
+    """Return the user's nearest place and, where it is nearer than that, a library's.
+
+    Frames of torch, gradtrace and the standard library don't count. Where no frame is the user's, the
+    library's own place stands for it.
+    """
+    library = None
+    while frame is not None:
+        code = frame.f_code
+        owner = _owner(code.co_filename)
+        if owner == USER:
+            return Place(code, frame.f_lasti), library
+        if owner == LIBRARY and library is None:
+            library = Place(code, frame.f_lasti)
+        frame = frame.f_back
+    return library, None
+
+
+def call_place(frame: FrameType | None) -> Place | None:
+    """Return the user's place nearest to ``frame``."""
+    return locate(frame)[0]
+
+
+class Sources:
+    """Places turned into Sources, each once; file names relative to the folders given, the first that fits."""
+
+    def __init__(self, *folders: str) -> None:
+        self._folders = tuple(os.path.realpath(folder) for folder in folders)
+        self._found: dict[tuple[int, int], tuple[CodeType, Source]] = {}
+        self._positions: dict[int, list[tuple[int | None, ...]]] = {}
+
+    def __call__(self, place: Place | None) -> Source | None:
+        """Return the source text at ``place``, or None where there is no place."""
+        if place is None:
+            return None
+        key = (id(place.code), place.instruction)
+        if key not in self._found:
+            # The code object is kept beside its Source, so that its id is not given to another one.
+            self._found[key] = (place.code, self._read(place))
+        return self._found[key][1]
+
+    def at_line(self, filename: str, line: int) -> Source:
+        """Return the source of one whole line (for errors that know no column)."""
+        text = linecache.getline(filename, line).strip()
+        return Source(self.shown(filename), line, line, text=text)
+
+    def shown(self, filename: str) -> str:
+        """Return the file name as the trace tells it: the same on every machine, where that can be."""
+        if filename.startswith("<"):
+            return filename
+        for part in _LIBRARY_PARTS:
+            if part in filename:
+                return filename.rpartition(part)[2]
+        real = os.path.realpath(filename)
+        for folder in self._folders:
+            if real.startswith(os.path.join(folder, "")):
+                return Path(real).relative_to(folder).as_posix()
+        return filename
+
+    def _read(self, place: Place) -> Source:
+        code = place.code
+        if id(code) not in self._positions:
+            self._positions[id(code)] = list(code.co_positions())
+        line, end_line, start, end = self._positions[id(code)][place.instruction // 2]
+        filename = self.shown(code.co_filename)
+        if line is None:
+            return Source(filename, code.co_firstlineno, function=code.co_name)
+        if end_line is None or start is None or end is None:  # python -X no_debug_ranges
+            text = linecache.getline(code.co_filename, line).strip()
+            return Source(filename, line, end_line or line, function=code.co_name, text=text)
+        lines = [linecache.getline(code.co_filename, number) for number in range(line, end_line + 1)]
+        text, column, end_column = _cut(lines, start, end)
+        return Source(filename, line, end_line, column, end_column, code.co_qualname, text)
+
+
+def _cut(lines: list[str], start: int, end: int) -> tuple[str, int, int]:
+    """Return the text between two UTF-8 byte offsets, and the offsets in characters."""
+    first, last = lines[0].encode(), lines[-1].encode()
+    column, end_column = len(first[:start].decode(errors="replace")), len(last[:end].decode(errors="replace"))
+    lines = [*lines[:-1], lines[-1][:end_column]]
+    return "".join([lines[0][column:], *lines[1:]]), column, end_column

@@ -1,0 +1,38 @@
+"""The same pass as torchviz draws it, for those who are used to its look."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from typing import TYPE_CHECKING
+
+from gradtrace.errors import EngineError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["torchviz_dot"]
+
+
+def torchviz_dot(outputs: list[torch.Tensor], names: dict[str, torch.Tensor]) -> str:
+    """Return torchviz's DOT text for the graph of ``outputs``; raises EngineError where torchviz fails."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # it imports distutils
+        import torchviz  # noqa: PLC0415 - 0.1 s, and only this style needs it
+    try:
+        source = torchviz.make_dot(tuple(outputs), params=names).source
+    except RecursionError:
+        raise EngineError("torchviz can't draw so deep a graph", "draw it without --style torchviz") from None
+    return _renumbered(str(source))
+
+
+def _renumbered(source: str) -> str:
+    """Return the text with torchviz's node names, which are memory addresses, counted from 1 instead."""
+    numbers: dict[str, str] = {}
+    return re.sub(r"(?m)^\t(\d+)|(?<= -> )(\d+)", lambda found: _number(found, numbers), source)
+
+
+def _number(found: re.Match[str], numbers: dict[str, str]) -> str:
+    address = found.group(1) or found.group(2)
+    number = numbers.setdefault(address, str(len(numbers) + 1))
+    return f"\t{number}" if found.group(1) else number
