@@ -147,9 +147,9 @@ def record_pass(raw: RawPass, call: EngineCall, frame: FrameType, spaces: Iterab
             graph = None  # an output without a graph: the engine says so, in PyTorch's own words
         else:
             raw.describe_graph(graph, names)
+            if raw.draws_torchviz:
+                raw.torchviz = torchviz_dot(*_for_torchviz(raw, call, graph))
     del names
-        if graph is not None and raw.draws_torchviz:
-            raw.torchviz = torchviz_dot(*_for_torchviz(raw, call, graph))
     if graph is None:
         return _run(raw, call)
     with Watch(graph) as watch:
