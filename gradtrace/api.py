@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from gradtrace.recording.recorder import Recorder
     from gradtrace.registry import Plugin
 
+PLAIN = Style()
+
 __all__ = ["Recording", "Trace", "choose_format", "draw", "load", "make_dot", "record", "select"]
 
 
 class Trace(model.Trace, frozen=True, omit_defaults=True):
     """Everything that one run recorded; it can be drawn and saved, and shows itself in a notebook."""
 
-    def render(self, path: str | Path, *, number: str | int = "last", style: Style = Style()) -> Path:
+    def render(self, path: str | Path, *, number: str | int = "last", style: Style = PLAIN) -> Path:
         """Draw one pass to a file.
 
         Args:
@@ -50,7 +52,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         write_whole(path, self.drawn(plugin.name, number=number, style=style))
         return Path(path)
 
-    def drawn(self, name: str, *, number: str | int = "last", style: Style = Style()) -> str | bytes:
+    def drawn(self, name: str, *, number: str | int = "last", style: Style = PLAIN) -> str | bytes:
         """Return one pass in the format called ``name``: text, or a picture's bytes. Raises as ``render``."""
         report = model.Report(self, select(self, number))
         return FORMATS[name].function(report, style)
@@ -62,7 +64,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         """Return the SVG and the table of the last pass, for Jupyter and its kin; never raises."""
         makers: dict[str, Callable[[], str]] = {
-            "image/svg+xml": lambda: str(self.drawn("svg"), "utf-8"),  # type: ignore[call-overload]
+            "image/svg+xml": lambda: str(self.drawn("svg")),
             "text/plain": lambda: str(self.drawn("text")),
         }
         wanted = [kind for kind in makers if (not include or kind in include) and kind not in (exclude or ())]
@@ -125,7 +127,7 @@ def load(path: str | Path) -> Trace:
 
 
 def make_dot(
-    var: torch.Tensor | Sequence[torch.Tensor],
+    var: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...],
     params: dict[str, torch.Tensor] | None = None,
     show_attrs: bool = False,  # noqa: FBT001, FBT002 - torchviz's signature
     show_saved: bool = False,  # noqa: FBT001, FBT002
@@ -148,9 +150,9 @@ def make_dot(
     """
     from gradtrace.formats.dot import digraph  # noqa: PLC0415 - imports graphviz
 
-    trace = _seeded([var] if hasattr(var, "grad_fn") else list(var), dict(params or {}))
-    style = Style(attributes=show_attrs, saved=show_saved, longest=max_attr_chars)
-    return digraph(model.Report(trace, trace.passes[-1]), style)
+    outputs = var if isinstance(var, (list, tuple)) else (var,)
+    trace = _seeded(outputs, dict(params or {}))
+    return digraph(model.Report(trace, trace.passes[-1]))
 
 
 def choose_format(path: str, name: str | None = None) -> Plugin[Any]:

@@ -57,4 +57,4 @@ def print_table(report: Report) -> None:
     width = shutil.get_terminal_size().columns if terminal else None
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     style = Style(width=width, color=color, rows=ROWS)
-    print(f"\n{FORMATS['text'].function(report, style)}", end="", file=sys.stderr)
+    print("", FORMATS["text"].function(report, style), sep="\n", end="", file=sys.stderr)

@@ -28,7 +28,7 @@ def record(
     trace = recorded.trace
     target.write(tracefile.dumps(trace))
     nodes = sum(len(graph.nodes) for graph in trace.passes)
-    say(f"wrote {output}: {len(trace.passes):,} of {recorded.count:,} backward passes, {nodes:,} nodes")
+    say(f"wrote {output}: {len(trace.passes):,} of {recorded.made:,} backward passes, {nodes:,} nodes")
     if not trace.passes and not recorded.exit_code:
         raise NothingRecordedError("the script made no backward pass", "call backward() or autograd.grad()")
     raise typer.Exit(recorded.exit_code)

@@ -77,5 +77,5 @@ def _chosen(recorded: Recorded, number: str) -> BackwardPass:
 
 
 def _described(graph: BackwardPass, recorded: Recorded) -> str:
-    count = max(recorded.count, graph.index)
+    count = max(recorded.made, graph.index)
     return f"backward pass {graph.index:,} of {count:,}, {len(graph.nodes):,} nodes, {len(graph.edges):,} edges"

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace import tracefile
@@ -21,10 +21,10 @@ __all__ = ["Recorded", "Work", "find"]
 
 
 class Recorded(NamedTuple):
-    """A trace; how many passes there were, the exit code it leads to, and torchviz's DOT of each pass kept."""
+    """A trace; how many passes were made, the exit code it leads to, and torchviz's DOT of each pass kept."""
 
     trace: Trace
-    count: int
+    made: int
     exit_code: int = 0
     torchviz: dict[int, str] = {}  # noqa: RUF012 - nobody writes to it
 
@@ -45,10 +45,10 @@ class Work(NamedTuple):
         from gradtrace.recording.session import run_recorded
 
         options = Options(keep=keep, torchviz=torchviz)
-        session = run_recorded(self.program, self.arguments, options, os.getcwd())
+        session = run_recorded(self.program, self.arguments, options, str(Path.cwd()))
         session.run.report_error()
         sys.stdout.flush()
-        return Recorded(session.trace, session.count, _exit_code(session), session.torchviz)
+        return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
 
 
 def find(name: str, arguments: list[str], *, module: bool) -> Work:

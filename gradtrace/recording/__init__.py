@@ -1,0 +1,1 @@
+"""Recording: the only importers of torch. They patch, hook, measure and undo."""

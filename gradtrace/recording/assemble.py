@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
 from gradtrace.recording.statistics import Measured, finish, settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from gradtrace.recording import modules
     from gradtrace.recording.logs import Logs
@@ -44,7 +44,7 @@ class _Assembly:
 
     def build(self) -> BackwardPass:
         raw = self.raw
-        nodes = tuple([*self._outputs(), *(self._node(position) for position in self.order)])
+        nodes = (*self._outputs(), *(self._node(position) for position in self.order))
         return BackwardPass(
             raw.index,
             raw.kind,
@@ -66,13 +66,9 @@ class _Assembly:
 
     def _outputs(self) -> Iterable[Node]:
         raw = self.raw
-        for index, (name, value, seed) in enumerate(
-            zip(raw.output_names, raw.output_values, raw.seeds, strict=True)
-        ):
+        for index, (name, value, seed) in enumerate(zip(raw.output_names, raw.output_values, raw.seeds, strict=True)):
             stats = self.stats
-            yield Node(
-                f"n{index}", "output", "output", name, values=(stats(value),), grads=(stats(seed),)
-            )
+            yield Node(f"n{index}", "output", "output", name, values=(stats(value),), grads=(stats(seed),))
 
     def _node(self, position: int) -> Node:
         raw = self.raw

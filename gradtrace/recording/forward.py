@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
 
-sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr
+sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
 
 
 class Call(NamedTuple):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["backward", "grad", "seeded"]
 
-__all__ = ["EngineCall", "RawPass", "record_pass"]
+__all__ = ["EngineCall", "Kind", "RawPass", "record_pass"]
 
 
 class EngineCall:
@@ -141,11 +141,8 @@ def record_pass(raw: RawPass, call: EngineCall, frame: FrameType, spaces: Iterab
         raw.place = call_place(frame)
         names = Names(chain(spaces, namespaces(frame)))
         raw.describe(call, names)
-        try:
-            graph = walk([root_edge(output) for output in call.outputs])
-        except RuntimeError:
-            graph = None  # an output without a graph: the engine says so, in PyTorch's own words
-        else:
+        graph = _graph(call)
+        if graph is not None:
             raw.describe_graph(graph, names)
             if raw.draws_torchviz:
                 raw.torchviz = torchviz_dot(*_for_torchviz(raw, call, graph))
@@ -163,9 +160,14 @@ def record_pass(raw: RawPass, call: EngineCall, frame: FrameType, spaces: Iterab
     return result
 
 
-def _for_torchviz(
-    raw: RawPass, call: EngineCall, graph: Walk
-) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+def _graph(call: EngineCall) -> Walk | None:
+    try:
+        return walk([root_edge(output) for output in call.outputs])
+    except RuntimeError:
+        return None  # an output without a graph: the engine says so, in PyTorch's own words
+
+
+def _for_torchviz(raw: RawPass, call: EngineCall, graph: Walk) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     outputs = [output for output in call.outputs if isinstance(output, torch.Tensor)]
     named = {raw.names[position]: graph.nodes[position].variable for position in sorted(raw.leaves)}
     return outputs, {name: tensor for name, tensor in named.items() if name}

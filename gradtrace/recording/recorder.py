@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from msgspec import Struct
@@ -16,7 +16,7 @@ from gradtrace.recording.assemble import assemble
 from gradtrace.recording.forward import ForwardMode
 from gradtrace.recording.logs import Logs
 from gradtrace.recording.modules import watch_modules
-from gradtrace.recording.passes import EngineCall, RawPass, record_pass
+from gradtrace.recording.passes import EngineCall, Kind, RawPass, record_pass
 from gradtrace.recording.sources import Sources
 
 if TYPE_CHECKING:
@@ -40,10 +40,13 @@ class Options(Struct, frozen=True):
     keep: frozenset[int] | None = None
 
 
+EVERYTHING = Options()
+
+
 class Recorder:
     """Records the backward passes made while it is entered; ``trace`` tells them at any time."""
 
-    def __init__(self, options: Options = Options(), folders: tuple[str, ...] = ()) -> None:
+    def __init__(self, options: Options = EVERYTHING, folders: tuple[str, ...] = ()) -> None:
         self.options = options
         self.count = 0
         self.command: tuple[str, ...] = ()
@@ -56,7 +59,7 @@ class Recorder:
         self._kept: list[BackwardPass | RawPass] = []
         self._undo = ExitStack()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         """Patch, hook and start to watch this thread."""
         with ExitStack() as undo:
             self._patch_engine(undo)
@@ -81,7 +84,7 @@ class Recorder:
         for module in (torch.autograd, torch.autograd.graph):
             engine = module._engine_run_backward
             undo.callback(setattr, module, "_engine_run_backward", engine)
-            setattr(module, "_engine_run_backward", self._recording(engine))
+            module._engine_run_backward = self._recording(engine)  # type: ignore[attr-defined]
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -96,7 +99,7 @@ class Recorder:
 
     def _run(self, call: EngineCall, frame: FrameType) -> Any:
         self.count += 1
-        kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
+        kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
         raw = RawPass(self.count, kind, self._logs.here())
         raw.draws_torchviz = self.options.torchviz
         try:

@@ -71,7 +71,7 @@ class Run(NamedTuple):
             return
         if isinstance(error, SystemExit):
             if error.code is not None and not isinstance(error.code, int):
-                print(error.code, file=sys.stderr)
+                sys.stderr.write(f"{error.code}\n")
             return
         sys.excepthook(type(error), error, error.__traceback__)
 
@@ -127,7 +127,7 @@ def find_module(name: str) -> Program:
 def _execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
     """Run the code, wait for its threads as python does, and return what it raised."""
     try:
-        exec(code, namespace)
+        exec(code, namespace)  # noqa: S102 - running the script is what this is for
         _join_threads()
     except BaseException as error:  # noqa: BLE001 - whatever ends the script is the script's, even SystemExit
         _strip(error)

@@ -19,10 +19,10 @@ __all__ = ["Session", "run_recorded"]
 
 
 class Session(NamedTuple):
-    """A recorded run: its trace, how many passes there were, how it ended, what was seeded, torchviz's DOT."""
+    """A recorded run: its trace, how many passes were made, how it ended, what was seeded, torchviz's DOT."""
 
     trace: Trace
-    count: int
+    made: int
     run: Run
     seeded: tuple[str, ...]
     torchviz: dict[int, str]

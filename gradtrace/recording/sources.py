@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-import gradtrace
 from gradtrace.model import Source
 
 if TYPE_CHECKING:
@@ -25,12 +24,11 @@ __all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate"]
 USER, LIBRARY, INTERNAL = range(3)
 
 _INTERNAL_FOLDERS = tuple(
-    os.path.join(os.path.dirname(os.path.abspath(str(package.__file__))), "") for package in (torch, gradtrace)
+    os.path.join(os.path.dirname(os.path.abspath(str(file))), "")
+    for file in (torch.__file__, os.path.dirname(__file__))
 )
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
-_STANDARD = tuple(
-    os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib")
-)
+_STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
 _owners: dict[str, int] = {}
 
 

@@ -26,6 +26,7 @@ MAX_VALUES = 16
 
 # One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
 _CHUNK = 131_072
+_MANY_KINDS = 10_000
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _HALF = {torch.float16, torch.bfloat16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
@@ -44,7 +45,7 @@ class Kind(NamedTuple):
 class Sums(NamedTuple):
     """The reductions of a large tensor: over its finite elements, ``repeats`` times each."""
 
-    count: int
+    finite: int
     repeats: int
     low: float
     high: float
@@ -89,7 +90,7 @@ def _kind(tensor: torch.Tensor) -> Kind:
     if kind is None:
         shape = tuple(int(size) for size in tensor.shape)
         kind = Kind(shape, str(tensor.dtype).removeprefix("torch."), str(tensor.device))
-        if len(_kinds) > 10_000:
+        if len(_kinds) > _MANY_KINDS:
             _kinds.clear()
         _kinds[key] = kind
     return kind
@@ -99,11 +100,11 @@ def _without_grad(reduce: Any, tensor: torch.Tensor) -> Any:
     # Two calls of the C function cost a tenth of torch.no_grad(), and there are two per op of the script.
     if not torch.is_grad_enabled():
         return reduce(tensor)
-    torch._C._set_grad_enabled(False)
+    torch._C._set_grad_enabled(False)  # noqa: FBT003
     try:
         return reduce(tensor)
     finally:
-        torch._C._set_grad_enabled(True)
+        torch._C._set_grad_enabled(True)  # noqa: FBT003
 
 
 def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -216,7 +217,8 @@ def _measure_special(tensor: torch.Tensor) -> Measured:
                 continue  # the next one asks less of the tensor; the last asks nothing
             if stats is not None:
                 return Measured(Kind(stats.shape, stats.dtype, stats.device), stats)
-    unknown = TensorStats((), dtype="", device="", zeros=None, note=f"{type(tensor).__name__}: no numbers for this kind")
+    note = f"{type(tensor).__name__}: no numbers for this kind"
+    unknown = TensorStats((), dtype="", device="", zeros=None, note=note)
     return Measured(Kind((), "", ""), unknown)
 
 
@@ -307,14 +309,14 @@ def _finite_only(values: Any) -> Values:
 
 
 def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
-    known = sums.count > 0
-    size = sums.count + sums.nan + sums.inf
+    known = sums.finite > 0
+    size = sums.finite + sums.nan + sums.inf
     return TensorStats(
         kind.shape,
         kind.dtype,
         kind.device,
         sums.norm * math.sqrt(sums.repeats) if known else None,
-        sums.total / sums.count if known else None,
+        sums.total / sums.finite if known else None,
         sums.low if known else None,
         sums.high if known else None,
         1 - sums.nonzero / size if size else 0.0,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from contextlib import ExitStack
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 
@@ -61,7 +61,7 @@ class Watch:
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> Self:
         """Install the hooks."""
         for position, node in enumerate(self.walk.nodes):
             if is_leaf(node):
