@@ -1,14 +1,33 @@
-"""The options that commands share, and how the choice of a pass is read."""
+"""The options that commands share, where they may stand, and how the choice of a pass is read."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
-from gradtrace.errors import UnknownNameError
+from gradtrace.errors import GradtraceError, UnknownNameError
+from gradtrace.formats.base import FORMATS
 
-__all__ = ["Engine", "FormatName", "Look", "Module", "Output", "PassNumber", "Source", "Timeout", "kept_passes"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = [
+    "Engine",
+    "FormatName",
+    "Late",
+    "Look",
+    "Module",
+    "Output",
+    "PassNumber",
+    "Source",
+    "Timeout",
+    "is_format",
+    "is_output",
+    "is_pass",
+    "kept_passes",
+    "take_late",
+]
 
 Source = Annotated[str, typer.Argument(metavar="SCRIPT|TRACE", help="A Python script, or a saved trace.")]
 Module = Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as for python -m.")]
@@ -30,3 +49,57 @@ def kept_passes(number: str) -> frozenset[int] | None:
     if not all(part.strip().isdecimal() and int(part) > 0 for part in numbers):
         raise UnknownNameError.of("pass", number, ("a number from 1", "several as in 10,100", "last", "all"))
     return frozenset(map(int, numbers))
+
+
+class Late(NamedTuple):
+    """An option that may also stand directly after SCRIPT: its spellings, and which values it can have.
+
+    Arguments after SCRIPT are the script's own, and many scripts have a ``-o`` themselves. So ours counts
+    there only before any argument that is not ours, and only with a value that it can have. A flag has no
+    values (None).
+    """
+
+    key: str
+    spellings: tuple[str, ...]
+    accepts: Callable[[str], bool] | None = None
+
+
+def take_late(arguments: Sequence[str], options: Sequence[Late]) -> tuple[dict[str, str], list[str]]:
+    """Return our options that stand directly after SCRIPT, by key, and the script's own arguments.
+
+    A ``--`` ends ours and is not passed on.
+    """
+    rest, found = list(arguments), {}
+    while rest:
+        name, joined, value = rest[0].partition("=")
+        option = next((late for late in options if name in late.spellings), None)
+        if option is None:
+            break
+        if option.accepts is None:
+            found[option.key], used = "", 1
+        else:
+            value, used = (value, 1) if joined else ((rest[1:] or [""])[0], 2)
+            if not option.accepts(value):
+                break
+            found[option.key] = value
+        rest = rest[used:]
+    return found, rest[1:] if rest[:1] == ["--"] else rest
+
+
+def is_output(value: str) -> bool:
+    """Tell whether this can be one of our output files: stdout, or a name that ends like one of our formats."""
+    return value == "-" or FORMATS.for_suffix(value) is not None
+
+
+def is_format(value: str) -> bool:
+    """Tell whether there is a format of this name."""
+    return value in FORMATS
+
+
+def is_pass(value: str) -> bool:
+    """Tell whether this chooses a pass."""
+    try:
+        kept_passes(value)
+    except GradtraceError:
+        return False
+    return True

@@ -7,22 +7,34 @@ from typing import Annotated
 import typer
 
 from gradtrace import tracefile
-from gradtrace.cli.options import Module, PassNumber, Source, kept_passes
+from gradtrace.cli.options import Late, Module, PassNumber, Source, is_pass, kept_passes, take_late
 from gradtrace.cli.output import Target, say
 from gradtrace.cli.source import find
-from gradtrace.errors import NothingRecordedError
+from gradtrace.errors import NothingRecordedError, OutputError
 
 __all__ = ["record"]
 
-Output = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to (.json, .json.gz); - is stdout.")]
+LATE = (Late("output", ("-o", "--output"), lambda _: True), Late("pass", ("--pass",), is_pass))
+Output = Annotated[
+    str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to (.json, .json.gz); - is stdout.")
+]
 
 
 def record(
-    context: typer.Context, source: Source, *, output: Output, number: PassNumber = "all", module: Module = False
+    context: typer.Context,
+    source: Source,
+    *,
+    output: Output = None,
+    number: PassNumber = "all",
+    module: Module = False,
 ) -> None:
     """Run SCRIPT and keep its backward passes in a file; arguments after SCRIPT are its own."""
+    late, arguments = take_late(context.args, [option for option in LATE if output is None or option.key != "output"])
+    output, number = output or late.get("output"), late.get("pass", number)
+    if output is None:
+        raise OutputError("record needs -o FILE", "name where the trace goes: gradtrace record -o FILE.json SCRIPT")
     keep = kept_passes(number)
-    work = find(source, context.args, module=module)
+    work = find(source, arguments, module=module)
     target = Target(output)
     recorded = work.record(keep)
     trace = recorded.trace

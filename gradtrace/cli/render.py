@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING
 import typer
 
 from gradtrace.api import choose_format, select
-from gradtrace.cli.options import Engine, FormatName, Look, Module, Output, PassNumber, Source, Timeout, kept_passes
+from gradtrace.cli.options import (
+    Engine,
+    FormatName,
+    Late,
+    Look,
+    Module,
+    Output,
+    PassNumber,
+    Source,
+    Timeout,
+    is_format,
+    is_output,
+    is_pass,
+    kept_passes,
+    take_late,
+)
 from gradtrace.cli.output import Target, print_table, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.engine import check_engine
@@ -22,6 +37,11 @@ if TYPE_CHECKING:
 __all__ = ["render"]
 
 LOOKS = ("gradtrace", "torchviz")
+LATE = (
+    Late("output", ("-o", "--output"), is_output),
+    Late("format", ("-f", "--format"), is_format),
+    Late("pass", ("--pass",), is_pass),
+)
 
 
 def render(
@@ -37,13 +57,16 @@ def render(
     module: Module = False,
 ) -> None:
     """Run SCRIPT and draw its backward pass; arguments after SCRIPT are its own."""
+    late, arguments = take_late(context.args, LATE)
+    output, format_name = output or late.get("output"), format_name or late.get("format")
+    number = late.get("pass", number)
     keep = kept_passes(number)
     check_engine(engine)
     if look not in LOOKS:
         raise UnknownNameError.of("style", look, LOOKS)
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
-    work = find(source, context.args, module=module)
+    work = find(source, arguments, module=module)
     target = Target(target_name)
     recorded = work.record(keep, torchviz=look == "torchviz")
     graph = _chosen(recorded, number)
