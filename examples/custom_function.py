@@ -21,4 +21,4 @@ x = torch.tensor([0.4, 1.6, -2.7], requires_grad=True)
 loss = (Round.apply(x) ** 2).sum()
 
 loss.backward()
-print("2 * round(x):", x.grad.tolist())
+print("gradient:", x.grad.tolist())

@@ -1,0 +1,15 @@
+"""What all tests share; importing it costs nothing, for most tests need no torch."""
+
+import pytest
+
+
+def pytest_collection_modifyitems(items):
+    """Skip the tests marked ``cuda`` where there is no GPU; torch is imported only if there is such a test."""
+    marked = [item for item in items if item.get_closest_marker("cuda")]
+    if not marked:
+        return
+    import torch  # noqa: PLC0415 - 1.5 s
+
+    if not torch.cuda.is_available():
+        for item in marked:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
