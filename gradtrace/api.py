@@ -168,7 +168,10 @@ def choose_format(path: str, name: str | None = None) -> Plugin[Any]:
 def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass:
     """Return one pass of the trace, by its index or as ``last``; raises NothingRecordedError, UnknownNameError."""
     if not trace.passes:
-        raise NothingRecordedError("there is no backward pass in this trace", "call backward() or autograd.grad()")
+        raise NothingRecordedError(
+            "no backward pass was recorded",
+            "call backward() or autograd.grad(), or leave a tensor with a grad_fn in the script's main module",
+        )
     if number == "last":
         return trace.passes[-1]
     by_index = {str(graph.index): graph for graph in trace.passes}

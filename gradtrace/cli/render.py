@@ -27,7 +27,7 @@ from gradtrace.cli.options import (
 from gradtrace.cli.output import Target, print_table, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.engine import check_engine
-from gradtrace.errors import NothingRecordedError, UnknownNameError
+from gradtrace.errors import UnknownNameError
 from gradtrace.formats.base import Style
 from gradtrace.model import Report
 
@@ -89,14 +89,11 @@ def _beside(source: str, format_name: str | None) -> str:
 
 
 def _chosen(recorded: Recorded, number: str) -> BackwardPass:
-    """Return the pass to draw; where there is none, the script's own failure comes first."""
-    try:
-        return select(recorded.trace, number)
-    except NothingRecordedError:
-        if recorded.exit_code:
-            say("nothing was recorded before the script ended, so there is nothing to draw")
-            raise typer.Exit(recorded.exit_code) from None
-        raise
+    """Return the pass to draw; where there is none, the script's own exit code comes first."""
+    if not recorded.trace.passes and recorded.exit_code:
+        say("the script ended before any backward pass, so there is nothing to draw")
+        raise typer.Exit(recorded.exit_code)
+    return select(recorded.trace, number)
 
 
 def _described(graph: BackwardPass, recorded: Recorded) -> str:

@@ -123,4 +123,4 @@ class Recorder:
 
 def versions() -> dict[str, str]:
     """Return the versions that a trace depends on."""
-    return {"python": platform.python_version(), "torch": torch.__version__, "gradtrace": gradtrace.__version__}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), "gradtrace": gradtrace.__version__}

@@ -17,12 +17,13 @@ __all__ = ["torchviz_dot"]
 def torchviz_dot(outputs: list[torch.Tensor], names: dict[str, torch.Tensor]) -> str:
     """Return torchviz's DOT text for the graph of ``outputs``; raises EngineError where torchviz fails."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it imports distutils
+        warnings.simplefilter("ignore", DeprecationWarning)  # it uses distutils
         import torchviz  # noqa: PLC0415 - 0.1 s, and only this style needs it
-    try:
-        source = torchviz.make_dot(tuple(outputs), params=names).source
-    except RecursionError:
-        raise EngineError("torchviz can't draw so deep a graph", "draw it without --style torchviz") from None
+
+        try:
+            source = torchviz.make_dot(tuple(outputs), params=names).source
+        except RecursionError:
+            raise EngineError("torchviz can't draw so deep a graph", "draw it without --style torchviz") from None
     return _renumbered(str(source))
 
 
