@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from pathlib import Path
 from typing import TypeVar
@@ -45,7 +46,11 @@ def load(path: str | Path) -> Trace:
 
 def dumps(trace: Trace) -> bytes:
     """Return the trace as one line of JSON; a number that is not finite becomes null."""
-    return msgspec.json.encode(trace) + b"\n"
+    try:
+        return msgspec.json.encode(trace) + b"\n"
+    except UnicodeEncodeError:  # a file name that is not UTF-8, as Python reads it; the name is spoilt, the rest is not
+        text = json.dumps(msgspec.to_builtins(trace), ensure_ascii=False)
+        return msgspec.json.encode(json.loads(text.encode(errors="replace"), parse_constant=lambda _: None)) + b"\n"
 
 
 def loads(data: bytes, name: str = "trace") -> Trace:

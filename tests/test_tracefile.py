@@ -145,6 +145,12 @@ def test_no_number_in_the_file_is_nan_or_infinity(broken):
     json.loads(dumps(trace(graph)), parse_constant=refuse)
 
 
+def test_a_file_name_that_is_not_utf8_spoils_only_itself():
+    odd = os.fsdecode(b"caf\xe9.py")
+    kept = loads(dumps(msgspec.structs.replace(trace(), command=(odd, "--lr"))))
+    assert kept == msgspec.structs.replace(trace(), command=("caf?.py", "--lr"))
+
+
 def test_a_reader_ignores_fields_that_it_does_not_know():
     read = json.loads(dumps(trace()))
     read["passes"][0]["nodes"][0]["colour"] = "red"
