@@ -1,0 +1,1 @@
+"""Formulas, symbolic and numeric derivatives."""

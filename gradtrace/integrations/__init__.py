@@ -1,0 +1,1 @@
+"""One file for each host: Jupyter, Sphinx, pytest."""
