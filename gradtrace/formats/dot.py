@@ -12,7 +12,7 @@ from gradtrace.formats.labels import card, heading, more
 from gradtrace.formats.numbers import Scale, kind, number, stats
 from gradtrace.formats.palette import INK, LINE, PAGE, SPECIAL, step
 from gradtrace.formats.words import called, clean, differentiated, expression, place, position, shorten, title
-from gradtrace.graph import beside_each_use, head
+from gradtrace.graph import beside_each_use, head, origin, span
 from gradtrace.model import Report
 
 if TYPE_CHECKING:
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 __all__ = ["digraph", "render", "source"]
 
 FONT = "Helvetica,Arial,sans-serif"
-MOST_WITH_CARE = 150  # nodes; above, the layout is tuned for speed and shared leaves are copied
-MOST = 400  # nodes; the rest is counted, not drawn
-QUICK = {"newrank": "true", "nslimit": "0.1", "mclimit": "0.1"}
+MOST, LONGEST = 150, 1500  # nodes, and ranks that all edges span together; what is beyond is counted, not drawn
+SLOW = 500  # ranks; above, shared leaves are copied and the layout is tuned for speed
+QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
 LOOKS = {
     "none": {"style": "dashed"},
     "zero": {"style": "dotted", "penwidth": "1.5"},
-    "unknown": {},
     "inf": {"penwidth": "4.5"},
     "nan": {"penwidth": "1.6", "color": f"{SPECIAL['nan']}:{PAGE}:{SPECIAL['nan']}"},
 }
@@ -47,17 +46,22 @@ def source(report: Report, style: Style) -> str:
 def digraph(report: Report) -> graphviz.Digraph:
     """Return the picture of a pass as a Digraph, which can be changed and rendered further."""
     whole, scale = report.graph, Scale.of(report.graph)
-    shown = head(whole, MOST)
-    big = len(whole.nodes) > MOST_WITH_CARE
+    quick = len(whole.nodes) > MOST or span(whole) > SLOW
+    shown = head(beside_each_use(whole), MOST, LONGEST) if quick else whole
     picture = graphviz.Digraph(title(report), **_defaults(report, scale))
-    if big:
-        picture.attr(**QUICK)
-    _draw(picture, beside_each_use(shown) if big else shown, scale)
-    if len(whole.nodes) > len(shown.nodes):
-        cut = [edge.source for edge in whole.edges if edge.source in shown.by_id and edge.target not in shown.by_id]
-        picture.node("more", more(len(whole.nodes) - len(shown.nodes)), **{"class": "more"})
-        picture.edge(cut[-1] if cut else shown.nodes[-1].id, "more", style="dashed", color=SPECIAL["none"])
+    picture.attr(**(QUICK if quick else {}))
+    _draw(picture, shown, scale)
+    _mention(picture, whole, {origin(node.id): node.id for node in shown.nodes})
     return picture
+
+
+def _mention(picture: graphviz.Digraph, whole: BackwardPass, shown: dict[str, str]) -> None:
+    """Draw one box for all nodes that are not shown, below the last that leads to one."""
+    hidden = len(whole.nodes) - len(shown)
+    if hidden:
+        cut = [edge.source for edge in whole.edges if edge.source in shown and edge.target not in shown]
+        picture.node("more", more(hidden), **{"class": "more"})
+        picture.edge(shown[cut[-1]] if cut else whole.nodes[0].id, "more", style="dashed", color=SPECIAL["none"])
 
 
 def _draw(picture: graphviz.Digraph, graph: BackwardPass, scale: Scale) -> None:
@@ -94,11 +98,16 @@ def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
     start = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
     end = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
     tooltip = _escaped(f"{start} → {end}: {stats(edge.grad)}")
-    common = {"label": f" {_escaped(_flow(edge.grad))}", "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
     if what == "finite":
         share = scale.share(edge.grad)
-        return {**common, "color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
-    return {**common, "color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS[what]}
+        look = {"color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
+    else:
+        look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
+    gap = " " * (1 + round(float(look.get("penwidth", 1)) / 2))  # a label stands beside the middle of the line
+    label = f"{gap}{_escaped(_flow(edge.grad))}"
+    # A straight spine: without the weight the middle one of three targets, often a leaf, is put straight below.
+    weight = {} if graph.by_id[edge.target].kind == "leaf" else {"weight": "8"}
+    return {**look, **weight, "label": label, "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
 
 
 def _flow(grad: TensorStats | None) -> str:
@@ -111,7 +120,8 @@ def _details(node: Node) -> str:
     """Return all that there is to say about a node, one fact per line."""
     values = [f"value {stats(value)}" for value in node.values if value]
     grads = [f"grad {_spread(grad)}" for grad in node.grads]
-    facts = [node.op if node.kind == "function" else node.kind, clean(node.name), expression(node), node.module, place(node), *values, *grads]
+    what = [node.op if node.kind == "function" else node.kind, clean(node.name), expression(node)]
+    facts = [*what, clean(node.module), place(node), *values, *grads]
     return "\n".join(filter(None, facts))
 
 

@@ -36,7 +36,8 @@ def heading(title: str, subtitle: str, scale: Scale, kinds: Iterable[Kind]) -> s
     inner = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1"><tr>{legend}</tr></table>'
     rows = [_row(_bold(title), 'align="left"')]
     rows += [_row(_small(subtitle), 'align="left"')] if subtitle else []
-    rows += [_row(inner, 'align="left"')] if legend != "<td></td>" else []
+    rows += [_row(inner, 'align="left" cellpadding="1"')] if legend != "<td></td>" else []
+    rows += ['<tr><td height="14"></td></tr>']
     return _table(rows, 'border="0" cellspacing="0"')
 
 
@@ -76,7 +77,8 @@ def _gradients(node: Node, of: str, scale: Scale) -> Iterator[str]:
     called = gradient(node, of)
     for i, grad in enumerate(node.grads[:MOST_ROWS]):
         which = f"{called}[{i}]" if len(node.grads) > 1 else called
-        yield _chip(grad, f"{which} {stats(grad)}" if grad else f"no {called.rstrip(' =')}{never}", scale)
+        text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
+        yield _chip(grad, f"{text}{'' if grad else never}", scale)
     rest = node.grads[MOST_ROWS:]
     if rest:
         bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)
@@ -86,19 +88,22 @@ def _gradients(node: Node, of: str, scale: Scale) -> Iterator[str]:
 def _chip(grad: TensorStats | None, text: str, scale: Scale) -> str:
     what = kind(grad)
     if what == "finite":
-        return _row(_bold(text), f'bgcolor="{step(scale.share(grad), FILL)}" style="rounded"')
+        return _row(_bold(text), f'bgcolor="{step(scale.share(grad), FILL)}" style="rounded" cellpadding="3"')
     color = SPECIAL[what]
     if what in {"nan", "inf"}:
-        return _row(f'<font color="{INVERSE}">{_bold(text)}</font>', f'bgcolor="{color}" style="rounded"')
+        return _alarm(text, color)
     line = {"none": "dashed", "zero": "dotted"}.get(what, "solid")
-    return _row(escape(text), f'border="1" color="{color}" style="rounded,{line}"')
+    return _row(escape(text), f'border="1" color="{color}" style="rounded,{line}" cellpadding="3"')
+
+
+def _alarm(text: str, color: str) -> str:
+    return _row(f'<font color="{INVERSE}">{_bold(text)}</font>', f'bgcolor="{color}" style="rounded" cellpadding="3"')
 
 
 def _failure(error: ErrorInfo | None) -> Iterator[str]:
     if error is None:
         return
-    text = f'<font color="{INVERSE}">{_bold(f"raised {clean(error.type)}")}</font>'
-    yield _row(text, f'bgcolor="{FAILED}" style="rounded"')
+    yield _alarm(f"raised {clean(error.type)}", FAILED)
     if error.message:
         yield _row(_small(shorten(clean(error.message), LONGEST_SMALL), FAILED))
 

@@ -79,9 +79,10 @@ def differentiated(graph: BackwardPass) -> str:
 
 def gradient(node: Node, of: str) -> str:
     """Return what a node's gradient is called: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
+    seed = "seed " if node.kind == "output" else ""
     if of and node.name and node.kind != "function" and len(node.name) <= LONGEST_SYMBOL:
-        return f"∂{of}/∂{clean(node.name)} ="
-    return "seed" if node.kind == "output" else "grad"
+        return f"{seed}∂{of}/∂{clean(node.name)} ="
+    return seed.strip() or "grad"
 
 
 def expression(node: Node) -> str:
