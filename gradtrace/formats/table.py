@@ -26,7 +26,7 @@ class Cell(NamedTuple):
 
     text: str
     style: str = ""
-    brief: str | None = None
+    brief: str = ""
 
 
 Row = Sequence[Cell]
@@ -49,12 +49,9 @@ class Column(Struct, frozen=True):
 
 def lines(columns: Sequence[Column], rows: Sequence[Row], width: int | None, *, color: bool) -> Iterator[str]:
     """Yield the rows below the columns' titles, none wider than ``width`` if there is one."""
-    title = [Cell(column.title, "dim") for column in columns]
-    widths = _natural(columns, [title, *rows])
-    if width is not None and _total(widths) > width:
-        rows = [[Cell(cell.text if cell.brief is None else cell.brief, cell.style) for cell in row] for row in rows]
-        widths = _fit(columns, _natural(columns, [title, *rows]), width)
-    for row in (title, *rows):
+    table = _brief(columns, [[Cell(column.title, "dim") for column in columns], *rows], width)
+    widths = _natural(columns, table) if width is None else _fit(columns, _natural(columns, table), width)
+    for row in table:
         yield _line([(row[i], size, columns[i].list) for i, size in widths.items()], width, color=color)
 
 
@@ -87,6 +84,16 @@ def visible(text: str) -> str:
 def paint(text: str, style: str, *, color: bool) -> str:
     """Return ``text`` in the ANSI colours of ``style``, or as it is."""
     return Ansi.parse(style).render(text, color_system=ColorSystem.STANDARD) if color and style and text else text
+
+
+def _brief(columns: Sequence[Column], table: list[Row], width: int | None) -> list[Row]:
+    """Return the rows with brief cells in as many columns as must, from the last; those that go don't count."""
+    for i in reversed(range(len(columns))):
+        natural = _natural(columns, table)
+        if width is None or _total({k: size for k, size in natural.items() if columns[k].goes != 1}) <= width:
+            break
+        table = [[*row[:i], Cell(row[i].brief or row[i].text, row[i].style), *row[i + 1 :]] for row in table]
+    return table
 
 
 def _natural(columns: Sequence[Column], rows: Sequence[Row]) -> dict[int, int]:

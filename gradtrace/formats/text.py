@@ -22,11 +22,11 @@ __all__ = ["render"]
 COLUMNS = (
     Column("", 1, 1),
     Column("id", 6, 6),
-    Column("op", 16, 12),
-    Column("expression", 28, 12),
+    Column("op", 16, 11),
+    Column("expression", 28, 22),
     Column("gradient", 12, 8, 40, list=True),
     Column("", 8, 8, goes=3),
-    Column("flows on to", 16, 14, goes=2, list=True),
+    Column("flows on to", 16, 12, goes=2, list=True),
     Column("module, line", 16, 16, 40, goes=1),
 )
 BAR = 8  # characters, of eight steps each
@@ -35,6 +35,7 @@ MARKS = {"none": "", "zero": "·", "nan": "✗" * BAR, "inf": "✗" * BAR, "unkn
 STYLES = {"none": "dim", "zero": "yellow", "nan": "bold red", "inf": "bold red", "unknown": "dim", "finite": "cyan"}
 WORDS = {"none": "none", "zero": "0", "nan": "nan", "inf": "inf"}
 SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+NAME = 8  # characters of a leaf's name that a narrow table has room for beside each use
 SHOWN = 3  # of a node's tensors; one op can have hundreds of outputs
 
 
@@ -73,15 +74,16 @@ def _title(report: Report) -> str:
 def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
     failed = graph.error is not None and graph.error.node == node.id
     look = {"output": "bold", "leaf": "green", "function": ""}[node.kind]
+    absent = "none" if node.order is not None or node.kind != "function" else "failed" if failed else "never ran"
     worst = max(node.grads, key=lambda s: (kind(s) in {"nan", "inf"}, scale.share(s), s is not None), default=None)
     return [
         Cell("✗" if failed else "", "bold red"),
         Cell(node.id, "bold red" if failed else "dim"),
         Cell(visible(node.op if node.kind == "function" else node.kind), "bold red" if failed else look),
         Cell(_what(node, stats), look, _what(node, _short)),
-        Cell(_gradient(node, stats), STYLES[kind(worst)], _gradient(node, _short)),
+        Cell(_gradient(node, stats) or absent, STYLES[kind(worst)], _gradient(node, _short) or absent),
         Cell(_bar(worst, scale), STYLES[kind(worst)]),
-        Cell(_flows(graph, node, "{op} ({id})"), brief=_flows(graph, node, "{id}")),
+        Cell(_flows(graph, node), brief=_flows(graph, node, brief=True)),
         Cell("  ".join(part for part in (visible(node.module), _where(node.source or node.library)) if part), "dim"),
     ]
 
@@ -95,10 +97,8 @@ def _what(node: Node, written: Written) -> str:
 
 
 def _gradient(node: Node, written: Written) -> str:
-    """The gradient that arrived for each of the node's outputs, or why there is none."""
-    if node.kind == "function" and node.order is None and not any(node.grads):
-        return "never ran"
-    return _some(node.grads, written) or "none"
+    """The gradient that arrived for each of the node's outputs, or nothing if none did."""
+    return _some(node.grads, written) if any(node.grads) else ""
 
 
 def _some(tensors: Sequence[TensorStats | None], written: Written) -> str:
@@ -114,17 +114,23 @@ def _bar(s: TensorStats | None, scale: Scale) -> str:
     return STEPS[-1] * full + (STEPS[step - 1] if step else "")
 
 
-def _flows(graph: BackwardPass, node: Node, form: str) -> str:
-    """Where the gradient goes from here: leaves by name, functions in the given form."""
+def _flows(graph: BackwardPass, node: Node, *, brief: bool = False) -> str:
+    """Where the gradient goes from here, and how much of it."""
     edges = graph.edges_from[node.id]
     more = [f"{len(edges) - SHOWN} more"] if len(edges) > SHOWN else []
-    flows = [f"{_target(graph.by_id[edge.target], form)} {_short(edge.grad)}" for edge in edges[:SHOWN]]
+    target = _brief_target if brief else _target
+    flows = [f"{target(graph.by_id[edge.target])} {_short(edge.grad)}" for edge in edges[:SHOWN]]
     return f"→ {', '.join(flows + more)}" if edges else ""
 
 
-def _target(node: Node, form: str) -> str:
+def _target(node: Node) -> str:
+    name = visible(node.name) if node.kind == "leaf" else visible(node.op)
+    return f"{name} ({node.id})" if node.kind == "function" else name or node.id
+
+
+def _brief_target(node: Node) -> str:
     name = visible(node.name) if node.kind == "leaf" else ""
-    return name or form.format(op=visible(node.op), id=node.id)
+    return name if 0 < len(name) <= NAME else node.id
 
 
 def _short(s: TensorStats | None) -> str:

@@ -115,6 +115,13 @@ def test_the_failing_node_is_marked_and_the_error_told_below():
     assert text.splitlines()[-1] == "✗ RuntimeError: freed (at n4, partials.py:8)"
 
 
+def test_a_failing_node_whose_gradient_is_unknown_is_not_said_to_have_never_run():
+    nodes = (replace(function("n0", "PowBackward0", "x**2", 9.0), grads=(None,), order=None),)
+    graph = BackwardPass(1, "backward", nodes, error=ErrorInfo("RuntimeError", "freed", None, "n0"))
+    assert "failed" in rows(draw(graph))["n0"]
+    assert "never ran" not in draw(graph)
+
+
 def test_an_error_that_ended_pass_and_script_is_told_once():
     error = ErrorInfo("RuntimeError", "freed")
     graph = replace(partials(), error=replace(error, node="n4"))
@@ -148,6 +155,16 @@ def test_no_line_is_wider_than_asked_whatever_the_script_holds(name, op, text, w
 @pytest.mark.parametrize("width", [80, 100, 140])
 def test_where_it_fits_nothing_is_shortened(width):
     assert "…" not in draw(width=width)
+
+
+def test_a_narrow_table_names_by_id_what_it_has_no_room_for_and_keeps_small_values():
+    nodes = (
+        function("n0", "ScaledDotProductAttentionBackward0", "F.attention(query, key, value)", 8.0, order=0),
+        replace(leaf("n1", "transformer.h.0.attn.weight", 1.0, 1.0), grads=(TensorStats((2,), norm=5, values=[3, 4]),)),
+    )
+    drawn = rows(draw(BackwardPass(1, "backward", nodes, (edge("n0", "n1", 1.0),)), width=100))
+    assert "→ n1 1 " in drawn["n0"]
+    assert "[3, 4]" in drawn["n1"]
 
 
 def test_a_narrow_table_keeps_both_ends_of_an_expression_and_its_value():
