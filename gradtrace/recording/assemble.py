@@ -32,14 +32,15 @@ class _Assembly:
         self.logs = logs
         self.sources = sources
         events = raw.own_events()
-        self.runs = {event.node: event for event in events}
-        self.ranks = {event.node: rank for rank, event in enumerate(events)}
+        self.runs = {event[1]: event for event in events}
+        self.ranks = {event[1]: rank for rank, event in enumerate(events)}
         self.order = self._backward_order(events)
         first = len(raw.output_names)
         self.ids = {position: f"n{first + rank}" for rank, position in enumerate(self.order)}
         if raw.made:
             logs.note_ids(raw.index, self.ids)
-        self.stats = _Stats(_all_measured(raw))
+        settle(all_measured(raw))
+        self.stats = _Stats()
         self.calls = _Calls(raw.module_names)
 
     def build(self) -> BackwardPass:
@@ -59,7 +60,7 @@ class _Assembly:
     def _backward_order(self, events: list[Event]) -> list[int]:
         """Return the positions of the nodes: those that ran in their order, then the others, latest made first."""
         raw = self.raw
-        ran = [event.node for event in events]
+        ran = [event[1] for event in events]
         waiting = [position for position in range(len(raw.ops)) if position not in self.ranks]
         waiting.sort(key=lambda position: (position in raw.leaves, -raw.numbers[position], position))
         return list(dict.fromkeys([*ran, *waiting]))
@@ -74,7 +75,7 @@ class _Assembly:
         raw = self.raw
         run = self.runs.get(position)
         grads = self._arrived(position, run)
-        seconds = run.seconds if run else None
+        seconds = run[4] if run else None
         rank = self.ranks.get(position)
         if position in raw.leaves:
             value = (self.stats(raw.leaf_values[position]),)
@@ -107,7 +108,7 @@ class _Assembly:
 
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
         if run is not None:
-            return tuple([self.stats(measured) for measured in run.arrived])
+            return tuple([self.stats(measured) for measured in run[2]])
         captured = {output: found for (node, output), found in self.raw.captured.items() if node == position}
         if not captured:
             return ()
@@ -120,7 +121,7 @@ class _Assembly:
         ranks = {position: rank for rank, position in enumerate(self.order)}
         for source, index, target, output in sorted(raw.links, key=lambda link: (ranks[link[0]], link[1])):
             run = self.runs.get(source)
-            sent = run.sent[index] if run and index < len(run.sent) else None
+            sent = run[3][index] if run and index < len(run[3]) else None
             yield Edge(self.ids[source], self.ids[target], index, output, self.stats(sent))
 
     def _error(self) -> ErrorInfo | None:
@@ -142,7 +143,7 @@ class _Assembly:
         last = next(reversed(self.ranks), None)
         if last in raw.hooked_leaves and last not in raw.finished_leaves:
             return last
-        blocked = {link.target for link in raw.links if link.source not in self.ranks}
+        blocked = {target for source, _, target, _ in raw.links if source not in self.ranks}
         ready = [p for p in range(len(raw.ops)) if p not in self.ranks and p not in blocked]
         return max(ready, key=lambda position: raw.numbers[position], default=None)
 
@@ -150,8 +151,7 @@ class _Assembly:
 class _Stats:
     """Measurements to statistics, each once; None stays None."""
 
-    def __init__(self, measured: list[Measured]) -> None:
-        self._arrived = settle(measured)
+    def __init__(self) -> None:
         self._found: dict[int, TensorStats] = {}
 
     def __call__(self, measured: Measured | None) -> TensorStats | None:
@@ -160,15 +160,16 @@ class _Stats:
         key = id(measured)
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = finish(measured, self._arrived)
+            found = self._found[key] = finish(measured)
         return found
 
 
-def _all_measured(raw: RawPass) -> list[Measured]:
+def all_measured(raw: RawPass) -> list[Measured]:
+    """Return all that was measured in a pass."""
     groups: list[Iterable[Measured | None]] = [raw.output_values, raw.seeds, raw.leaf_values.values()]
     groups += [raw.captured.values()]
     for event in raw.events:
-        groups += [event.arrived, event.sent]
+        groups += [event[2], event[3]]
     return [measured for group in groups for measured in group if measured is not None]
 
 

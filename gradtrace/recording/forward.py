@@ -2,12 +2,13 @@
 
 Nodes carry a sequence number, counted per thread. Reading the counter before and after each torch call
 brackets the numbers of all nodes that the call made, composite ops included; nothing else is needed to
-find a node's line later.
+find a node's line later. This runs once per torch call of the script, so it appends one tuple and returns.
 """
 
 from __future__ import annotations
 
 import sys
+import weakref
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,20 +16,23 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradtrace.recording.sources import Place, locate
-from gradtrace.recording.statistics import Measured, measure
+from gradtrace.recording.statistics import COPY, REDUCE, Measured, measure, same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import FrameType
 
 __all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
 
 sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
 
+# The results of this many calls are remembered, so that a view of one is not measured again.
+_RECENT = 64
+
 
 class Call(NamedTuple):
-    """A torch call: the numbers of the nodes it made end before ``end``; the user's and a library's place."""
+    """A torch call: it made the nodes from ``start`` up to ``end``; the user's and a library's place."""
 
+    start: int
     end: int
     user: Place | None
     library: Place | None
@@ -47,33 +51,30 @@ class CallLog:
     """The calls that one thread made, by the sequence numbers of their nodes."""
 
     def __init__(self) -> None:
-        self._starts: list[int] = []
-        self._calls: list[Call] = []
-        self._values: dict[tuple[int, int], Measured] = {}
+        self.calls: list[Call] = []
+        self.values: dict[int, Measured | dict[int, Measured]] = {}
         self._makers: dict[int, Maker] = {}
+        self._starts: list[int] = []
 
-    def add(self, start: int, end: int, frame: FrameType) -> None:
-        """Note that the call made in ``frame`` made the nodes from ``start`` up to ``end``."""
-        if self._starts and self._starts[-1] >= start:
-            return  # a call of the engine, whose nodes were noted one by one as it made them
-        self._starts.append(start)
-        self._calls.append(Call(end, *locate(frame)))
+    def call(self, number: int) -> Call | None:
+        """Return the call that made the node with this sequence number."""
+        starts, calls = self._starts, self.calls
+        if len(starts) < len(calls):
+            starts += [call[0] for call in calls[len(starts) :]]
+        at = bisect_right(starts, number) - 1
+        return calls[at] if at >= 0 and number < calls[at].end else None
 
-    def add_values(self, start: int, results: Iterable[Any]) -> None:
-        """Measure those results whose node is not older than ``start``."""
-        for result in results:
-            if isinstance(result, torch.Tensor):
-                node = result.grad_fn
-                if node is not None and (number := node._sequence_nr()) >= start:
-                    self._values[number, result.output_nr] = measure(result)
-            elif isinstance(result, (tuple, list)):
-                self.add_values(start, result)
+    def value(self, number: int, output: int) -> Measured | None:
+        """Return what a forward output of the node with this sequence number held."""
+        found = self.values.get(number)
+        if isinstance(found, dict):
+            return found.get(output)
+        return found if output == 0 else None
 
     def add_made(self, start: int, end: int, maker: Maker) -> None:
         """Note that a node's run made the nodes from ``start`` up to ``end``; they share its place."""
         call = self.call(maker.number)
-        self._starts.append(start)
-        self._calls.append(call._replace(end=end) if call else Call(end, None, None))
+        self.calls.append(Call(start, end, call.user, call.library) if call else Call(start, end, None, None))
         for number in range(start, end):
             self._makers[number] = maker
 
@@ -81,39 +82,27 @@ class CallLog:
         """Return the backward node whose run made the node with this sequence number."""
         return self._makers.get(number)
 
-    def call(self, number: int) -> Call | None:
-        """Return the call that made the node with this sequence number."""
-        at = bisect_right(self._starts, number) - 1
-        return self._calls[at] if at >= 0 and number < self._calls[at].end else None
-
-    def value(self, number: int, output: int) -> Measured | None:
-        """Return what a forward output of the node with this sequence number held."""
-        return self._values.get((number, output))
-
     def forget(self, kept: set[int], before: int) -> None:
         """Drop all that is older than ``before``, other than the nodes whose numbers are in ``kept``."""
-        found = [
-            (start, call)
-            for start, call in zip(self._starts, self._calls, strict=True)
-            if start >= before or not kept.isdisjoint(range(start, call.end))
+        self.calls = [
+            call for call in self.calls if call.start >= before or not kept.isdisjoint(range(call.start, call.end))
         ]
-        self._starts = [start for start, _ in found]
-        self._calls = [call for _, call in found]
-        self._values = {key: value for key, value in self._values.items() if key[0] >= before or key[0] in kept}
+        self._starts = []
+        self.values = {key: value for key, value in self.values.items() if key >= before or key in kept}
         self._makers = {key: value for key, value in self._makers.items() if key >= before or key in kept}
 
     def __len__(self) -> int:
         """Return the number of calls held."""
-        return len(self._calls)
+        return len(self.calls)
 
 
 class ForwardMode(TorchFunctionMode):
-    """Notes in ``log`` each torch call of this thread that makes a node; measures results if told to."""
+    """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
 
-    def __init__(self, log: CallLog, *, values: bool = True) -> None:
+    def __init__(self, log: CallLog) -> None:
         super().__init__()
         self._log = log
-        self._with_values = values
+        self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def __torch_function__(
         self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -123,7 +112,46 @@ class ForwardMode(TorchFunctionMode):
         result = func(*args, **kwargs) if kwargs else func(*args)
         end = sequence_number()
         if end != start:
-            self._log.add(start, end, sys._getframe(1))
-            if self._with_values:
-                self._log.add_values(start, (result,))
+            self._note(start, end, result)
         return result
+
+    def _note(self, start: int, end: int, result: Any) -> None:
+        log = self._log
+        calls = log.calls
+        if calls and calls[-1][0] >= start:
+            return  # a call of the engine, whose nodes were noted one by one as it made them
+        calls.append(Call(start, end, *locate(sys._getframe(2))))
+        if type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
+            log.values[start] = self._measure(result)
+        else:
+            self._add_values(start, (result,))
+
+    def _add_values(self, start: int, results: Iterable[Any]) -> None:
+        """Measure those results whose node is not older than ``start``."""
+        for result in results:
+            if isinstance(result, torch.Tensor):
+                node = result.grad_fn
+                if node is not None and (number := node._sequence_nr()) >= start:
+                    outputs = self._log.values.setdefault(number, {})
+                    if isinstance(outputs, dict):
+                        outputs[result.output_nr] = self._measure(result)
+            elif isinstance(result, (tuple, list)):
+                self._add_values(start, result)
+
+    def _measure(self, result: torch.Tensor) -> Measured:
+        """Measure a result, unless it is a view of the same elements as a recent one that still lives."""
+        recent = self._recent
+        if recent:
+            known = recent.get(result.data_ptr())
+            if known is not None:
+                other = known[0]()
+                if other is not None and known[1] == result._version:
+                    same = same_memory(result, other, known[2])
+                    if same is not None:
+                        return same
+        measured = measure(result)
+        if measured[0].route in (COPY, REDUCE):
+            if len(recent) >= _RECENT:
+                recent.clear()
+            recent[result.data_ptr()] = (weakref.ref(result), result._version, measured)
+        return measured

@@ -14,7 +14,7 @@ from gradtrace.recording.saved import attributes, saved_tensors
 from gradtrace.recording.sources import Place, call_place
 from gradtrace.recording.statistics import Measured, measure
 from gradtrace.recording.torchviz_bridge import torchviz_dot
-from gradtrace.recording.walk import Walk, is_leaf, root_edge, walk
+from gradtrace.recording.walk import Link, Walk, root_edge, walk
 from gradtrace.recording.watch import Event, Watch
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class RawPass:
         self.task = -1
         self.place: Place | None = None
         self.roots: list[tuple[int, int]] = []
-        self.links: list[Any] = []
+        self.links: list[Link] = []
         self.ops: list[str] = []
         self.numbers: list[int] = []
         self.leaves: set[int] = set()
@@ -90,16 +90,14 @@ class RawPass:
 
     def describe_graph(self, graph: Walk, names: Names) -> None:
         """Note the graph: its ops, numbers, leaves, names, and what each node keeps."""
-        self.roots, self.links = graph.roots, graph.links
-        self.ops = [type(node).__name__ for node in graph.nodes]
+        self.roots, self.links, self.ops, self.leaves = graph.roots, graph.links, graph.ops, set(graph.leaves)
         self.numbers = [node._sequence_nr() for node in graph.nodes]
+        for position in graph.leaves:
+            tensor = graph.nodes[position].variable
+            self.leaf_values[position] = measure(tensor)
+            self.names[position] = names.tensors.get(id(tensor), "")
         for position, node in enumerate(graph.nodes):
-            if is_leaf(node):
-                self.leaves.add(position)
-                self.leaf_values[position] = measure(node.variable)
-                self.names[position] = names.tensors.get(id(node.variable), "")
-            else:
-                self._describe_function(position, node)
+            self._describe_function(position, node)
         self._name_intermediates(graph, names)
 
     def _describe_function(self, position: int, node: Any) -> None:
@@ -122,14 +120,14 @@ class RawPass:
 
     def own_events(self) -> list[Event]:
         """Return the runs that belong to this pass, in order; those of nested and parallel passes do not."""
-        return [event for event in self.events if event.task == self.task]
+        return [event for event in self.events if event[0] == self.task]
 
     def close(self, watch: Watch) -> None:
         """Take over what the hooks saw."""
         self.events = watch.events
         self.hooked_leaves, self.finished_leaves = watch.hooked_leaves, watch.finished_leaves
         roots = {position for position, _ in self.roots}
-        self.task = next((event.task for event in self.events if event.node in roots), -1)
+        self.task = next((event[0] for event in self.events if event[1] in roots), -1)
 
 
 def record_pass(raw: RawPass, call: EngineCall, frame: FrameType, spaces: Iterable[dict[str, Any]]) -> Any:

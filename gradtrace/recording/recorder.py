@@ -111,7 +111,7 @@ class Recorder:
     def _keep(self, raw: RawPass) -> None:
         keep = self.options.keep
         if keep is None or raw.index in keep:
-            self._kept.append(assemble(raw, self._logs, self.sources))
+            self._kept.append(raw)
         elif not keep:
             self._kept = [raw]
             self.torchviz.clear()

@@ -8,7 +8,7 @@ import torch
 
 from gradtrace.errors import TensorError
 from gradtrace.recording.names import Names
-from gradtrace.recording.walk import is_leaf, root_edge, walk
+from gradtrace.recording.walk import root_edge, walk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +22,7 @@ def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
     """Return the named tensors with a graph that no other named tensor depends on, in order of binding."""
     candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
     graph = walk([root_edge(tensor) for tensor in candidates])
-    used = {(link.target, link.target_index) for link in graph.links}
+    used = {(target, output) for _, _, target, output in graph.links}
     return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
 
 
@@ -44,7 +44,7 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
                 "it was computed without a tensor that requires grad, or under no_grad, or detached",
             )
     graph = walk([root_edge(output) for output in outputs])
-    leaves = [node.variable for node in graph.nodes if is_leaf(node)]
+    leaves = [graph.nodes[position].variable for position in graph.leaves]
     named = [tensor for tensor, _ in Names(spaces).with_graph if tensor.retains_grad]
     retained = [(tensor, tensor.grad) for tensor in named]
     recorder.seeding, recorder.spaces = True, tuple(spaces)

@@ -1,9 +1,10 @@
 """Statistics of tensors: measured while the script runs, turned into TensorStats when it no longer does.
 
-Measuring happens inside hooks, once per gradient, so it is written for speed: a tensor of up to 16
-elements is read with one ``tolist()`` and reduced later in Python; a larger one is reduced over a flat
-view of its memory. On another device nothing is read at all: the numbers stay there as one small tensor
-until the pass has ended, because reading one would make the script wait for the device.
+Measuring happens inside hooks, once per gradient, so it is written for speed. A tensor of up to 16
+elements is read with one ``tolist()`` and reduced later in Python; one of up to a few thousand is copied,
+and reduced later together with all others of its size; a larger one is reduced at once, over a flat view
+of its memory. On another device nothing is read at all: the numbers stay there until the pass has ended,
+because reading one would make the script wait for the device.
 """
 
 from __future__ import annotations
@@ -14,16 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gradtrace.model import TensorStats
+from gradtrace.recording.special import measure_special
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gradtrace.model import Values
 
-__all__ = ["MAX_VALUES", "Measured", "finish", "measure", "settle"]
+__all__ = ["COPY", "MAX_VALUES", "REDUCE", "Measured", "Pending", "Sums", "finish", "measure", "same_memory", "settle"]
 
 MAX_VALUES = 16
 
+# Copying more than this costs more than reducing it at once.
+_MAX_COPIED = 4096
 # One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
 _CHUNK = 131_072
 _MANY_KINDS = 10_000
@@ -34,16 +38,21 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter}
 _TINY = 1e-15
 
 
+# How a kind of tensor is measured.
+READ, COPY, REDUCE, DEVICE, SPECIAL = range(5)
+
+
 class Kind(NamedTuple):
     """What a tensor is, apart from its elements."""
 
     shape: tuple[int, ...]
     dtype: str
     device: str
+    route: int
 
 
 class Sums(NamedTuple):
-    """The reductions of a large tensor: over its finite elements, ``repeats`` times each."""
+    """The reductions of a tensor: over its finite elements, ``repeats`` times each."""
 
     finite: int
     repeats: int
@@ -56,44 +65,84 @@ class Sums(NamedTuple):
     inf: int = 0
 
 
-class Measured(NamedTuple):
-    """What was measured of one tensor: its kind, and its values, sums, device tensor, or a note."""
+class Pending:
+    """Numbers that are not known yet: a tensor to take them from, and then what was found."""
 
-    kind: Kind
-    found: list[Any] | float | Sums | torch.Tensor | TensorStats
+    __slots__ = ("found", "tensor")
 
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor: torch.Tensor | None = tensor
+        self.found: Any = None
+
+
+# What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.
+# A plain tuple: there are several for each op of the script.
+Measured = tuple[Kind, Any]
 
 _kinds: dict[tuple[torch.Size, torch.dtype, torch.device], Kind] = {}
 
 
 def measure(tensor: torch.Tensor) -> Measured:
     """Return the measurements of ``tensor``, which is neither changed nor kept."""
-    if type(tensor) not in _PLAIN:
-        return _measure_special(tensor)
     try:
-        kind = _kind(tensor)
-        if tensor.dtype not in _REAL or tensor.layout is not torch.strided:
-            return _measure_special(tensor)
-        if kind.device != "cpu":
-            return Measured(kind, _without_grad(_reduce_on_device, tensor))
-        if tensor.numel() <= MAX_VALUES:
-            return Measured(kind, tensor.tolist())
-        return Measured(kind, _without_grad(_reduce, tensor))
+        if type(tensor) in _PLAIN:
+            kind = _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor)
+            route = kind.route
+            if route == READ:
+                return kind, tensor.tolist()
+            if route != SPECIAL and tensor.layout is torch.strided:
+                return kind, _without_grad(_REDUCERS[route], tensor)
     except (RuntimeError, NotImplementedError, TypeError):
-        # Wrapped tensors of torch.func and torch.compile look like plain ones until they are read.
-        return _measure_special(tensor)
+        pass  # wrapped tensors of torch.func look like plain ones until they are read
+    stats = measure_special(tensor)
+    return Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats
 
 
-def _kind(tensor: torch.Tensor) -> Kind:
-    key = (tensor.shape, tensor.dtype, tensor.device)
-    kind = _kinds.get(key)
-    if kind is None:
-        shape = tuple(int(size) for size in tensor.shape)
-        kind = Kind(shape, str(tensor.dtype).removeprefix("torch."), str(tensor.device))
-        if len(_kinds) > _MANY_KINDS:
-            _kinds.clear()
-        _kinds[key] = kind
+def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
+    """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
+    if tensor is other:
+        return measured
+    if (
+        measured[0].route not in (COPY, REDUCE)
+        or tensor.data_ptr() != other.data_ptr()
+        or tensor.numel() != other.numel()
+        or tensor.dtype is not other.dtype
+        or type(tensor) not in _PLAIN
+        or not (_is_dense(tensor) and _is_dense(other))
+    ):
+        return None
+    return _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]
+
+
+def _is_dense(tensor: torch.Tensor) -> bool:
+    """Tell whether the elements fill their memory without gaps or repeats, in some order of dimensions."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def _new_kind(tensor: torch.Tensor) -> Kind:
+    if len(_kinds) > _MANY_KINDS:
+        _kinds.clear()
+    shape = tuple(int(size) for size in tensor.shape)
+    kind = Kind(shape, str(tensor.dtype).removeprefix("torch."), str(tensor.device), _route(tensor))
+    _kinds[tensor.shape, tensor.dtype, tensor.device] = kind
     return kind
+
+
+def _route(tensor: torch.Tensor) -> int:
+    if tensor.dtype not in _REAL or tensor.device.type == "meta":
+        return SPECIAL
+    if tensor.device.type != "cpu":
+        return DEVICE
+    if tensor.numel() <= MAX_VALUES:
+        return READ
+    return COPY if tensor.numel() <= _MAX_COPIED else REDUCE
 
 
 def _without_grad(reduce: Any, tensor: torch.Tensor) -> Any:
@@ -105,6 +154,10 @@ def _without_grad(reduce: Any, tensor: torch.Tensor) -> Any:
         return reduce(tensor)
     finally:
         torch._C._set_grad_enabled(True)  # noqa: FBT003
+
+
+def _copy(tensor: torch.Tensor) -> Pending:
+    return Pending(tensor.clone())
 
 
 def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -175,11 +228,11 @@ def _reduce_nonfinite(flat: torch.Tensor, repeats: int) -> Sums:
     return Sums(finite.numel(), repeats, low.item(), high.item(), total, norm, nonzero, nan, inf)
 
 
-def _reduce_on_device(tensor: torch.Tensor) -> torch.Tensor:
+def _reduce_on_device(tensor: torch.Tensor) -> Pending:
     """Return sum, norm, min, max, nonzero, nan and inf counts, then up to 16 values, still on the device."""
     flat = tensor.reshape(-1)
     if flat.numel() == 0:
-        return torch.empty(0, dtype=torch.float64, device=tensor.device)
+        return Pending(torch.empty(0, dtype=torch.float64, device=tensor.device))
     finite = torch.isfinite(flat)
     clean = torch.where(finite, flat, 0)
     low = torch.where(finite, flat, math.inf).amin()
@@ -188,90 +241,70 @@ def _reduce_on_device(tensor: torch.Tensor) -> torch.Tensor:
     counts = torch.stack([torch.count_nonzero(flat), torch.isnan(flat).sum(), torch.isinf(flat).sum()])
     numbers = [clean.sum(dtype=torch.float64), norm, low.double(), high.double()]
     parts = [torch.stack(numbers), counts.double()]
-    return torch.cat([*parts, flat.double()] if flat.numel() <= MAX_VALUES else parts)
+    return Pending(torch.cat([*parts, flat.double()] if flat.numel() <= MAX_VALUES else parts))
 
 
-def settle(measured: list[Measured]) -> dict[int, list[float]]:
-    """Return the numbers that wait on other devices, by ``id`` of their tensor: one transfer a device."""
-    waiting: dict[torch.device, list[torch.Tensor]] = {}
-    for item in measured:
-        if isinstance(item.found, torch.Tensor):
-            waiting.setdefault(item.found.device, []).append(item.found)
-    arrived: dict[int, list[float]] = {}
-    for tensors in waiting.values():
-        numbers = torch.cat(tensors).tolist()
-        start = 0
-        for tensor in tensors:
-            arrived[id(tensor)] = numbers[start : start + tensor.numel()]
-            start += tensor.numel()
-    return arrived
+_REDUCERS = {COPY: _copy, REDUCE: _reduce, DEVICE: _reduce_on_device}
 
 
-def _measure_special(tensor: torch.Tensor) -> Measured:
-    """Return what there is of a tensor that has no plain elements: at worst its kind and a note."""
-    with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
-        for special in (_sparse, _complex, _unreadable):
-            try:
-                stats = special(tensor)
-            except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):
-                continue  # the next one asks less of the tensor; the last asks nothing
-            if stats is not None:
-                return Measured(Kind(stats.shape, stats.dtype, stats.device), stats)
-    note = f"{type(tensor).__name__}: no numbers for this kind"
-    unknown = TensorStats((), dtype="", device="", zeros=None, note=note)
-    return Measured(Kind((), "", ""), unknown)
+def settle(measured: Iterable[Measured]) -> None:
+    """Find out what is pending: copies of one size together, and one transfer for each other device."""
+    copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
+    others: dict[torch.device, list[Pending]] = {}
+    for _, found in measured:
+        if type(found) is Pending and found.tensor is not None:
+            tensor = found.tensor
+            if tensor.device.type == "cpu":
+                copies.setdefault((tensor.numel(), tensor.dtype), []).append(found)
+            else:
+                others.setdefault(tensor.device, []).append(found)
+    with torch.no_grad():
+        for same in copies.values():
+            _settle_copies(same)
+        for away in others.values():
+            _settle_away(away)
 
 
-def _sparse(tensor: torch.Tensor) -> TensorStats | None:
-    if tensor.layout is torch.strided or type(tensor) not in _PLAIN or tensor.device.type != "cpu":
-        return None
-    values = (tensor.coalesce() if tensor.layout is torch.sparse_coo else tensor).values()
-    stats = finish(Measured(_kind(values), _reduce(values)))
-    zeros = 1 - (1 - (stats.zeros or 0.0)) * values.numel() / max(tensor.numel(), 1)
-    mean = None if stats.mean is None else stats.mean * values.numel() / max(tensor.numel(), 1)
-    low, high = (None if bound is None else pick(bound, 0.0) for bound, pick in ((stats.min, min), (stats.max, max)))
-    note = str(tensor.layout).removeprefix("torch.").replace("_", " ")
-    return TensorStats(
-        tuple(tensor.shape), stats.dtype, stats.device, stats.norm, mean, low, high, zeros, stats.nan, stats.inf,
-        note=f"{note}, {values.shape[0]} stored",
-    )  # fmt: skip
+def _settle_copies(same: list[Pending]) -> None:
+    """Reduce tensors of one size and type row by row; a row that is not finite is looked at by itself."""
+    rows = torch.stack([pending.tensor.reshape(-1) for pending in same if pending.tensor is not None]).double()
+    low, high = rows.amin(1), rows.amax(1)
+    sums = torch.stack([low, high, rows.sum(1), torch.linalg.vector_norm(rows, dim=1), (rows != 0).sum(1).double()])
+    for pending, row, numbers in zip(same, rows, sums.t().tolist(), strict=True):
+        least, most, total, norm, nonzero = numbers
+        if math.isfinite(least) and math.isfinite(most):
+            pending.found = Sums(row.numel(), 1, least, most, total, norm, int(nonzero))
+        else:
+            pending.found = _reduce_nonfinite(row, 1)
+        pending.tensor = None
 
 
-def _complex(tensor: torch.Tensor) -> TensorStats | None:
-    if not tensor.is_complex() or type(tensor) not in _PLAIN or tensor.device.type != "cpu":
-        return None
-    size = max(tensor.numel(), 1)
-    nan, inf = int(torch.isnan(tensor).sum()), int(torch.isinf(tensor).sum())
-    norm = None if nan or inf else torch.linalg.vector_norm(tensor.resolve_conj()).item()
-    zeros = int((tensor == 0).sum()) / size
-    kind = _kind(tensor)
-    return TensorStats(kind.shape, kind.dtype, kind.device, norm, zeros=zeros, nan=nan, inf=inf, note="complex")
+def _settle_away(away: list[Pending]) -> None:
+    tensors = [pending.tensor for pending in away if pending.tensor is not None]
+    numbers = torch.cat(tensors).tolist()
+    start = 0
+    for pending, tensor in zip(away, tensors, strict=True):
+        pending.found = numbers[start : start + tensor.numel()]
+        pending.tensor = None
+        start += tensor.numel()
 
 
-def _unreadable(tensor: torch.Tensor) -> TensorStats:
-    note = f"{type(tensor).__name__}: no numbers for this kind"
-    try:
-        shape = tuple(int(size) for size in tensor.shape)
-    except RuntimeError:
-        shape = ()  # nested tensors have no shape
-    dtype = str(tensor.dtype).removeprefix("torch.")
-    return TensorStats(shape, dtype, str(tensor.device), zeros=None, note=note)
-
-
-def finish(measured: Measured, arrived: dict[int, list[float]] | None = None) -> TensorStats:
-    """Return the statistics of a measured tensor; ``arrived`` is what ``settle`` brought over."""
+def finish(measured: Measured) -> TensorStats:
+    """Return the statistics of a measured tensor."""
     kind, found = measured
-    if isinstance(found, TensorStats):
-        return found
-    if isinstance(found, Sums):
-        return _from_sums(kind, found)
-    if isinstance(found, torch.Tensor):
-        return _from_device(kind, (arrived or settle([measured]))[id(found)])
     if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
         return TensorStats(
             kind.shape, kind.dtype, kind.device, abs(found), found, found, found, 0.0 if found else 1.0, values=found
         )
-    return _from_values(kind, found)
+    if isinstance(found, Pending):
+        if found.tensor is not None:
+            settle([measured])
+        found = found.found
+        if kind.route == DEVICE:
+            return _from_device(kind, found)
+    if isinstance(found, TensorStats):
+        return found
+    return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
 
 
 def _from_values(kind: Kind, values: Any) -> TensorStats:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import weakref
-from contextlib import ExitStack
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Self
+from weakref import ref
 
 import torch
 
 from gradtrace.recording.forward import sequence_number
-from gradtrace.recording.statistics import MAX_VALUES, Measured, measure
-from gradtrace.recording.walk import Walk, is_leaf
+from gradtrace.recording.statistics import Measured, measure, same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from gradtrace.recording.walk import Walk
 
 __all__ = ["Event", "Watch"]
 
@@ -22,23 +22,8 @@ Gradients = tuple[torch.Tensor | None, ...]
 
 _task: Callable[[], int] = torch._C._current_graph_task_id
 
-
-class Event(NamedTuple):
-    """One node's run: the engine's task, the node, what arrived, what it sent on, and its seconds."""
-
-    task: int
-    node: int
-    arrived: list[Measured | None]
-    sent: list[Measured | None]
-    seconds: float | None
-
-
-class _Sent(NamedTuple):
-    """A gradient on its way: itself, weakly, its version, and what was measured of it."""
-
-    tensor: weakref.ref[torch.Tensor]
-    version: int
-    measured: Measured
+# One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
+Event = tuple[int, int, list[Measured | None], list[Measured | None], float | None]
 
 
 class Watch:
@@ -53,67 +38,78 @@ class Watch:
         self.events: list[Event] = []
         self.hooked_leaves: set[int] = set()
         self.finished_leaves: set[int] = set()
-        self._links = self._outgoing()
-        self._on_way: dict[tuple[int, int], _Sent] = {}
-        self._hooks = ExitStack()
-        self._last = 0.0
-        self._number = 0
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
+        # A gradient on its way to a node that no other gradient joins: itself, weakly, so that the engine
+        # can still take its memory; its version; what was measured of it.
+        self._on_way: dict[int, tuple[ref[torch.Tensor], int, Measured]] = {}
+        self._handles: list[Any] = []
+        self._last = 0.0
+        self._number = 0
 
     def __enter__(self) -> Self:
         """Install the hooks."""
+        targets = self._only_targets()
+        leaves = set(self.walk.leaves)
         for position, node in enumerate(self.walk.nodes):
-            if is_leaf(node):
+            if position in leaves:
                 self._watch_leaf(position, node)
             else:
-                self._hooks.callback(node.register_hook(self._function_hook(position)).remove)
+                self._handles.append(node.register_hook(self._function_hook(position, targets[position])))
         self._number = sequence_number()
         self._last = perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Remove the hooks."""
-        self._hooks.close()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
         self._on_way.clear()
 
-    def _outgoing(self) -> list[dict[int, tuple[int, int]]]:
-        """Return for each node which grad_inputs are the only gradient for a target's output."""
-        counts: dict[tuple[int, int], int] = {}
+    def _only_targets(self) -> list[dict[int, int]]:
+        """Return for each node the targets that only one edge leads to, by the grad_input that leads there."""
+        uses = [0] * len(self.walk.nodes)
+        for position, _ in self.walk.roots:
+            uses[position] += 1
         for link in self.walk.links:
-            slot = (link.target, link.target_index)
-            counts[slot] = counts.get(slot, 0) + 1
-        for root in self.walk.roots:
-            counts[root] = counts.get(root, 0) + 1
-        found: list[dict[int, tuple[int, int]]] = [{} for _ in self.walk.nodes]
-        for source, index, target, output in self.walk.links:
-            if counts[target, output] == 1:
-                found[source][index] = (target, output)
+            uses[link[2]] += 1
+        found: list[dict[int, int]] = [{} for _ in uses]
+        for source, index, target, _ in self.walk.links:
+            if uses[target] == 1:
+                found[source][index] = target
         return found
 
     def _watch_leaf(self, position: int, node: Any) -> None:
         """Measure before the leaf accumulates: afterwards its optimizer may have zeroed the same memory."""
 
         def before(arriving: Gradients) -> None:
-            arrived = self._receive(position, arriving)
-            self.events.append(Event(_task(), position, arrived, [], None))
+            self.events.append((_task(), position, self._receive(position, arriving), [], None))
             self._last = perf_counter()
 
-        self._hooks.callback(node.register_prehook(before).remove)
+        self._handles.append(node.register_prehook(before))
         if node.variable._post_accumulate_grad_hooks:
             # These hooks are the user's and may raise: then this leaf is the node that failed.
             self.hooked_leaves.add(position)
-            self._hooks.callback(node.register_hook(lambda *_: self.finished_leaves.add(position)).remove)
+            self._handles.append(node.register_hook(lambda *_: self.finished_leaves.add(position)))
 
-    def _function_hook(self, position: int) -> Callable[[Gradients, Gradients], None]:
-        only = self._links[position]
-        events = self.events
+    def _function_hook(self, position: int, targets: dict[int, int]) -> Callable[[Gradients, Gradients], None]:
+        events, on_way = self.events, self._on_way
 
         def after(sending: Gradients, arriving: Gradients) -> None:
             seconds = perf_counter() - self._last
             arrived = self._receive(position, arriving)
-            sent = [None if grad is None else self._send(grad, only.get(index)) for index, grad in enumerate(sending)]
-            events.append(Event(_task(), position, arrived, sent, seconds))
+            sent: list[Measured | None] = []
+            for grad in sending:
+                if grad is None:
+                    sent.append(None)
+                    continue
+                measured = _again(grad, arriving, arrived) or measure(grad)
+                target = targets.get(len(sent))
+                sent.append(measured)
+                if target is not None:
+                    on_way[target] = (ref(grad), grad._version, measured)
+            events.append((_task(), position, arrived, sent, seconds))
             if self.on_made is not None:
                 self._tell_made(position)
             self._last = perf_counter()
@@ -127,23 +123,21 @@ class Watch:
         self._number = number
 
     def _receive(self, position: int, arriving: Sequence[torch.Tensor | None]) -> list[Measured | None]:
-        on_way = self._on_way
-        if not on_way:
-            return [None if grad is None else measure(grad) for grad in arriving]
-        arrived: list[Measured | None] = []
-        for output, grad in enumerate(arriving):
-            sent = on_way.pop((position, output), None)
-            if grad is None:
-                arrived.append(None)
-            elif sent is not None and sent.tensor() is grad and sent.version == grad._version:
-                arrived.append(sent.measured)
-            else:
-                arrived.append(measure(grad))
-        return arrived
+        """Measure what arrived, unless it is the very gradient that was measured when it was sent."""
+        sent = self._on_way.pop(position, None)
+        if sent is not None and len(arriving) == 1:
+            grad = arriving[0]
+            if grad is not None and sent[0]() is grad and sent[1] == grad._version:
+                return [sent[2]]
+        return [None if grad is None else measure(grad) for grad in arriving]
 
-    def _send(self, grad: torch.Tensor, slot: tuple[int, int] | None) -> Measured:
-        """Measure a gradient; keep what was measured for the target if no other gradient joins it there."""
-        measured = measure(grad)
-        if slot is not None and type(measured.found) is not float and grad.numel() > MAX_VALUES:
-            self._on_way[slot] = _Sent(weakref.ref(grad), grad._version, measured)
-        return measured
+
+def _again(
+    grad: torch.Tensor, arriving: Sequence[torch.Tensor | None], arrived: list[Measured | None]
+) -> Measured | None:
+    """Return the measurement of an arriving gradient that a node passes on as it is, or as a view."""
+    first = arriving[0] if arriving else None
+    known = arrived[0] if first is not None else None
+    if first is None or known is None:
+        return None
+    return same_memory(grad, first, known)
