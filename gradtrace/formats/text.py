@@ -24,7 +24,7 @@ COLUMNS = (
     Column("id", 6, 6),
     Column("op", 16, 11),
     Column("expression", 28, 22),
-    Column("gradient", 12, 8, 40, list=True),
+    Column("gradient", 12, 11, 40, list=True),
     Column("", 8, 8, goes=3),
     Column("flows on to", 16, 12, goes=2, list=True),
     Column("module, line", 16, 16, 40, goes=1),
