@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import graphviz
 
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.labels import card, heading, more
+from gradtrace.formats.labels import Context, card, heading, more
 from gradtrace.formats.numbers import Scale, kind, number, stats
 from gradtrace.formats.palette import INK, LINE, PAGE, SPECIAL, step
 from gradtrace.formats.words import called, clean, differentiated, expression, place, position, shorten, title
@@ -47,10 +48,16 @@ def digraph(report: Report) -> graphviz.Digraph:
     """Return the picture of a pass as a Digraph, which can be changed and rendered further."""
     whole, scale = report.graph, Scale.of(report.graph)
     quick = len(whole.nodes) > MOST or span(whole) > SLOW
-    shown = head(beside_each_use(whole), MOST, LONGEST) if quick else whole
+    spread = beside_each_use(whole) if quick else whole
+    shown = head(spread, MOST, LONGEST) if quick else whole
     picture = graphviz.Digraph(title(report), **_defaults(report, scale))
-    picture.attr(**(QUICK if quick else {}))
-    _draw(picture, shown, scale)
+    if quick:
+        picture.attr(**QUICK)
+        picture.attr(
+            "edge", weight="8"
+        )  # a straight spine: else a leaf, often the middle one of three, is straight below
+    copies = Counter(origin(node.id) for node in spread.nodes)
+    _draw(picture, shown, Context(differentiated(whole), scale, copies, whole.error))
     _mention(picture, whole, {origin(node.id): node.id for node in shown.nodes})
     return picture
 
@@ -64,13 +71,11 @@ def _mention(picture: graphviz.Digraph, whole: BackwardPass, shown: dict[str, st
         picture.edge(shown[cut[-1]] if cut else whole.nodes[0].id, "more", style="dashed", color=SPECIAL["none"])
 
 
-def _draw(picture: graphviz.Digraph, graph: BackwardPass, scale: Scale) -> None:
-    of, failed = differentiated(graph), graph.error.node if graph.error else None
+def _draw(picture: graphviz.Digraph, graph: BackwardPass, context: Context) -> None:
     for node in graph.nodes:
-        label = card(node, of, scale, graph.error if node.id == failed else None)
-        picture.node(node.id, label, tooltip=_escaped(_details(node)), **{"class": node.kind})
+        picture.node(node.id, card(node, context), tooltip=_escaped(_details(node)), **{"class": node.kind})
     for edge in graph.edges:
-        picture.edge(edge.source, edge.target, **_line(edge, graph, scale))
+        picture.edge(edge.source, edge.target, **_line(edge, graph, context.scale))
 
 
 def _defaults(report: Report, scale: Scale) -> dict[str, dict[str, str]]:
@@ -105,8 +110,7 @@ def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
         look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
     gap = " " * (1 + round(float(look.get("penwidth", 1)) / 2))  # a label stands beside the middle of the line
     label = f"{gap}{_escaped(_flow(edge.grad))}"
-    # A straight spine: without the weight the middle one of three targets, often a leaf, is put straight below.
-    weight = {} if graph.by_id[edge.target].kind == "leaf" else {"weight": "8"}
+    weight = {"weight": "1"} if graph.by_id[edge.target].kind == "leaf" else {}
     return {**look, **weight, "label": label, "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
 
 

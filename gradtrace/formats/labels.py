@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from html import escape
+from textwrap import wrap
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
 from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MUTED, SPECIAL, step
 from gradtrace.formats.words import clean, expression, gradient, place, shorten
+from gradtrace.graph import origin
+from gradtrace.model import ErrorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gradtrace.model import ErrorInfo, Node, TensorStats
+    from gradtrace.model import Node, TensorStats
 
-__all__ = ["card", "heading", "more"]
+__all__ = ["Context", "card", "heading", "more"]
 
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
 MOST_ROWS = 4  # forward outputs that get a row each
 SAMPLES: dict[Kind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
 
 
-def card(node: Node, of: str, scale: Scale, error: ErrorInfo | None = None) -> str:
-    """Return a node's label: what it is, what made it and its value, its gradient, its place, its failure."""
+class Context(Struct, frozen=True):
+    """What a card has to know of its pass: what is differentiated, the scale, how often a leaf is drawn, the error."""
+
+    of: str
+    scale: Scale
+    copies: dict[str, int]
+    error: ErrorInfo | None = None
+
+
+def card(node: Node, context: Context) -> str:
+    """Return a node's label: what it is, what made it and its value, its gradient, its failure, its place."""
+    error = context.error if context.error and context.error.node == node.id else None
     head = _function(node) if node.kind == "function" else _tensor(node)
-    rows = [*head, *_gradients(node, of, scale), *_failure(error), *_place(node)]
+    rows = [*head, *_gradients(node, context), *_failure(error), *_place(node)]
+    uses = context.copies.get(origin(node.id), 1)
+    rows += [_row(_small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
     style = "rounded,dashed" if node.kind == "function" and node.order is None else "rounded"
     return _table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
@@ -32,13 +49,9 @@ def card(node: Node, of: str, scale: Scale, error: ErrorInfo | None = None) -> s
 
 def heading(title: str, subtitle: str, scale: Scale, kinds: Iterable[Kind]) -> str:
     """Return the picture's title, and under it a legend of what occurs in it."""
-    legend = f"<td>{'</td><td>'.join(_legend(scale, set(kinds)))}</td>"
-    inner = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="1"><tr>{legend}</tr></table>'
-    rows = [_row(_bold(title), 'align="left"')]
-    rows += [_row(_small(subtitle), 'align="left"')] if subtitle else []
-    rows += [_row(inner, 'align="left" cellpadding="1"')] if legend != "<td></td>" else []
-    rows += ['<tr><td height="14"></td></tr>']
-    return _table(rows, 'border="0" cellspacing="0"')
+    lines = [_bold(title), _small(subtitle) if subtitle else "", "".join(_legend(scale, set(kinds)))]
+    rows = [_row(line, 'align="left"') for line in lines if line]
+    return _table([*rows, '<tr><td height="12"></td></tr>'], 'border="0" cellspacing="0"')
 
 
 def more(hidden: int) -> str:
@@ -72,13 +85,13 @@ def _tensor(node: Node) -> Iterator[str]:
     yield _row(f"{_bold(name)}{line} = {escape(text)}" if text else _bold(name))
 
 
-def _gradients(node: Node, of: str, scale: Scale) -> Iterator[str]:
+def _gradients(node: Node, context: Context) -> Iterator[str]:
     never = ", never ran" if node.kind == "function" and node.order is None else ""
-    called = gradient(node, of)
+    called = gradient(node, context.of)
     for i, grad in enumerate(node.grads[:MOST_ROWS]):
         which = f"{called}[{i}]" if len(node.grads) > 1 else called
         text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
-        yield _chip(grad, f"{text}{'' if grad else never}", scale)
+        yield _chip(grad, f"{text}{'' if grad else never}", context.scale)
     rest = node.grads[MOST_ROWS:]
     if rest:
         bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)
@@ -104,8 +117,9 @@ def _failure(error: ErrorInfo | None) -> Iterator[str]:
     if error is None:
         return
     yield _alarm(f"raised {clean(error.type)}", FAILED)
-    if error.message:
-        yield _row(_small(shorten(clean(error.message), LONGEST_SMALL), FAILED))
+    lines = wrap(clean(error.message), LONGEST_SMALL, max_lines=3, placeholder=" …")
+    if lines:
+        yield _row("<br/>".join(_small(line, FAILED) for line in lines))
 
 
 def _place(node: Node) -> Iterator[str]:
@@ -116,9 +130,8 @@ def _place(node: Node) -> Iterator[str]:
 
 def _legend(scale: Scale, kinds: set[Kind]) -> Iterator[str]:
     if scale.low < scale.high:
-        sample = '<table border="0" cellborder="0" cellspacing="0"><tr><td width="15" height="8" fixedsize="true" '
-        yield _small(f"gradient {number(scale.low)}")
-        yield from (f'{sample}bgcolor="{color}"></td></tr></table>' for color in FILL)
+        yield _small(f"gradient {number(scale.low)} ")
+        yield from (f'<font point-size="10" color="{color}">■ </font>' for color in FILL)
         yield _small(f"{number(scale.high)}, thicker is larger")
     yield from (_small(f"   {text}", SPECIAL[what]) for what, text in SAMPLES.items() if what in kinds)
 

@@ -38,7 +38,7 @@ def shorten(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     tail = (longest - 3) // 2
-    return f"{text[: longest - 3 - tail]} … {text[-tail:]}"
+    return f"{text[: longest - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
 
 
 def title(report: Report) -> str:
