@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
+from gradtrace.recording.saved import attributes, saved_tensors
 from gradtrace.recording.statistics import Measured, finish, settle
 
 if TYPE_CHECKING:
@@ -99,8 +100,8 @@ class _Assembly:
             self.sources(call.library) if call else None,
             tuple([self.stats(log.calls.value(number, output)) for output in range(outputs)]),
             grads or (None,),
-            raw.saved.get(position, ()),
-            raw.attributes.get(position, {}),
+            saved_tensors(raw.kept[position]),
+            attributes(raw.kept[position]),
             rank,
             seconds,
             self.logs.origin(log, number),

@@ -10,7 +10,7 @@ from torch.autograd.graph import GradientEdge
 
 from gradtrace.recording.forward import Maker
 from gradtrace.recording.names import Names, namespaces
-from gradtrace.recording.saved import attributes, saved_tensors
+from gradtrace.recording.saved import Kept, kept_by
 from gradtrace.recording.sources import Place, call_place
 from gradtrace.recording.statistics import Measured, measure
 from gradtrace.recording.torchviz_bridge import torchviz_dot
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
 
-    from gradtrace.model import Attribute, SavedTensor
     from gradtrace.recording.logs import ThreadLog
 
 Kind = Literal["backward", "grad", "seeded"]
@@ -64,8 +63,7 @@ class RawPass:
         self.leaves: set[int] = set()
         self.names: dict[int, str] = {}
         self.leaf_values: dict[int, Measured] = {}
-        self.attributes: dict[int, dict[str, Attribute]] = {}
-        self.saved: dict[int, tuple[SavedTensor, ...]] = {}
+        self.kept: list[Kept | None] = []
         self.output_names: list[str] = []
         self.output_values: list[Measured | None] = []
         self.seeds: list[Measured | None] = []
@@ -96,15 +94,8 @@ class RawPass:
             tensor = graph.nodes[position].variable
             self.leaf_values[position] = measure(tensor)
             self.names[position] = names.tensors.get(id(tensor), "")
-        for position, node in enumerate(graph.nodes):
-            self._describe_function(position, node)
+        self.kept = [kept_by(node) for node in graph.nodes]
         self._name_intermediates(graph, names)
-
-    def _describe_function(self, position: int, node: Any) -> None:
-        if found := attributes(node):
-            self.attributes[position] = found
-        if kept := saved_tensors(node):
-            self.saved[position] = kept
 
     def _name_intermediates(self, graph: Walk, names: Names) -> None:
         positions = {node: position for position, node in enumerate(graph.nodes)}

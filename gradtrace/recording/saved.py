@@ -2,33 +2,73 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
 from gradtrace.model import Attribute, SavedTensor
 
-__all__ = ["attributes", "saved_tensors"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Kept", "attributes", "kept_by", "saved_tensors"]
 
 _SAVED, _RAW = "_saved_", "_raw_saved_"
-_names: dict[type, tuple[tuple[str, ...], tuple[str, ...]]] = {}
 
 
-def _fields(node: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of the saved tensors and of the plain attributes of this type of node."""
-    found = _names.get(type(node))
-    if found is None:
-        names = dir(type(node))
-        tensors = tuple(name.removeprefix(_RAW) for name in names if name.startswith(_RAW))
-        # Symbolic sizes and strides only repeat what the tensors' shapes say.
-        plain = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED) and "_sym_" not in name)
-        found = _names[type(node)] = tensors, tuple(name for name in plain if name not in tensors)
+class _Fields(NamedTuple):
+    """The names of the saved tensors and of the plain attributes of one type of node."""
+
+    tensors: tuple[str, ...]
+    plain: tuple[str, ...]
+
+
+# What a node keeps, as it was read: its attributes, and name, shape, dtype and bytes of its tensors.
+Kept = tuple[dict[str, Any], list[tuple[str, torch.Size, torch.dtype, int]]]
+
+_fields: dict[type, _Fields] = {}
+
+
+def kept_by(node: Any) -> Kept | None:
+    """Return what the node keeps, or None if it keeps nothing.
+
+    Raw fields are read: the plain ones unpack, which runs the forward of a checkpoint again.
+    """
+    fields = _fields.get(type(node)) or _find_fields(node)
+    if not fields.tensors and not fields.plain:
+        return None
+    plain = {name: getattr(node, _SAVED + name) for name in fields.plain}
+    tensors: list[tuple[str, torch.Size, torch.dtype, int]] = []
+    for name in fields.tensors:
+        value = getattr(node, name)
+        if type(value) is tuple or type(value) is list:
+            for index, packed in enumerate(value):
+                tensors += _read(f"{name}[{index}]", packed)
+        else:
+            tensors += _read(name, value)
+    return plain, tensors
+
+
+def _find_fields(node: Any) -> _Fields:
+    names = dir(type(node))
+    tensors = tuple(name for name in names if name.startswith(_RAW))
+    saved = {name.removeprefix(_RAW) for name in tensors}
+    plain = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED))
+    # Symbolic sizes and strides only repeat what the tensors' shapes say.
+    found = _Fields(tensors, tuple(name for name in plain if name not in saved and "_sym_" not in name))
+    _fields[type(node)] = found
     return found
 
 
-def attributes(node: Any) -> dict[str, Attribute]:
-    """Return the plain attributes that the node keeps, such as ``exponent`` or ``dim``."""
-    return {name: _plain(getattr(node, _SAVED + name)) for name in _fields(node)[1]}
+def _read(name: str, packed: Any) -> Iterator[tuple[str, torch.Size, torch.dtype, int]]:
+    tensor = getattr(packed, "data", None)
+    if isinstance(tensor, torch.Tensor) and not tensor.is_nested:
+        yield name, tensor.shape, tensor.dtype, tensor.numel() * tensor.element_size()
+
+
+def attributes(kept: Kept | None) -> dict[str, Attribute]:
+    """Return the plain attributes, such as ``exponent`` or ``dim``, as JSON can hold them."""
+    return {name: _plain(value) for name, value in kept[0].items()} if kept else {}
 
 
 def _plain(value: Any) -> Attribute:
@@ -44,22 +84,11 @@ def _plain(value: Any) -> Attribute:
     return str(value)
 
 
-def saved_tensors(node: Any) -> tuple[SavedTensor, ...]:
-    """Return the name, shape, dtype and bytes of each tensor that the node keeps.
-
-    The raw field is read: the plain one unpacks, which runs the forward of a checkpoint again.
-    """
-    found = []
-    for name in _fields(node)[0]:
-        value = getattr(node, _RAW + name)
-        several = isinstance(value, (tuple, list))
-        for index, packed in enumerate(value if several else (value,)):
-            tensor = getattr(packed, "data", None)
-            if isinstance(tensor, torch.Tensor):
-                found.append(_describe(f"{name}[{index}]" if several else name, tensor))
-    return tuple(found)
-
-
-def _describe(name: str, tensor: torch.Tensor) -> SavedTensor:
-    shape = tuple(int(size) for size in tensor.shape)
-    return SavedTensor(name, shape, str(tensor.dtype).removeprefix("torch."), tensor.numel() * tensor.element_size())
+def saved_tensors(kept: Kept | None) -> tuple[SavedTensor, ...]:
+    """Return the name, shape, dtype and bytes of each tensor that the node keeps."""
+    if kept is None:
+        return ()
+    return tuple(
+        SavedTensor(name.removeprefix(_RAW), tuple(map(int, shape)), str(dtype).removeprefix("torch."), size)
+        for name, shape, dtype, size in kept[1]
+    )
