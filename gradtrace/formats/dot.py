@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from gradtrace.formats.base import Style, register
 from gradtrace.formats.labels import Context, card, heading, more
 from gradtrace.formats.numbers import Scale, kind, number, stats
 from gradtrace.formats.palette import INK, LINE, PAGE, SPECIAL, step
-from gradtrace.formats.words import called, clean, differentiated, expression, place, position, shorten, title
+from gradtrace.formats.words import called, clean, differentiated, escaped, expression, place, position, shorten, title
 from gradtrace.graph import beside_each_use, head, origin, span
 from gradtrace.model import Report
 
@@ -73,7 +72,7 @@ def _mention(picture: graphviz.Digraph, whole: BackwardPass, shown: dict[str, st
 
 def _draw(picture: graphviz.Digraph, graph: BackwardPass, context: Context) -> None:
     for node in graph.nodes:
-        picture.node(node.id, card(node, context), tooltip=_escaped(_details(node)), **{"class": node.kind})
+        picture.node(node.id, card(node, context), tooltip=escaped(_details(node), 2), **{"class": node.kind})
     for edge in graph.edges:
         picture.edge(edge.source, edge.target, **_line(edge, graph, context.scale))
 
@@ -102,14 +101,14 @@ def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
     what = kind(edge.grad)
     start = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
     end = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
-    tooltip = _escaped(f"{start} → {end}: {stats(edge.grad)}")
+    tooltip = escaped(f"{start} → {end}: {stats(edge.grad)}", 2)
     if what == "finite":
         share = scale.share(edge.grad)
         look = {"color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
     else:
         look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
     gap = " " * (1 + round(float(look.get("penwidth", 1)) / 2))  # a label stands beside the middle of the line
-    label = f"{gap}{_escaped(_flow(edge.grad))}"
+    label = f"{gap}{escaped(_flow(edge.grad))}"
     weight = {"weight": "1"} if graph.by_id[edge.target].kind == "leaf" else {}
     return {**look, **weight, "label": label, "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
 
@@ -133,8 +132,3 @@ def _spread(grad: TensorStats | None) -> str:
     if grad is None or grad.mean is None or not grad.shape:
         return stats(grad)
     return f"{stats(grad)}, mean {number(grad.mean)}, from {number(grad.min)} to {number(grad.max)}"
-
-
-def _escaped(text: str) -> str:
-    # Graphviz reads entities and backslashes in plain strings, too.
-    return str(graphviz.escape(html.escape(text)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ from msgspec import Struct
 
 from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
 from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MUTED, SPECIAL, step
-from gradtrace.formats.words import clean, expression, gradient, place, shorten
+from gradtrace.formats.words import clean, escaped, expression, gradient, place, shorten
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo
 
@@ -64,17 +63,17 @@ def _function(node: Node) -> Iterator[str]:
     yield _row(_bold(node.op))
     code = shorten(expression(node), LONGEST_CODE)
     name = f"{_bold(shorten(clean(node.name), LONGEST_LINE))} = " if node.name else ""
-    code_text = f'<font face="Menlo,Consolas,monospace">{escape(code)}</font>' if code else ""
+    code_text = f'<font face="Menlo,Consolas,monospace">{escaped(code)}</font>' if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
         line = "" if len(code) + len(node.name) + len(values[0]) <= LONGEST_LINE else "<br/>"
         equals = " = " if code else ""
-        yield _row(f"{name}{code_text}{line}{equals}{escape(values[0])}")
+        yield _row(f"{name}{code_text}{line}{equals}{escaped(values[0])}")
         return
     if name or code:
         yield _row(f"{name}{code_text}" if code else _bold(shorten(clean(node.name), LONGEST_LINE)))
     if any(value is not None for value in node.values):
-        yield from (_row(f"[{i}] = {escape(text)}") for i, text in enumerate(values[:MOST_ROWS]))
+        yield from (_row(f"[{i}] = {escaped(text)}") for i, text in enumerate(values[:MOST_ROWS]))
 
 
 def _tensor(node: Node) -> Iterator[str]:
@@ -82,7 +81,7 @@ def _tensor(node: Node) -> Iterator[str]:
     name = shorten(clean(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
     text = stats(value) if value else ""
     line = "<br/>" if len(name) + len(text) > LONGEST_LINE else ""
-    yield _row(f"{_bold(name)}{line} = {escape(text)}" if text else _bold(name))
+    yield _row(f"{_bold(name)}{line} = {escaped(text)}" if text else _bold(name))
 
 
 def _gradients(node: Node, context: Context) -> Iterator[str]:
@@ -106,7 +105,7 @@ def _chip(grad: TensorStats | None, text: str, scale: Scale) -> str:
     if what in {"nan", "inf"}:
         return _alarm(text, color)
     line = {"none": "dashed", "zero": "dotted"}.get(what, "solid")
-    return _row(escape(text), f'border="1" color="{color}" style="rounded,{line}" cellpadding="3"')
+    return _row(escaped(text), f'border="1" color="{color}" style="rounded,{line}" cellpadding="3"')
 
 
 def _alarm(text: str, color: str) -> str:
@@ -145,8 +144,8 @@ def _row(text: str, attributes: str = "") -> str:
 
 
 def _bold(text: str) -> str:
-    return f"<b>{escape(text)}</b>"
+    return f"<b>{escaped(text)}</b>"
 
 
 def _small(text: str, color: str = MUTED) -> str:
-    return f'<font point-size="8" color="{color}">{escape(text)}</font>'
+    return f'<font point-size="8" color="{color}">{escaped(text)}</font>'

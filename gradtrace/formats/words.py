@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ __all__ = [
     "called",
     "clean",
     "differentiated",
+    "escaped",
     "expression",
     "gradient",
     "place",
@@ -31,6 +33,11 @@ MOST_LEAVES = 12  # leaves that the alt text reads out
 def clean(text: str) -> str:
     """Return text on one line, with what can't be seen (or is illegal in XML) as Python's escapes."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
+def escaped(text: str, depth: int = 1) -> str:
+    """Return text for a label of Graphviz, which reads entities and backslashes; its tooltips it reads twice."""
+    return escape(text).replace("\\", "\\" * 2**depth)
 
 
 def shorten(text: str, longest: int) -> str:
