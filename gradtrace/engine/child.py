@@ -41,13 +41,13 @@ def _answer(stdout: int) -> int:
         gv = _bindings(folder)
     except ImportError:
         return CANNOT_IMPORT
+    context = gv.gvContextWithBuiltins()  # first: it declares that a node's label is its name
     try:
         graph = gv.agread(sys.stdin, None)
     except ValueError:
         return FAILED  # Graphviz has said on stderr what is wrong with the text
     if output == "png":
         gv.agattr(graph, gv.AGRAPH, b"dpi", dpi.encode())
-    context = gv.gvContextWithBuiltins()
     if gv.gvLayout(context, graph, b"dot"):
         return FAILED
     failed, picture = gv.gvRenderData(context, graph, output.encode())
