@@ -87,7 +87,9 @@ class _Assembly:
         number = raw.numbers[position]
         log = self.logs.of(raw.log, number)
         call = log.calls.call(number)
-        module, module_index = self.calls.of(log.modules.call(number)) if call else ("", None)
+        maker = log.calls.maker(number)
+        made_in = log.modules.call(maker.number if maker else number) if call else None
+        module, module_index = self.calls.of(made_in)
         outputs = max(len(grads), 1)
         return Node(
             self.ids[position],
@@ -202,6 +204,5 @@ class _Calls:
         return self._positions[call]
 
     def _path(self, call: modules.ModuleCall) -> str:
-        root = call.root()
-        name = self._names.get(id(root)) or call.root_type
+        name = self._names.get(call.root_id) or call.root_type
         return ".".join(filter(None, (name, call.path)))

@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradtrace.recording.sources import Place, locate
-from gradtrace.recording.statistics import COPY, REDUCE, Measured, measure, same_memory
+from gradtrace.recording.statistics import COPY, REDUCE, Measured, address, measure, same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,6 +53,7 @@ class CallLog:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.values: dict[int, Measured | dict[int, Measured]] = {}
+        self.closed = False  # set when the recording ends; the mode of another thread may outlive it
         self._makers: dict[int, Maker] = {}
         self._starts: list[int] = []
 
@@ -115,10 +116,17 @@ class ForwardMode(TorchFunctionMode):
             self._note(start, end, result)
         return result
 
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+        """Run ``apply`` of a custom Function, which the mode does not see."""
+        start = sequence_number()
+        result = function(*args)
+        self._note(start, sequence_number(), result)
+        return result
+
     def _note(self, start: int, end: int, result: Any) -> None:
         log = self._log
         calls = log.calls
-        if calls and calls[-1][0] >= start:
+        if log.closed or (calls and calls[-1][0] >= start):
             return  # a call of the engine, whose nodes were noted one by one as it made them
         calls.append(Call(start, end, *locate(sys._getframe(2))))
         if type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
@@ -142,7 +150,7 @@ class ForwardMode(TorchFunctionMode):
         """Measure a result, unless it is a view of the same elements as a recent one that still lives."""
         recent = self._recent
         if recent:
-            known = recent.get(result.data_ptr())
+            known = recent.get(address(result))
             if known is not None:
                 other = known[0]()
                 if other is not None and known[1] == result._version:
@@ -153,5 +161,5 @@ class ForwardMode(TorchFunctionMode):
         if measured[0].route in (COPY, REDUCE):
             if len(recent) >= _RECENT:
                 recent.clear()
-            recent[result.data_ptr()] = (weakref.ref(result), result._version, measured)
+            recent[address(result)] = (weakref.ref(result), result._version, measured)
         return measured

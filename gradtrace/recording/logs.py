@@ -54,6 +54,11 @@ class Logs:
             return own
         return next((log for log in self._all if log.calls.call(number) is not None), own)
 
+    def close(self) -> None:
+        """Take no more notes."""
+        for log in self._all:
+            log.calls.closed = True
+
     def note_task(self, task: int, pass_index: int) -> None:
         """Note that the engine ran this pass under this task."""
         if task >= 0:

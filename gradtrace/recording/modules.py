@@ -20,7 +20,7 @@ __all__ = ["ModuleCall", "ModuleLog", "watch_modules"]
 class ModuleCall:
     """One call of a module: the outermost module called, the path from there, and the call around it."""
 
-    __slots__ = ("parent", "path", "root", "root_type", "type")
+    __slots__ = ("parent", "path", "root", "root_id", "root_type", "type")
 
     def __init__(self, module: nn.Module, parent: ModuleCall | None, path: str) -> None:
         self.type = type(module).__name__
@@ -28,6 +28,8 @@ class ModuleCall:
         self.path = path
         self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
         self.root_type: str = parent.root_type if parent else self.type
+        # Names are found when a pass is made, and then by id; the module may be gone when they are read.
+        self.root_id: int = parent.root_id if parent else id(module)
 
 
 class ModuleLog:

@@ -145,7 +145,8 @@ def record_pass(raw: RawPass, call: EngineCall, frame: FrameType, spaces: Iterab
             result = _run(raw, call)
         finally:
             raw.close(watch)
-    _note_captured(raw, call, graph, result)
+    with torch._C.DisableTorchFunction():
+        _note_captured(raw, call, graph, result)
     return result
 
 
@@ -175,8 +176,14 @@ def _note_captured(raw: RawPass, call: EngineCall, graph: Walk, result: Any) -> 
     if call.accumulates or not call.inputs:
         return
     positions = {node: position for position, node in enumerate(graph.nodes)}
-    with torch._C.DisableTorchFunction():
-        for wanted, gradient in zip(call.inputs, result, strict=True):
-            node, output = root_edge(wanted)
-            if node in positions:
-                raw.captured[positions[node], output] = None if gradient is None else measure(gradient)
+    leaves = {id(graph.nodes[position].variable): (position, 0) for position in graph.leaves}
+    for wanted, gradient in zip(call.inputs, result, strict=True):
+        found: tuple[int | None, int]
+        if isinstance(wanted, GradientEdge):
+            found = positions.get(wanted.node), wanted.output_nr
+        elif wanted.grad_fn is not None:
+            found = positions.get(wanted.grad_fn), wanted.output_nr
+        else:
+            found = leaves.get(id(wanted), (None, 0))
+        if found[0] is not None:
+            raw.captured[found[0], found[1]] = None if gradient is None else measure(gradient)

@@ -13,11 +13,13 @@ from msgspec import Struct
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Trace
 from gradtrace.recording.assemble import assemble
+from gradtrace.recording.elsewhere import watch_functions, watch_threads
 from gradtrace.recording.forward import ForwardMode
 from gradtrace.recording.logs import Logs
 from gradtrace.recording.modules import watch_modules
 from gradtrace.recording.passes import EngineCall, Kind, RawPass, record_pass
 from gradtrace.recording.sources import Sources
+from gradtrace.recording.stack import keep_warnings_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,7 @@ class Recorder:
     def __enter__(self) -> Self:
         """Patch, hook and start to watch this thread."""
         with ExitStack() as undo:
+            keep_warnings_in_place(undo)
             self._patch_engine(undo)
             if self.options.forward:
                 self._watch_forward(undo)
@@ -93,9 +96,12 @@ class Recorder:
         return run
 
     def _watch_forward(self, undo: ExitStack) -> None:
+        undo.callback(self._logs.close)
         undo.enter_context(ForwardMode(self._logs.here().calls))
         for handle in watch_modules(lambda: self._logs.here().modules):
             undo.callback(handle.remove)
+        watch_functions(self._logs, undo)
+        watch_threads(self._logs, undo)
 
     def _run(self, call: EngineCall, frame: FrameType) -> Any:
         self.count += 1

@@ -17,11 +17,9 @@ from gradtrace.errors import ScriptError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import CodeType, TracebackType
+    from types import CodeType
 
 __all__ = ["Program", "Run", "find_module", "read_script"]
-
-_OWN_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 class Program(NamedTuple):
@@ -142,21 +140,11 @@ def _join_threads() -> None:
 
 
 def _strip(error: BaseException) -> None:
-    """Take gradtrace's frames out of the traceback of ``error`` and of those it came from."""
+    """Take the frames that are there because of us out of the traceback of ``error`` and of those behind it."""
+    from gradtrace.recording.stack import plain_traceback  # noqa: PLC0415 - imports torch, as the script has
+
     chain: list[BaseException] = [error]
     for found in chain:
-        found.__traceback__ = _without_own(found.__traceback__)
+        found.__traceback__ = plain_traceback(found.__traceback__)
         known = {id(other) for other in chain}
         chain += [e for e in (found.__cause__, found.__context__) if e is not None and id(e) not in known]
-
-
-def _without_own(trace: TracebackType | None) -> TracebackType | None:
-    frames = []
-    while trace is not None:
-        if not trace.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
-            frames.append(trace)
-        trace = trace.tb_next
-    kept: TracebackType | None = None
-    for found in reversed(frames):
-        kept = types.TracebackType(kept, found.tb_frame, found.tb_lasti, found.tb_lineno)
-    return kept

@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Values
 
-__all__ = ["COPY", "MAX_VALUES", "REDUCE", "Measured", "Pending", "Sums", "finish", "measure", "same_memory", "settle"]
+__all__ = [
+    "COPY",
+    "MAX_VALUES",
+    "REDUCE",
+    "Measured",
+    "Pending",
+    "Sums",
+    "address",
+    "finish",
+    "measure",
+    "same_memory",
+    "settle",
+]
 
 MAX_VALUES = 16
 
@@ -102,16 +114,21 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
     """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
     if tensor is other:
         return measured
-    if (
-        measured[0].route not in (COPY, REDUCE)
-        or tensor.data_ptr() != other.data_ptr()
-        or tensor.numel() != other.numel()
-        or tensor.dtype is not other.dtype
-        or type(tensor) not in _PLAIN
-        or not (_is_dense(tensor) and _is_dense(other))
-    ):
+    if measured[0].route not in (COPY, REDUCE) or tensor.layout is not torch.strided or type(tensor) not in _PLAIN:
+        return None
+    if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
+        return None
+    if not (_is_dense(tensor) and _is_dense(other)):
         return None
     return _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]
+
+
+def address(tensor: torch.Tensor) -> int:
+    """Return where the elements begin in memory, or 0 for a tensor that has none of its own."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return 0
 
 
 def _is_dense(tensor: torch.Tensor) -> bool:
