@@ -24,6 +24,7 @@ FONT = "Helvetica,Arial,sans-serif"
 MOST, LONGEST = 150, 1500  # nodes, and ranks that all edges span together; what is beyond is counted, not drawn
 SLOW = 500  # ranks; above, shared leaves are copied and the layout is tuned for speed
 QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
+LONGEST_FLOW = 24  # characters beside an edge
 LOOKS = {
     "none": {"style": "dashed"},
     "zero": {"style": "dotted", "penwidth": "1.5"},
@@ -114,9 +115,10 @@ def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
 
 
 def _flow(grad: TensorStats | None) -> str:
-    # The shape of a large one stands on the node that it leads to.
-    large = grad is not None and kind(grad) == "finite" and grad.values is None
-    return f"‖{number(grad.norm)}‖" if grad is not None and large else stats(grad)
+    # The shape of a large one, or its values, stand on the node that it leads to.
+    text = stats(grad)
+    short = len(text) <= LONGEST_FLOW and "‖" not in text
+    return text if grad is None or short or kind(grad) != "finite" else f"‖{number(grad.norm)}‖"
 
 
 def _details(node: Node) -> str:

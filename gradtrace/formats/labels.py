@@ -42,7 +42,7 @@ def card(node: Node, context: Context) -> str:
     uses = context.copies.get(origin(node.id), 1)
     rows += [_row(_small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
-    style = "rounded,dashed" if node.kind == "function" and node.order is None else "rounded"
+    style = "rounded,dashed" if node.kind == "function" and node.order is None and not error else "rounded"
     return _table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
 
 
@@ -62,16 +62,14 @@ def more(hidden: int) -> str:
 def _function(node: Node) -> Iterator[str]:
     yield _row(_bold(node.op))
     code = shorten(expression(node), LONGEST_CODE)
-    name = f"{_bold(shorten(clean(node.name), LONGEST_LINE))} = " if node.name else ""
+    name = f"{_bold(shorten(clean(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
     code_text = f'<font face="Menlo,Consolas,monospace">{escaped(code)}</font>' if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
-        line = "" if len(code) + len(node.name) + len(values[0]) <= LONGEST_LINE else "<br/>"
-        equals = " = " if code else ""
-        yield _row(f"{name}{code_text}{line}{equals}{escaped(values[0])}")
+        yield from _equation(f"{name}{code_text}", values[0], len(code) + len(node.name))
         return
     if name or code:
-        yield _row(f"{name}{code_text}" if code else _bold(shorten(clean(node.name), LONGEST_LINE)))
+        yield _row(f"{name}{code_text}")
     if any(value is not None for value in node.values):
         yield from (_row(f"[{i}] = {escaped(text)}") for i, text in enumerate(values[:MOST_ROWS]))
 
@@ -80,17 +78,25 @@ def _tensor(node: Node) -> Iterator[str]:
     value = node.values[0] if node.values else None
     name = shorten(clean(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
     text = stats(value) if value else ""
-    line = "<br/>" if len(name) + len(text) > LONGEST_LINE else ""
-    yield _row(f"{_bold(name)}{line} = {escaped(text)}" if text else _bold(name))
+    yield from _equation(_bold(name), text, len(name)) if text else [_row(_bold(name))]
+
+
+def _equation(left: str, value: str, length: int) -> Iterator[str]:
+    """Yield ``left = value`` in one row, or in two where the characters of both are too many for one."""
+    if length and length + len(value) > LONGEST_LINE:
+        yield _row(left)
+        yield _row(f"= {escaped(value)}")
+    else:
+        yield _row(f"{left}{' = ' if length else ''}{escaped(value)}")
 
 
 def _gradients(node: Node, context: Context) -> Iterator[str]:
-    never = ", never ran" if node.kind == "function" and node.order is None else ""
+    ran = node.kind != "function" or node.order is not None or (context.error and context.error.node == node.id)
     called = gradient(node, context.of)
     for i, grad in enumerate(node.grads[:MOST_ROWS]):
         which = f"{called}[{i}]" if len(node.grads) > 1 else called
         text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
-        yield _chip(grad, f"{text}{'' if grad else never}", context.scale)
+        yield _chip(grad, f"{text}{'' if grad or ran else ', never ran'}", context.scale)
     rest = node.grads[MOST_ROWS:]
     if rest:
         bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)
@@ -128,11 +134,16 @@ def _place(node: Node) -> Iterator[str]:
 
 
 def _legend(scale: Scale, kinds: set[Kind]) -> Iterator[str]:
+    gap = ""
     if scale.low < scale.high:
         yield _small(f"gradient {number(scale.low)} ")
         yield from (f'<font point-size="10" color="{color}">■ </font>' for color in FILL)
         yield _small(f"{number(scale.high)}, thicker is larger")
-    yield from (_small(f"   {text}", SPECIAL[what]) for what, text in SAMPLES.items() if what in kinds)
+        gap = "   "
+    for what, text in SAMPLES.items():
+        if what in kinds:
+            yield _small(f"{gap}{text}", SPECIAL[what])
+            gap = "   "
 
 
 def _table(rows: Iterable[str], attributes: str) -> str:

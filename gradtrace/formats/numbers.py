@@ -70,7 +70,7 @@ def stats(s: TensorStats | None) -> str:
         return f"empty {shape(s.shape)}"
     if s.values is not None:
         return _small(s)
-    return f"{shape(s.shape)} all 0" if what == "zero" else _large(s)
+    return _large(s)
 
 
 class Scale(Struct, frozen=True):
@@ -115,13 +115,13 @@ def _small(s: TensorStats) -> str:
     text = _nested(s.values)
     if len(text) <= LONGEST:
         return text
-    if len(s.shape) > 1 or not isinstance(s.values, list):
+    if kind(s) == "zero" or len(s.shape) > 1 or not isinstance(s.values, list):
         return _large(s)
     return f"[{_nested(s.values[0])}, {_nested(s.values[1])}, …, {_nested(s.values[-1])}] ‖{number(s.norm)}‖"
 
 
 def _large(s: TensorStats) -> str:
-    return f"{shape(s.shape)} ‖{number(s.norm)}‖"
+    return f"{shape(s.shape)} {'all 0' if kind(s) == 'zero' else f'‖{number(s.norm)}‖'}"
 
 
 def _nested(values: Values, missing: str = "none") -> str:

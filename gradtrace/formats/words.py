@@ -26,7 +26,7 @@ __all__ = [
     "title",
 ]
 
-LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v
+LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
 MOST_LEAVES = 12  # leaves that the alt text reads out
 
 
@@ -87,8 +87,9 @@ def differentiated(graph: BackwardPass) -> str:
 def gradient(node: Node, of: str) -> str:
     """Return what a node's gradient is called: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
     seed = "seed " if node.kind == "output" else ""
-    if of and node.name and node.kind != "function" and len(node.name) <= LONGEST_SYMBOL:
-        return f"{seed}∂{of}/∂{clean(node.name)} ="
+    symbol = "" if node.kind == "function" or "." in node.name or len(node.name) > LONGEST_SYMBOL else clean(node.name)
+    if of and symbol:
+        return f"{seed}∂{of}/∂{symbol} ="
     return seed.strip() or "grad"
 
 

@@ -113,6 +113,18 @@ def test_a_derivative_is_written_only_where_it_is_one():
     assert "∂f" not in digraph(builders.report(replace(graph, nodes=(twice, *graph.nodes[1:])))).source
 
 
+def test_a_parameter_known_by_its_path_has_a_grad_and_no_symbol():
+    nodes = (builders.partials().nodes[0], builders.leaf("n1", "net.0.bias", 1.0, 2.0))
+    assert "<b>grad 2</b>" in drawn(*nodes)
+
+
+def test_a_long_value_stands_beside_an_edge_as_its_norm():
+    values = [i + 0.1234 for i in range(10)]
+    edges = [Edge("n0", "n1", 0, 0, TensorStats((10,), norm=17.2, values=values))]
+    dot = drawn(builders.leaf("n0", "x", 1.0, 1.0), builders.leaf("n1", "y", 1.0, 1.0), edges=edges)
+    assert re.search(r'label=" +‖17\.2‖"', dot)
+
+
 def test_a_long_expression_is_cut_in_the_middle_and_whole_in_the_tooltip():
     code = f"torch.cat([{', '.join(f'tensor_{i}' for i in range(20))}], dim=1)"
     dot = drawn(builders.function("n0", "CatBackward0", code, 1.0, order=0))

@@ -59,6 +59,12 @@ def test_a_long_row_of_values_is_shortened():
     assert text == "[0.1234, 1.123, …, 15.12] ‖38‖"
 
 
+def test_many_zeros_are_told_in_words():
+    zeros = TensorStats((16,), norm=0.0, mean=0.0, min=0.0, max=0.0, zeros=1.0, values=[0.0] * 16)
+    assert stats(zeros) == "(16) all 0"
+    assert stats(TensorStats((2,), norm=0.0, min=0.0, max=0.0, zeros=1.0, values=[0.0, 0.0])) == "[0, 0]"
+
+
 def test_none_zero_infinity_nan_and_no_numbers_all_look_different():
     tensors = {
         "none": None,
