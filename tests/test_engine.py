@@ -9,6 +9,7 @@ import graphviz
 import pytest
 
 from gradtrace import engine
+from gradtrace.engine.widths import width
 from gradtrace.errors import EngineError, UnknownNameError
 
 DOT = (
@@ -156,3 +157,18 @@ def test_the_fonts_come_with_their_licence():
     fonts = {path.name for path in Path(engine.FONTS).iterdir()}
     assert {"LICENSE", "fonts.conf", "LiberationSans-Regular.ttf"} <= fonts
     assert "SIL OPEN FONT LICENSE" in (engine.FONTS / "LICENSE").read_text()
+
+
+@pytest.mark.parametrize(("family", "bold"), [("Helvetica", False), ("Helvetica", True), ("Menlo,monospace", False)])
+def test_a_texts_width_is_what_graphviz_measures(family, bold):
+    text = "∂f/∂v = 64×256, u**2 … AVTo"
+    label = f"<<table border='0' cellborder='0' cellspacing='0' cellpadding='0'><tr><td>{text}</td></tr></table>>"
+    if bold:
+        label = label.replace(text, f"<b>{text}</b>")
+    dot = f'digraph {{ graph [pad=0, margin=0] a [shape=plain, fontsize=100, fontname="{family}", label={label}] }}'
+    measured = float(ET.fromstring(engine.draw(dot, "svg")).get("width").removesuffix("pt"))
+    assert width(text, family, 100, bold=bold) == pytest.approx(measured, rel=0.02)
+
+
+def test_a_character_that_the_font_lacks_has_no_width():
+    assert width("変", "Helvetica", 11) is None

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 from gradtrace.engine import draw
+from gradtrace.engine.widths import width
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.dot import source
 from gradtrace.formats.palette import DARK, PAGE
@@ -29,6 +30,7 @@ def render(report: Report, style: Style) -> str:
     picture = ET.fromstring(drawn)  # noqa: S314 - Graphviz wrote it
     _simplify(picture)
     if style.dot is None:
+        _fit(picture)
         picture.insert(0, _element("style", "".join(_rules(picture))))
     words = alt_text(report)
     picture.insert(0, _element("desc", words))
@@ -68,6 +70,15 @@ def _name(group: ET.Element, name: ET.Element) -> None:
     for part in parts[1:]:
         inside = part.find("a")
         group.extend([part] if inside is None or part.get("class") else inside)
+
+
+def _fit(picture: ET.Element) -> None:
+    """Hold each text to its width in the engine's fonts: a page with other fonts would overrun the cards."""
+    for text in picture.iter("text"):
+        bold = text.get("font-weight") == "bold"
+        length = width(text.text or "", text.get("font-family", ""), float(text.get("font-size", "0")), bold=bold)
+        if length:
+            text.attrib.update({"textLength": f"{length:.1f}", "lengthAdjust": "spacingAndGlyphs"})
 
 
 def _rules(picture: ET.Element) -> Iterator[str]:

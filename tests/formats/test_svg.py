@@ -89,6 +89,10 @@ def test_it_fits_the_page_that_it_is_on(picture):
     assert "max-width:100%" in picture.get("style")
 
 
+def test_every_text_is_held_to_its_width_whatever_fonts_the_page_has(picture):
+    assert all(float(text.get("textLength")) > 0 for text in picture.iter(f"{NS}text"))
+
+
 def test_it_is_the_same_from_run_to_run(source):
     assert render(builders.report(), Style()) == source
 
