@@ -20,6 +20,7 @@ from gradtrace.recording.statistics import COPY, REDUCE, Measured, address, meas
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from types import FrameType
 
 __all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
 
@@ -113,22 +114,28 @@ class ForwardMode(TorchFunctionMode):
         result = func(*args, **kwargs) if kwargs else func(*args)
         end = sequence_number()
         if end != start:
-            self._note(start, end, result)
+            self._note(start, end, result, sys._getframe(1))
         return result
 
-    def apply(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``apply`` of a custom Function, which the mode does not see."""
         start = sequence_number()
-        result = function(*args)
-        self._note(start, sequence_number(), result)
+        result = function(*args, **kwargs)
+        self.note(start, sys._getframe(2), result)
         return result
 
-    def _note(self, start: int, end: int, result: Any) -> None:
+    def note(self, start: int, frame: FrameType, result: Any = None) -> None:
+        """Note that the call made in ``frame`` made the nodes from ``start`` until now."""
+        end = sequence_number()
+        if end != start:
+            self._note(start, end, result, frame)
+
+    def _note(self, start: int, end: int, result: Any, frame: FrameType) -> None:
         log = self._log
         calls = log.calls
         if log.closed or (calls and calls[-1][0] >= start):
             return  # a call of the engine, whose nodes were noted one by one as it made them
-        calls.append(Call(start, end, *locate(sys._getframe(2))))
+        calls.append(Call(start, end, *locate(frame)))
         if type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
             log.values[start] = self._measure(result)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from gradtrace.model import Origin
-from gradtrace.recording.forward import CallLog
+from gradtrace.recording.forward import CallLog, ForwardMode
 from gradtrace.recording.modules import ModuleLog
 
 __all__ = ["Logs", "ThreadLog"]
@@ -19,6 +19,7 @@ class ThreadLog:
 
     def __init__(self) -> None:
         self.calls = CallLog()
+        self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
         self.room = _ROOM
 

@@ -14,16 +14,17 @@ from gradtrace.recording.forward import sequence_number
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ModuleCall", "ModuleLog", "watch_modules"]
+__all__ = ["ModuleCall", "ModuleHooks", "ModuleLog"]
 
 
 class ModuleCall:
     """One call of a module: the outermost module called, the path from there, and the call around it."""
 
-    __slots__ = ("parent", "path", "root", "root_id", "root_type", "type")
+    __slots__ = ("id", "parent", "path", "root", "root_id", "root_type", "type")
 
     def __init__(self, module: nn.Module, parent: ModuleCall | None, path: str) -> None:
         self.type = type(module).__name__
+        self.id = id(module)
         self.parent = parent
         self.path = path
         self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
@@ -48,10 +49,11 @@ class ModuleLog:
         self._open.append(call)
         self._mark(call)
 
-    def leave(self) -> None:
-        """Note that the innermost call has ended."""
-        if self._open:
-            self._open.pop()
+    def leave(self, module: nn.Module) -> None:
+        """Note that the call of ``module`` has ended, and with it all calls in it whose end was not seen."""
+        depth = next((at for at in range(len(self._open) - 1, -1, -1) if self._open[at].id == id(module)), None)
+        if depth is not None:
+            del self._open[depth:]
             self._mark(self._open[-1] if self._open else None)
 
     def call(self, number: int) -> ModuleCall | None:
@@ -78,13 +80,27 @@ class ModuleLog:
         return paths.get(id(module)) or ".".join(filter(None, (parent.path, type(module).__name__)))
 
 
-def watch_modules(log: Callable[[], ModuleLog]) -> list[Any]:
-    """Install global hooks that tell this thread's ``log`` of each module call; return their handles."""
+class ModuleHooks:
+    """Global hooks that tell each thread's log of its module calls."""
 
-    def enter(module: nn.Module, _args: Any) -> None:
-        log().enter(module)
+    def __init__(self, log: Callable[[], ModuleLog]) -> None:
+        self._log = log
+        self._handles: list[Any] = []
 
-    def leave(_module: nn.Module, _args: Any, _result: Any) -> None:
-        log().leave()
+    def put(self) -> None:
+        """Install the hooks."""
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
 
-    return [register_module_forward_pre_hook(enter), register_module_forward_hook(leave, always_call=True)]
+    def take_away(self) -> None:
+        """Remove the hooks."""
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _enter(self, module: nn.Module, _args: Any) -> None:
+        self._log().enter(module)
+
+    def _leave(self, module: nn.Module, _args: Any, _result: Any) -> None:
+        self._log().leave(module)

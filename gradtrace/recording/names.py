@@ -100,7 +100,7 @@ class Names:
                 continue
             self.modules[id(module)] = name
             for path, tensor in (*module.named_parameters(), *module.named_buffers()):
-                self.tensors[id(tensor)] = f"{name}.{path}"
+                self.tensors[id(tensor)] = f"{name}.{path.replace('_orig_mod.', '')}"  # torch.compile's wrapper
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:

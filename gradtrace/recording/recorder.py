@@ -12,14 +12,15 @@ from msgspec import Struct
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Trace
+from gradtrace.recording.aside import Aside, is_tracing
 from gradtrace.recording.assemble import assemble
-from gradtrace.recording.elsewhere import watch_functions, watch_threads
-from gradtrace.recording.forward import ForwardMode
+from gradtrace.recording.elsewhere import function_patch, thread_patch
 from gradtrace.recording.logs import Logs
-from gradtrace.recording.modules import watch_modules
+from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.passes import EngineCall, Kind, RawPass, record_pass
+from gradtrace.recording.patch import Patch, Removable
 from gradtrace.recording.sources import Sources
-from gradtrace.recording.stack import keep_warnings_in_place
+from gradtrace.recording.stack import warning_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,6 +44,7 @@ class Options(Struct, frozen=True):
 
 
 EVERYTHING = Options()
+ENGINE = "_engine_run_backward"
 
 
 class Recorder:
@@ -64,10 +66,12 @@ class Recorder:
     def __enter__(self) -> Self:
         """Patch, hook and start to watch this thread."""
         with ExitStack() as undo:
-            keep_warnings_in_place(undo)
-            self._patch_engine(undo)
+            for part in self._parts():
+                part.put()
+                undo.callback(part.take_away)
             if self.options.forward:
-                self._watch_forward(undo)
+                undo.callback(self._logs.close)
+                undo.enter_context(self._logs.here().mode)
             self._undo = undo.pop_all()
         return self
 
@@ -82,26 +86,28 @@ class Recorder:
         passes = tuple(p for p in self._kept if isinstance(p, BackwardPass))
         return Trace(FORMAT_VERSION, self.command, versions(), passes, error=self.error)
 
-    def _patch_engine(self, undo: ExitStack) -> None:
+    def _parts(self) -> list[Removable]:
+        """Return all of ours that is put in other people's places, first to last."""
+        logs = self._logs
         # backward() and grad() call the engine by the name imported into torch.autograd, others by this one.
-        for module in (torch.autograd, torch.autograd.graph):
-            engine = module._engine_run_backward
-            undo.callback(setattr, module, "_engine_run_backward", engine)
-            module._engine_run_backward = self._recording(engine)  # type: ignore[attr-defined]
+        engines = (torch.autograd, torch.autograd.graph)
+        engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
+        if not self.options.forward:
+            return [*warning_patches(), *engine]
+        traceable: list[Removable] = [
+            *warning_patches(),
+            function_patch(logs),
+            ModuleHooks(lambda: logs.here().modules),
+        ]
+        return [*traceable, *engine, thread_patch(logs), Aside(traceable, lambda: logs.here().mode)]
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
+            if is_tracing():
+                return engine(*args, **kwargs)
             return self._run(EngineCall(engine, args, kwargs), sys._getframe(1))
 
         return run
-
-    def _watch_forward(self, undo: ExitStack) -> None:
-        undo.callback(self._logs.close)
-        undo.enter_context(ForwardMode(self._logs.here().calls))
-        for handle in watch_modules(lambda: self._logs.here().modules):
-            undo.callback(handle.remove)
-        watch_functions(self._logs, undo)
-        watch_threads(self._logs, undo)
 
     def _run(self, call: EngineCall, frame: FrameType) -> Any:
         self.count += 1

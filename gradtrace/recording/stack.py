@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch.overrides import handle_torch_function
 
+from gradtrace.recording.patch import Patch
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import ExitStack
     from types import CodeType, FrameType, TracebackType
 
-__all__ = ["keep_warnings_in_place", "plain_traceback"]
+__all__ = ["plain_traceback", "warning_patches"]
 
 _OWN_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _HAND_OVER = handle_torch_function.__code__
@@ -59,8 +60,8 @@ def _frames(frame: FrameType | None) -> list[FrameType]:
     return found
 
 
-def keep_warnings_in_place(undo: ExitStack) -> None:
-    """Let each warning name the line that it would name without us."""
+def warning_patches() -> list[Patch]:
+    """Return the patches that let each warning name the line that it would name without us."""
     warn, show = warnings.warn, warnings._showwarnmsg  # type: ignore[attr-defined]
 
     def warn_in_place(message: Any, category: Any = None, stacklevel: int = 1, source: Any = None, **more: Any) -> None:
@@ -86,10 +87,7 @@ def keep_warnings_in_place(undo: ExitStack) -> None:
             message.message, message.category, place.f_code.co_filename, place.f_lineno, module, registry
         )
 
-    warnings.warn = warn_in_place
-    warnings._showwarnmsg = show_in_place  # type: ignore[attr-defined]
-    undo.callback(setattr, warnings, "warn", warn)
-    undo.callback(setattr, warnings, "_showwarnmsg", show)
+    return [Patch(warnings, "warn", warn_in_place), Patch(warnings, "_showwarnmsg", show_in_place)]
 
 
 def _place_beyond(frames: list[FrameType], filename: str) -> FrameType | None:

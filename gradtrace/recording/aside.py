@@ -1,0 +1,155 @@
+"""Out of the way of torch.compile: while compiled code may run, nothing of ours is there to be traced.
+
+Dynamo reads the stack of modes, the global module hooks and each Python function that it meets, and would
+compile them into the user's graph, or break the graph at them. It is active from the moment that its
+callback is set until it is reset, so that is where we step aside and come back.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.forward import sequence_number
+from gradtrace.recording.patch import Patch, Removable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from gradtrace.recording.forward import ForwardMode
+
+__all__ = ["Aside", "is_tracing"]
+
+
+def is_tracing() -> bool:
+    """Tell whether torch traces a graph: a backward in it computes nothing."""
+    return torch._guards.TracingContext.try_get() is not None
+
+
+def _remove(mode: ForwardMode) -> int:
+    """Take the mode out of this thread's stack; return how many stood above it, or -1 if it is not there."""
+    above = []
+    while torch._C._len_torch_function_stack():
+        found = torch._C._pop_torch_function_stack()
+        if found is mode:
+            break
+        above.append(found)
+    else:
+        found = None
+    for other in reversed(above):
+        torch._C._push_on_torch_function_stack(other)
+    return len(above) if found is mode else -1
+
+
+def _insert(mode: ForwardMode, above: int) -> None:
+    """Put the mode back under as many others as stood above it."""
+    others = [torch._C._pop_torch_function_stack() for _ in range(min(above, torch._C._len_torch_function_stack()))]
+    torch._C._push_on_torch_function_stack(mode)
+    for other in reversed(others):
+        torch._C._push_on_torch_function_stack(other)
+
+
+def _owner(frame: FrameType) -> int:
+    """Return what turns the switch on and off: a running call, or an object that is entered and left."""
+    if frame.f_code.co_name in {"__enter__", "__exit__"}:
+        return id(frame.f_locals["self"])
+    return id(frame)
+
+
+class Aside:
+    """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
+
+    def __init__(self, parts: list[Removable], mode: Callable[[], ForwardMode]) -> None:
+        self._parts = parts
+        self._mode = mode
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._away = 0
+        self._patches: list[Patch] = []
+
+    def put(self) -> None:
+        """Watch the switch, as soon as there is one: dynamo takes a second to import."""
+        if "torch._dynamo.eval_frame" in sys.modules:
+            self._watch_switch()
+            return
+        original = torch.compile
+
+        @functools.wraps(original)
+        def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - torch's name
+            if len(self._patches) == 1:
+                self._watch_switch()
+            # It warns of global hooks, and they won't be there when what it makes is called.
+            self._remove_parts()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._restore_parts()
+
+        self._put(Patch(torch, "compile", compile))
+
+    def take_away(self) -> None:
+        """Watch no longer."""
+        while self._patches:
+            self._patches.pop().take_away()
+
+    def _put(self, patch: Patch) -> None:
+        patch.put()
+        self._patches.append(patch)
+
+    def _watch_switch(self) -> None:
+        from torch._dynamo import eval_frame, trace_rules  # noqa: PLC0415
+
+        trace_rules.add("gradtrace")  # our functions are never the user's to compile
+        for name in ("set_eval_frame", "_maybe_set_eval_frame"):
+            self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
+
+    def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def switch(callback: Any) -> Any:
+            caller = sys._getframe(1)
+            if callback is None:
+                prior = original(callback)
+                self._come_back(caller)
+                return prior
+            self._go(caller)
+            return original(callback)
+
+        return switch
+
+    def _go(self, caller: FrameType) -> None:
+        # Within a compiled call the switch goes on and off many times; who turned it on first ends it.
+        if getattr(self._local, "away", None) is not None:
+            return
+        mode = self._mode()
+        above = _remove(mode)
+        self._local.away = (_owner(caller), mode, above, sequence_number())
+        self._remove_parts()
+
+    def _come_back(self, caller: FrameType) -> None:
+        away = getattr(self._local, "away", None)
+        if away is None or away[0] != _owner(caller):
+            return
+        self._local.away = None
+        self._restore_parts()
+        _, mode, above, start = away
+        if above >= 0:
+            _insert(mode, above)
+            mode.note(start, caller)
+
+    def _remove_parts(self) -> None:
+        with self._lock:
+            self._away += 1
+            if self._away == 1:
+                for part in self._parts:
+                    part.take_away()
+
+    def _restore_parts(self) -> None:
+        with self._lock:
+            self._away -= 1
+            if self._away == 0:
+                for part in reversed(self._parts):
+                    part.put()
