@@ -173,7 +173,8 @@ def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass
             "call backward() or autograd.grad(), or leave a tensor with a grad_fn in the script's main module",
         )
     if number == "last":
-        return trace.passes[-1]
+        # A pass that ran inside another one, as checkpoints do, is a part of it.
+        return [graph for graph in trace.passes if graph.parent is None or graph is trace.passes[0]][-1]
     by_index = {str(graph.index): graph for graph in trace.passes}
     if str(number) not in by_index:
         raise UnknownNameError.of("pass", number, (*by_index, "last"))

@@ -1,13 +1,13 @@
 """The exception tree. Each error says what, where and what to do instead, and carries an exit code.
 
-    GradtraceError (2)
-    ├── UnknownNameError (2)      also a KeyError: a format, check, engine or pass that does not exist
-    ├── ScriptError (2)           the script can't be run: missing, a directory, not Python
-    ├── OutputError (2)           the output can't be written where it was asked for
-    ├── TraceFileError (2)        not a trace file, truncated, or from a newer version
-    ├── EngineError (2)           Graphviz is missing, failed, or took too long
-    ├── TensorError (2)           a tensor that has no graph to draw
-    └── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
+GradtraceError (2)
+├── UnknownNameError (2)      also a KeyError: a format, check, engine or pass that does not exist
+├── ScriptError (2)           the script can't be run: missing, a directory, not Python
+├── OutputError (2)           the output can't be written where it was asked for
+├── TraceFileError (2)        not a trace file, truncated, or from a newer version
+├── EngineError (2)           Graphviz is missing, failed, or took too long
+├── TensorError (2)           a tensor that has no graph to draw
+└── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
 """
 
 from __future__ import annotations

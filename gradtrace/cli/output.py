@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,11 @@ from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradtrace.model import Report
 
-__all__ = ["Target", "print_table", "say"]
+__all__ = ["Target", "print_table", "say", "show_progress"]
 
 ROWS = 200  # of the table in the terminal; a file has all of them
 
@@ -22,6 +25,21 @@ ROWS = 200  # of the table in the terminal; a file has all of them
 def say(words: str) -> None:
     """Tell the user something, beside whatever the script prints."""
     print(f"gradtrace: {words}", file=sys.stderr)
+
+
+def show_progress() -> Callable[[int], None] | None:
+    """Return what tells the terminal, twice a second, how many passes there were; None where there is none."""
+    if not sys.stderr.isatty():
+        return None
+    last = [time.monotonic()]
+
+    def show(index: int) -> None:
+        now = time.monotonic()
+        if now - last[0] > 0.5:  # noqa: PLR2004 - seconds
+            last[0] = now
+            print(f"gradtrace: {index:,} backward passes", end="\r", file=sys.stderr, flush=True)
+
+    return show
 
 
 class Target:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import typer
 
 from gradtrace.api import choose_format, select
@@ -27,7 +28,7 @@ from gradtrace.cli.options import (
 from gradtrace.cli.output import Target, print_table, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.engine import check_engine
-from gradtrace.errors import UnknownNameError
+from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.formats.base import Style
 from gradtrace.model import Report
 
@@ -67,16 +68,27 @@ def render(
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
     work = find(source, arguments, module=module)
-    target = Target(target_name)
+    many = keep is None or len(keep) > 1
+    targets = {} if many else {number: Target(target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
-    graph = _chosen(recorded, number)
-    report = Report(recorded.trace, graph)
-    dot = recorded.torchviz.get(graph.index)
-    target.write(plugin.function(report, Style(engine=engine, timeout=timeout, dot=dot)))
-    say(f"wrote {target.name}: {_described(graph, recorded)}")
-    if output is None:
+    style = Style(engine=engine, timeout=timeout)
+    for graph in _chosen(recorded, number, keep):
+        target = targets.get(number) or Target(_numbered(target_name, graph.index))
+        report = Report(recorded.trace, graph)
+        drawn = plugin.function(report, msgspec.structs.replace(style, dot=recorded.torchviz.get(graph.index)))
+        target.write(drawn)
+        say(f"wrote {target.name}: {_described(graph, recorded)}")
+    if output is None and not many:
         print_table(report)
     raise typer.Exit(recorded.exit_code)
+
+
+def _numbered(name: str, index: int) -> str:
+    """Return the name of the file for one of several passes: ``loss.svg`` becomes ``loss-10.svg``."""
+    if name == "-":
+        raise OutputError("several passes can't go to stdout", "choose one with --pass, or name a file with -o")
+    path = Path(name)
+    return str(path.with_name(f"{path.stem}-{index}{path.suffix}"))
 
 
 def _beside(source: str, format_name: str | None) -> str:
@@ -88,14 +100,20 @@ def _beside(source: str, format_name: str | None) -> str:
     return stem + (plugin.suffixes or (f".{plugin.name}",))[0]
 
 
-def _chosen(recorded: Recorded, number: str) -> BackwardPass:
-    """Return the pass to draw; where there is none, the script's own exit code comes first."""
+def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> list[BackwardPass]:
+    """Return the passes to draw; where there is none, the script's own exit code comes first."""
     if not recorded.trace.passes and recorded.exit_code:
         say("the script ended before any backward pass, so there is nothing to draw")
         raise typer.Exit(recorded.exit_code)
-    return select(recorded.trace, number)
+    if keep is None:
+        return list(recorded.trace.passes) or [select(recorded.trace)]
+    return [select(recorded.trace, index) for index in sorted(keep)] or [select(recorded.trace, number)]
 
 
 def _described(graph: BackwardPass, recorded: Recorded) -> str:
-    count = max(recorded.made, graph.index)
-    return f"backward pass {graph.index:,} of {count:,}, {len(graph.nodes):,} nodes, {len(graph.edges):,} edges"
+    made = max(recorded.made, graph.index)
+    kept = len(recorded.trace.passes)
+    others = f"1 to {made - 1:,}" if graph.index == made and kept == 1 else f"{made - kept:,}"
+    left_out = f"; {others} not kept, see --pass" if made > kept else ""
+    size = f"{len(graph.nodes):,} nodes, {len(graph.edges):,} edges"
+    return f"backward pass {graph.index:,} of {made:,}{left_out}; {size}"

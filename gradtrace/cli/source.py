@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace import tracefile
-from gradtrace.cli.output import say
+from gradtrace.cli.output import say, show_progress
 from gradtrace.errors import ScriptError
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ class Work(NamedTuple):
         from gradtrace.recording.session import run_recorded
 
         options = Options(keep=keep, torchviz=torchviz)
-        session = run_recorded(self.program, self.arguments, options, str(Path.cwd()))
+        session = run_recorded(self.program, self.arguments, options, show_progress())
         session.run.report_error()
         sys.stdout.flush()
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)

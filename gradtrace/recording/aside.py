@@ -83,12 +83,7 @@ class Aside:
         def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - torch's name
             if len(self._patches) == 1:
                 self._watch_switch()
-            # It warns of global hooks, and they won't be there when what it makes is called.
-            self._remove_parts()
-            try:
-                return original(*args, **kwargs)
-            finally:
-                self._restore_parts()
+            return original(*args, **kwargs)
 
         self._put(Patch(torch, "compile", compile))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording import modules
     from gradtrace.recording.logs import Logs
-    from gradtrace.recording.passes import RawPass
+    from gradtrace.recording.raw import RawPass
     from gradtrace.recording.sources import Sources
     from gradtrace.recording.watch import Event
 
@@ -133,8 +133,8 @@ class _Assembly:
             return None
         failed = self._failed()
         node = None if failed is None else self.ids[failed]
-        message = str(raw.error).strip()
-        return ErrorInfo(type(raw.error).__name__, message, self.sources(raw.place), node)
+        name, message = raw.error
+        return ErrorInfo(name, message, self.sources(raw.place), node)
 
     def _failed(self) -> int | None:
         """Return the node that was running: the one the engine picks next of those that are ready.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 from gradtrace.model import Origin
-from gradtrace.recording.forward import CallLog, ForwardMode
+from gradtrace.recording.forward import CallLog, ForwardMode, sequence_number
 from gradtrace.recording.modules import ModuleLog
 
 __all__ = ["Logs", "ThreadLog"]
 
 # Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
-_ROOM = 200_000
+_ROOM = 5_000
+# Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
+_RECENT = 16
 
 
 class ThreadLog:
@@ -21,14 +24,19 @@ class ThreadLog:
         self.calls = CallLog()
         self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
-        self.room = _ROOM
+        self._room = _ROOM
+        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=_RECENT)
 
-    def make_room(self, used: set[int], newest: int) -> None:
-        """When there is much, drop what is older than ``newest`` and not among the nodes just ``used``."""
-        if len(self.calls) > self.room:
-            self.calls.forget(used, newest)
-            self.modules.forget(min(used, default=newest))
-            self.room = max(_ROOM, 2 * len(self.calls))
+    def make_room(self, numbers: list[int]) -> bool:
+        """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
+        self._recent.append((sequence_number(), numbers))
+        if len(self.calls) <= self._room:
+            return False
+        used = {number for _, some in self._recent for number in some}
+        self.calls.forget(used, self._recent[0][0])
+        self.modules.forget(min(used, default=0))
+        self._room = max(_ROOM, 2 * len(self.calls))
+        return True
 
 
 class Logs:

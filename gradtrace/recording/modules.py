@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from gradtrace.recording.forward import sequence_number
+from gradtrace.recording.patch import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,9 +87,12 @@ class ModuleHooks:
     def __init__(self, log: Callable[[], ModuleLog]) -> None:
         self._log = log
         self._handles: list[Any] = []
+        # torch.compile warns of global hooks where a compiled module is called; of ours it need not.
+        self._question = Patch(nn.modules.module, "_has_any_global_hook", self._others_have_hooks)
 
     def put(self) -> None:
         """Install the hooks."""
+        self._question.put()
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
@@ -96,8 +100,19 @@ class ModuleHooks:
 
     def take_away(self) -> None:
         """Remove the hooks."""
+        self._question.take_away()
         while self._handles:
             self._handles.pop().remove()
+
+    def _others_have_hooks(self) -> bool:
+        module: Any = nn.modules.module
+        hooks = (
+            module._global_backward_pre_hooks,
+            module._global_backward_hooks,
+            module._global_forward_pre_hooks,
+            module._global_forward_hooks,
+        )
+        return sum(map(len, hooks)) > len(self._handles)
 
     def _enter(self, module: nn.Module, _args: Any) -> None:
         self._log().enter(module)

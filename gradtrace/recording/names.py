@@ -7,6 +7,7 @@ parameter is named by its path from the outermost module in reach.
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,14 +16,15 @@ from torch import nn
 from gradtrace.recording.sources import is_user_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
-__all__ = ["Names", "namespaces"]
+__all__ = ["KnownNames", "Names", "namespaces"]
 
 # A list of ten thousand tensors names none of them usefully, and looking through it would cost.
 _MAX_ITEMS = 200
 _MAX_DEPTH = 3
+_MANY = 10_000
 
 
 def namespaces(frame: FrameType | None) -> Iterator[dict[str, Any]]:
@@ -67,6 +69,11 @@ class Names:
             self._search(space)
         self._name_parameters()
 
+    def forget(self) -> None:
+        """Let go of the tensors, which must not live longer for having been named."""
+        self.with_graph.clear()
+        self._pending_modules.clear()
+
     def _search(self, space: dict[str, Any]) -> None:
         hidden = []
         for name, value in list(space.items()):
@@ -101,6 +108,28 @@ class Names:
             self.modules[id(module)] = name
             for path, tensor in (*module.named_parameters(), *module.named_buffers()):
                 self.tensors[id(tensor)] = f"{name}.{path.replace('_orig_mod.', '')}"  # torch.compile's wrapper
+
+
+class KnownNames:
+    """The names of leaves, remembered from pass to pass."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}
+
+    def learn(self, tensors: Iterable[torch.Tensor], find: Callable[[], Names]) -> None:
+        """Find the names of those tensors that are new."""
+        new = [tensor for tensor in tensors if self.name(tensor) is None]
+        if new:
+            names = find()
+            if len(self._known) > _MANY:
+                self._known.clear()
+            for tensor in new:
+                self._known[id(tensor)] = (weakref.ref(tensor), names.tensors.get(id(tensor), ""))
+
+    def name(self, tensor: torch.Tensor) -> str | None:
+        """Return the name of a tensor, or None if it was not learnt."""
+        known = self._known.get(id(tensor))
+        return known[1] if known is not None and known[0]() is tensor else None
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:

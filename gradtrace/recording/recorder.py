@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import platform
 import sys
 from contextlib import ExitStack
@@ -17,14 +18,16 @@ from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
 from gradtrace.recording.logs import Logs
 from gradtrace.recording.modules import ModuleHooks
-from gradtrace.recording.passes import EngineCall, Kind, RawPass, record_pass
+from gradtrace.recording.names import KnownNames
+from gradtrace.recording.passes import EngineCall, record_leaves, record_pass
 from gradtrace.recording.patch import Patch, Removable
+from gradtrace.recording.raw import Kind, RawPass
+from gradtrace.recording.series import SeriesLog
 from gradtrace.recording.sources import Sources
 from gradtrace.recording.stack import warning_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
 __all__ = ["Options", "Recorder", "versions"]
 
@@ -44,6 +47,9 @@ class Options(Struct, frozen=True):
 
 
 EVERYTHING = Options()
+LAST: frozenset[int] = frozenset()
+# Passes that wait for their text and numbers, so that these are found together, while few enough wait.
+BATCH = 16
 ENGINE = "_engine_run_backward"
 
 
@@ -53,14 +59,19 @@ class Recorder:
     def __init__(self, options: Options = EVERYTHING, folders: tuple[str, ...] = ()) -> None:
         self.options = options
         self.count = 0
+        self._counter = itertools.count(1)  # which two threads can ask at once
         self.command: tuple[str, ...] = ()
         self.error: ErrorInfo | None = None
         self.torchviz: dict[int, str] = {}
+        # Told of the index of each pass when it has ended.
+        self.on_pass: Callable[[int], None] | None = None
         self.seeding = False
         self.spaces: tuple[dict[str, Any], ...] = ()
         self.sources = Sources(*folders)
         self._logs = Logs()
         self._kept: list[BackwardPass | RawPass] = []
+        self._series = SeriesLog()
+        self._known = KnownNames()
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
@@ -82,9 +93,9 @@ class Recorder:
     @property
     def trace(self) -> Trace:
         """What was recorded until now, as plain immutable data."""
-        self._kept = [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]
-        passes = tuple(p for p in self._kept if isinstance(p, BackwardPass))
-        return Trace(FORMAT_VERSION, self.command, versions(), passes, error=self.error)
+        self._kept = self._assembled()
+        passes = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
+        return Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), self._series.found(), self.error)
 
     def _parts(self) -> list[Removable]:
         """Return all of ours that is put in other people's places, first to last."""
@@ -105,32 +116,47 @@ class Recorder:
         def run(*args: Any, **kwargs: Any) -> Any:
             if is_tracing():
                 return engine(*args, **kwargs)
-            return self._run(EngineCall(engine, args, kwargs), sys._getframe(1))
+            call = EngineCall(engine, args, kwargs)
+            call.frame = sys._getframe(1)
+            return self._run(call)
 
         return run
 
-    def _run(self, call: EngineCall, frame: FrameType) -> Any:
-        self.count += 1
+    def _run(self, call: EngineCall) -> Any:
+        self.count = next(self._counter)
         kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
         raw = RawPass(self.count, kind, self._logs.here())
-        raw.draws_torchviz = self.options.torchviz
+        keep = self.options.keep
+        whole = not keep or raw.index in keep
         try:
-            return record_pass(raw, call, frame, self.spaces)
+            if whole:
+                return record_pass(raw, call, self.spaces, torchviz=self.options.torchviz)
+            return record_leaves(raw, call, self.spaces, self._known)
         finally:
-            self._logs.note_task(raw.task, raw.index)
+            self._finish(raw, whole=whole)
+
+    def _finish(self, raw: RawPass, *, whole: bool) -> None:
+        self._logs.note_task(raw.task, raw.index)
+        self._series.add(raw)
+        if whole:
             self._keep(raw)
+        if raw.log.make_room(raw.numbers):
+            self._kept = self._assembled()
+        if self.on_pass is not None:
+            self.on_pass(raw.index)
 
     def _keep(self, raw: RawPass) -> None:
-        keep = self.options.keep
-        if keep is None or raw.index in keep:
-            self._kept.append(raw)
-        elif not keep:
-            self._kept = [raw]
+        if self.options.keep == LAST:
+            self._kept.clear()
             self.torchviz.clear()
-        else:
-            return
+        self._kept.append(raw)
         if raw.torchviz is not None:
             self.torchviz[raw.index] = raw.torchviz
+        if len(self._kept) % BATCH == 0:
+            self._kept = list(self._assembled())
+
+    def _assembled(self) -> list[BackwardPass | RawPass]:
+        return [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]
 
 
 def versions() -> dict[str, str]:

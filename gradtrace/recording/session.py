@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import ErrorInfo, Trace
@@ -11,9 +13,11 @@ from gradtrace.recording.seeding import script_outputs, seed
 from gradtrace.recording.sources import Place, is_user_frame
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradtrace.recording.sources import Sources
+
+    Progress = Callable[[int], None] | None
 
 __all__ = ["Session", "run_recorded"]
 
@@ -28,16 +32,20 @@ class Session(NamedTuple):
     torchviz: dict[int, str]
 
 
-def run_recorded(program: Program, arguments: Sequence[str], options: Options, folder: str) -> Session:
+def run_recorded(program: Program, arguments: Sequence[str], options: Options, progress: Progress) -> Session:
     """Run the program and return what was recorded; its exception, if it raised one, is in ``run``.
 
     Args:
         program: what to run.
         arguments: the program's own.
         options: what to record and keep.
-        folder: file names are told relative to it, or else to the program's own folder.
+        progress: told of the index of each pass when it has ended.
     """
-    with Recorder(options, (folder, program.path)) as recorder:
+    # Nothing of the script is there yet. What torch and we have made stays, and need not be searched for
+    # garbage again and again when the recording makes objects by the thousand.
+    gc.freeze()
+    with Recorder(options, (os.getcwd(), program.path)) as recorder:
+        recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
         run = program.run(arguments)
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()

@@ -27,14 +27,15 @@ Event = tuple[int, int, list[Measured | None], list[Measured | None], float | No
 
 
 class Watch:
-    """Records the runs of the nodes of ``walk`` while it is entered as a context.
+    """Records the runs of the nodes of ``walk``, or of those ``watched``, while it is entered as a context.
 
     A hook sees every run of its node, those in nested passes and other threads included; ``events`` tells
     them apart by the engine's task.
     """
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, watched: set[int] | None = None) -> None:
         self.walk = walk
+        self._watched = watched
         self.events: list[Event] = []
         self.hooked_leaves: set[int] = set()
         self.finished_leaves: set[int] = set()
@@ -52,6 +53,8 @@ class Watch:
         targets = self._only_targets()
         leaves = set(self.walk.leaves)
         for position, node in enumerate(self.walk.nodes):
+            if self._watched is not None and position not in self._watched:
+                continue
             if position in leaves:
                 self._watch_leaf(position, node)
             else:

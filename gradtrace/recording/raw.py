@@ -1,0 +1,113 @@
+"""What is known of one backward pass when it has ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from gradtrace.recording.forward import Maker
+from gradtrace.recording.saved import Kept, kept_by
+from gradtrace.recording.statistics import Measured, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch.autograd.graph import GradientEdge
+
+    from gradtrace.recording.logs import ThreadLog
+    from gradtrace.recording.names import Names
+    from gradtrace.recording.sources import Place
+    from gradtrace.recording.walk import Link, Walk
+    from gradtrace.recording.watch import Event, Watch
+
+__all__ = ["Kind", "RawPass"]
+
+Kind = Literal["backward", "grad", "seeded"]
+
+
+class RawPass:
+    """What is known of a pass when it has ended, in plain data and measurements: no node, no tensor."""
+
+    def __init__(self, index: int, kind: Kind, log: ThreadLog) -> None:
+        self.index = index
+        self.kind: Kind = kind
+        self.log = log
+        self.outer_task: int = torch._C._current_graph_task_id()
+        self.task = -1
+        self.place: Place | None = None
+        self.roots: list[tuple[int, int]] = []
+        self.links: list[Link] = []
+        self.ops: list[str] = []
+        self.numbers: list[int] = []
+        self.leaves: set[int] = set()
+        self.names: dict[int, str] = {}
+        self.leaf_values: dict[int, Measured] = {}
+        self.kept: list[Kept | None] = []
+        self.output_names: list[str] = []
+        self.output_values: list[Measured | None] = []
+        self.seeds: list[Measured | None] = []
+        self.module_names: dict[int, str] = {}
+        self.events: list[Event] = []
+        self.hooked_leaves: set[int] = set()
+        self.finished_leaves: set[int] = set()
+        self.captured: dict[tuple[int, int], Measured | None] = {}
+        self.made = False
+        self.torchviz: str | None = None
+        # Type and message alone: the exception's traceback would keep the script's tensors alive.
+        self.error: tuple[str, str] | None = None
+
+    def describe(
+        self, outputs: Sequence[torch.Tensor | GradientEdge], seeds: Sequence[torch.Tensor | None], names: Names
+    ) -> None:
+        """Note the outputs: their names, values and seeds."""
+        self.module_names = names.modules
+        for output, seed in zip(outputs, seeds, strict=True):
+            tensor = output if isinstance(output, torch.Tensor) else None
+            self.output_names.append(names.tensors.get(id(tensor), ""))
+            self.output_values.append(None if tensor is None else measure(tensor))
+            self.seeds.append(None if seed is None else measure(seed))
+
+    def describe_leaves(self, graph: Walk, name: Callable[[torch.Tensor], str | None]) -> None:
+        """Note the roots and the leaves: their names and values."""
+        self.roots, self.leaves = graph.roots, set(graph.leaves)
+        for position in graph.leaves:
+            tensor = graph.nodes[position].variable
+            self.leaf_values[position] = measure(tensor)
+            self.names[position] = name(tensor) or ""
+
+    def describe_graph(self, graph: Walk, names: Names) -> None:
+        """Note the rest of the graph: its ops, numbers, names, and what each node keeps."""
+        self.links, self.ops = graph.links, graph.ops
+        self.numbers = [node._sequence_nr() for node in graph.nodes]
+        self.kept = [kept_by(node) for node in graph.nodes]
+        self._name_intermediates(graph, names)
+
+    def _name_intermediates(self, graph: Walk, names: Names) -> None:
+        positions = {node: position for position, node in enumerate(graph.nodes)}
+        for tensor, name in names.with_graph:
+            position = positions.get(tensor.grad_fn)
+            if position is not None and position not in self.names:
+                self.names[position] = name
+
+    def note_made(self, position: int, start: int, end: int) -> None:
+        """Note that the run of a node made the nodes with these sequence numbers."""
+        self.made = True
+        self.log.calls.add_made(start, end, Maker(self.index, position, self.ops[position], self.numbers[position]))
+
+    def own_events(self) -> list[Event]:
+        """Return the runs that belong to this pass, in order; those of nested and parallel passes do not."""
+        return [event for event in self.events if event[0] == self.task]
+
+    def leaf_gradients(self) -> dict[int, Measured]:
+        """Return the gradient that arrived at each leaf that was reached, by position."""
+        arrived = {event[1]: event[2][0] for event in self.own_events() if event[1] in self.leaves}
+        captured = {position: found for (position, _), found in self.captured.items() if position in self.leaves}
+        return {position: found for position, found in (captured | arrived).items() if found is not None}
+
+    def close(self, watch: Watch) -> None:
+        """Take over what the hooks saw."""
+        self.events = watch.events
+        self.hooked_leaves, self.finished_leaves = watch.hooked_leaves, watch.finished_leaves
+        roots = {position for position, _ in self.roots}
+        self.task = next((event[0] for event in self.events if event[1] in roots), -1)
