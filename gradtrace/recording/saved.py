@@ -27,6 +27,7 @@ class _Fields(NamedTuple):
 Kept = tuple[dict[str, Any], list[tuple[str, torch.Size, torch.dtype, int]]]
 
 _fields: dict[type, _Fields] = {}
+_CUSTOM = _Fields(("_raw_saved_tensors",), ())
 
 
 def kept_by(node: Any) -> Kept | None:
@@ -50,6 +51,8 @@ def kept_by(node: Any) -> Kept | None:
 
 
 def _find_fields(node: Any) -> _Fields:
+    if isinstance(node, torch._C._FunctionBase):
+        return _CUSTOM  # its type is the script's own, which must not live on here
     names = dir(type(node))
     tensors = tuple(name for name in names if name.startswith(_RAW))
     saved = {name.removeprefix(_RAW) for name in tensors}

@@ -149,7 +149,11 @@ def test_the_nodes_are_those_of_torchviz(program):
         warnings.simplefilter("ignore", DeprecationWarning)  # it uses distutils
         source = torchviz.make_dot(loss).source
     # torchviz draws a tensor in blue or green and the function in grey without a fill.
-    functions = [label for label, rest in re.findall(r'^\t\d+ \[label="?([^"\]\n]*?)"?(\].*| .*)$', source, re.MULTILINE) if "fillcolor" not in rest]  # noqa: E501
+    functions = [
+        label
+        for label, rest in re.findall(r'^\t\d+ \[label="?([^"\]\n]*?)"?(\].*| .*)$', source, re.MULTILINE)
+        if "fillcolor" not in rest
+    ]  # noqa: E501
     graph = recorded(loss)
     assert Counter(functions) == Counter(node.op for node in graph.nodes if node.kind != "output")
     below = nodes_below(loss)
