@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
+from gradtrace.recording.reduction import settle
 from gradtrace.recording.saved import attributes, saved_tensors
-from gradtrace.recording.statistics import Measured, finish, settle
+from gradtrace.recording.statistics import Measured, finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,7 +16,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from gradtrace.recording.sources import Place, locate
-from gradtrace.recording.statistics import COPY, REDUCE, Measured, address, measure, same_memory
+from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -165,7 +165,7 @@ class ForwardMode(TorchFunctionMode):
                     if same is not None:
                         return same
         measured = measure(result)
-        if measured[0].route in (COPY, REDUCE):
+        if is_shareable(measured):
             if len(recent) >= _RECENT:
                 recent.clear()
             recent[address(result)] = (weakref.ref(result), result._version, measured)

@@ -7,7 +7,8 @@ from array import array
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import LeafSeries
-from gradtrace.recording.statistics import Measured, finish, settle
+from gradtrace.recording.reduction import settle
+from gradtrace.recording.statistics import Measured, finish
 
 if TYPE_CHECKING:
     from gradtrace.recording.raw import RawPass

@@ -1,0 +1,239 @@
+"""Reductions of larger tensors: by the compiled kernel where there is one, else by torch's own.
+
+Without the kernel, a tensor of up to a few thousand elements is copied, and reduced later together with all
+others of its size; a larger one is reduced at once, over a flat view of its memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import torch
+
+from gradtrace.recording.kernel import KERNELS, Found
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["MAX_VALUES", "Pending", "Sums", "copy", "is_dense", "reduce", "reduce_away", "reduce_compiled", "settle"]
+
+T = TypeVar("T")
+
+MAX_VALUES = 16
+# One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
+_CHUNK = 131_072
+_HALF = {torch.float16, torch.bfloat16}
+# Below this norm the squares may have underflowed in float32.
+_TINY = 1e-15
+
+
+class Sums(NamedTuple):
+    """The reductions of a tensor: over its finite elements, ``repeats`` times each."""
+
+    finite: int
+    repeats: int
+    low: float
+    high: float
+    total: float
+    norm: float
+    nonzero: int
+    nan: int = 0
+    inf: int = 0
+
+
+class Pending:
+    """Numbers that are not known yet: a tensor to take them from, and then what was found."""
+
+    __slots__ = ("found", "tensor")
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor: torch.Tensor | None = tensor
+        self.found: Any = None
+
+
+def is_dense(tensor: torch.Tensor) -> bool:
+    """Tell whether the elements fill their memory without gaps or repeats, in some order of dimensions."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1 and stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def reduce_compiled(tensor: torch.Tensor) -> Sums:
+    """Return the reductions of a tensor whose dtype has a kernel."""
+    if not tensor.is_contiguous() or tensor.is_neg():
+        return _without_grad(_reduce_flat, tensor)
+    return _call_kernel(tensor, 1)
+
+
+def _reduce_flat(tensor: torch.Tensor) -> Sums:
+    return _call_kernel(*_flat(tensor.resolve_neg()))
+
+
+def _call_kernel(flat: torch.Tensor, repeats: int) -> Sums:
+    address = flat.data_ptr()
+    if not address:  # autograd's tensors of zeros have no memory
+        flat = flat.clone()
+        address = flat.data_ptr()
+    found = Found()
+    KERNELS[flat.dtype](address, flat.numel(), found)
+    finite, low, high, total, squares, zeros, nan, inf = found
+    size = flat.numel()
+    return Sums(int(finite), repeats, low, high, total, math.sqrt(squares), size - int(zeros), int(nan), int(inf))
+
+
+def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return the distinct elements as one dimension, in any order, and how often each stands there."""
+    if tensor.is_contiguous():
+        return tensor.view(-1), 1
+    sizes, strides, repeats = [], [], 1
+    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+        if stride == 0:
+            repeats *= size
+        elif size > 1:
+            sizes.append(size)
+            strides.append(stride)
+    expected = 1
+    for stride, size in sorted(zip(strides, sizes, strict=True)):
+        if stride != expected:
+            return tensor.reshape(-1), 1
+        expected *= size
+    return tensor.as_strided((expected,), (1,)), repeats
+
+
+def reduce(tensor: torch.Tensor) -> Sums:
+    """Return the reductions of a tensor, by torch's kernels."""
+    return _without_grad(_reduce, tensor)
+
+
+def _reduce(tensor: torch.Tensor) -> Sums:
+    flat, repeats = _flat(tensor)
+    wide = torch.float32 if flat.dtype in _HALF else None
+    total = flat.sum(dtype=wide).item()
+    if not math.isfinite(total):
+        return _reduce_nonfinite(flat, repeats)
+    low, high = flat.amin().item(), flat.amax().item()
+    norm = _norm(flat) if low or high else 0.0
+    nonzero = flat.numel() if low > 0 or high < 0 else _count_nonzero(flat)
+    return Sums(flat.numel(), repeats, low, high, total, norm, nonzero)
+
+
+def _norm(flat: torch.Tensor) -> float:
+    if flat.dtype in _HALF:
+        norm = float(torch.linalg.vector_norm(flat, dtype=torch.float32).item())
+    else:
+        norm = math.sqrt(torch.dot(flat, flat).item())  # twice as fast as vector_norm
+    if _TINY < norm < math.inf:
+        return norm
+    # The squares overflowed or underflowed: float64 has room for those of the smaller types.
+    flat = flat.double()
+    largest = flat.abs().amax()
+    return float((torch.linalg.vector_norm(flat / largest) * largest).item())
+
+
+def _count_nonzero(flat: torch.Tensor) -> int:
+    # Comparing into a float chunk that stays in the cache is three times faster than count_nonzero.
+    scratch = torch.empty(min(flat.numel(), _CHUNK), dtype=torch.float32)
+    found = 0
+    for start in range(0, flat.numel(), _CHUNK):
+        piece = flat[start : start + _CHUNK]
+        out = scratch[: piece.numel()]
+        torch.ne(piece, 0, out=out)
+        found += int(out.sum().item())
+    return found
+
+
+def _reduce_nonfinite(flat: torch.Tensor, repeats: int) -> Sums:
+    finite = flat[torch.isfinite(flat)].double()
+    nan = int(torch.isnan(flat).sum().item())
+    inf = flat.numel() - finite.numel() - nan
+    if finite.numel() == 0:
+        return Sums(0, repeats, math.nan, math.nan, 0.0, math.nan, nan + inf, nan, inf)
+    low, high = finite.aminmax()
+    norm, total = torch.linalg.vector_norm(finite).item(), finite.sum().item()
+    nonzero = int(torch.count_nonzero(finite).item()) + nan + inf
+    return Sums(finite.numel(), repeats, low.item(), high.item(), total, norm, nonzero, nan, inf)
+
+
+def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -> T:
+    # Two calls of the C function cost a tenth of torch.no_grad(), and there are two per op of the script.
+    if not torch.is_grad_enabled():
+        return function(tensor)
+    torch._C._set_grad_enabled(False)  # noqa: FBT003
+    try:
+        return function(tensor)
+    finally:
+        torch._C._set_grad_enabled(True)  # noqa: FBT003
+
+
+def copy(tensor: torch.Tensor) -> Pending:
+    """Return a copy, to be reduced later with others of its size."""
+    return Pending(_without_grad(torch.Tensor.clone, tensor))
+
+
+def reduce_away(tensor: torch.Tensor) -> Pending:
+    """Return the reductions of a tensor on another device, to be brought over later: nothing waits for it."""
+    return _without_grad(_reduce_away, tensor)
+
+
+def _reduce_away(tensor: torch.Tensor) -> Pending:
+    # Sum, norm, least, most, then counts of nonzero, NaN and infinite elements, then up to 16 values.
+    flat = tensor.reshape(-1)
+    if flat.numel() == 0:
+        return Pending(torch.empty(0, dtype=torch.float64, device=tensor.device))
+    finite = torch.isfinite(flat)
+    clean = torch.where(finite, flat, 0)
+    low = torch.where(finite, flat, math.inf).amin()
+    high = torch.where(finite, flat, -math.inf).amax()
+    norm = torch.linalg.vector_norm(clean, dtype=torch.float64)
+    counts = torch.stack([torch.count_nonzero(flat), torch.isnan(flat).sum(), torch.isinf(flat).sum()])
+    numbers = [clean.sum(dtype=torch.float64), norm, low.double(), high.double()]
+    parts = [torch.stack(numbers), counts.double()]
+    return Pending(torch.cat([*parts, flat.double()] if flat.numel() <= MAX_VALUES else parts))
+
+
+def settle(measured: Iterable[tuple[Any, Any]]) -> None:
+    """Find out what is pending: copies of one size together, and one transfer for each other device."""
+    copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
+    others: dict[torch.device, list[Pending]] = {}
+    for _, found in measured:
+        if type(found) is Pending and found.tensor is not None:
+            tensor = found.tensor
+            if tensor.device.type == "cpu":
+                copies.setdefault((tensor.numel(), tensor.dtype), []).append(found)
+            else:
+                others.setdefault(tensor.device, []).append(found)
+    with torch.no_grad():
+        for same in copies.values():
+            _settle_copies(same)
+        for away in others.values():
+            _settle_away(away)
+
+
+def _settle_copies(same: list[Pending]) -> None:
+    """Reduce tensors of one size and type row by row; a row that is not finite is looked at by itself."""
+    rows = torch.stack([pending.tensor.reshape(-1) for pending in same if pending.tensor is not None]).double()
+    low, high = rows.amin(1), rows.amax(1)
+    sums = torch.stack([low, high, rows.sum(1), torch.linalg.vector_norm(rows, dim=1), (rows != 0).sum(1).double()])
+    for pending, row, numbers in zip(same, rows, sums.t().tolist(), strict=True):
+        least, most, total, norm, nonzero = numbers
+        if math.isfinite(least) and math.isfinite(most):
+            pending.found = Sums(row.numel(), 1, least, most, total, norm, int(nonzero))
+        else:
+            pending.found = _reduce_nonfinite(row, 1)
+        pending.tensor = None
+
+
+def _settle_away(away: list[Pending]) -> None:
+    tensors = [pending.tensor for pending in away if pending.tensor is not None]
+    numbers = torch.cat(tensors).tolist()
+    start = 0
+    for pending, tensor in zip(away, tensors, strict=True):
+        pending.found = numbers[start : start + tensor.numel()]
+        pending.tensor = None
+        start += tensor.numel()
