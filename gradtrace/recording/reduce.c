@@ -2,8 +2,8 @@
 
    torch has a kernel for each of them, and each reads the memory again: six passes, of which counting zeros
    is the slowest. Here sixteen lanes are reduced side by side, which compilers turn into vector
-   instructions, in blocks short enough for float sums to stay exact enough; a block whose float sums
-   overflow, underflow or are not finite is done again in double, element by element. */
+   instructions, in blocks short enough for float sums to stay exact enough. A block that is not finite is
+   done again with its bad elements masked, one whose sums overflow or underflow in double, one by one. */
 
 #include <math.h>
 #include <stdint.h>
@@ -77,13 +77,57 @@ static double from_double(double value) { return value; }
         out[HIGH] = most > out[HIGH] ? most : out[HIGH];                                          \
         return 1;                                                                                 \
     }                                                                                             \
+    CLONES static int NAME##_masked(const TYPE *data, double *out) {                              \
+        WIDE total[LANES], squares[LANES], low[LANES], high[LANES];                               \
+        int32_t zeros[LANES], finite[LANES], nans[LANES];                                         \
+        for (int j = 0; j < LANES; j++) {                                                         \
+            total[j] = squares[j] = 0;                                                            \
+            zeros[j] = finite[j] = nans[j] = 0;                                                   \
+            low[j] = INFINITY;                                                                    \
+            high[j] = -INFINITY;                                                                  \
+        }                                                                                         \
+        for (int i = 0; i < BLOCK; i += LANES)                                                    \
+            for (int j = 0; j < LANES; j++) {                                                     \
+                WIDE x = LOAD(data[i + j]);                                                       \
+                int32_t is = x - x == 0;                                                          \
+                WIDE y = is ? x : 0;                                                              \
+                finite[j] += is;                                                                  \
+                nans[j] += x != x;                                                                \
+                zeros[j] += x == 0;                                                               \
+                total[j] += y;                                                                    \
+                squares[j] += y * y;                                                              \
+                low[j] = is && x < low[j] ? x : low[j];                                           \
+                high[j] = is && x > high[j] ? x : high[j];                                        \
+            }                                                                                     \
+        double sum = 0, square = 0, zero = 0, known = 0, nan = 0, least = low[0], most = high[0]; \
+        for (int j = 0; j < LANES; j++) {                                                         \
+            sum += total[j];                                                                      \
+            square += squares[j];                                                                 \
+            zero += zeros[j];                                                                     \
+            known += finite[j];                                                                   \
+            nan += nans[j];                                                                       \
+            least = low[j] < least ? low[j] : least;                                              \
+            most = high[j] > most ? high[j] : most;                                               \
+        }                                                                                         \
+        if (!isfinite(sum) || !isfinite(square) || (square < SMALL && zero < known)) return 0;    \
+        out[FINITE] += known;                                                                     \
+        out[TOTAL] += sum;                                                                        \
+        out[SQUARES] += square;                                                                   \
+        out[ZEROS] += zero;                                                                       \
+        out[NANS] += nan;                                                                         \
+        out[INFS] += BLOCK - known - nan;                                                         \
+        out[LOW] = least < out[LOW] ? least : out[LOW];                                           \
+        out[HIGH] = most > out[HIGH] ? most : out[HIGH];                                          \
+        return 1;                                                                                 \
+    }                                                                                             \
     void NAME(const TYPE *data, int64_t size, double *out) {                                      \
         for (int k = 0; k < FIELDS; k++) out[k] = 0;                                              \
         out[LOW] = INFINITY;                                                                      \
         out[HIGH] = -INFINITY;                                                                    \
         int64_t i = 0;                                                                            \
         for (; i + BLOCK <= size; i += BLOCK)                                                     \
-            if (!NAME##_block(data + i, out)) NAME##_slowly(data + i, BLOCK, out);                \
+            if (!NAME##_block(data + i, out) && !NAME##_masked(data + i, out))                    \
+                NAME##_slowly(data + i, BLOCK, out);                                              \
         NAME##_slowly(data + i, size - i, out);                                                   \
     }
 

@@ -153,7 +153,7 @@ def test_the_nodes_are_those_of_torchviz(program):
         label
         for label, rest in re.findall(r'^\t\d+ \[label="?([^"\]\n]*?)"?(\].*| .*)$', source, re.MULTILINE)
         if "fillcolor" not in rest
-    ]  # noqa: E501
+    ]
     graph = recorded(loss)
     assert Counter(functions) == Counter(node.op for node in graph.nodes if node.kind != "output")
     below = nodes_below(loss)
