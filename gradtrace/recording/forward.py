@@ -144,7 +144,7 @@ class ForwardMode(TorchFunctionMode):
     def _add_values(self, start: int, results: Iterable[Any]) -> None:
         """Measure those results whose node is not older than ``start``."""
         for result in results:
-            if isinstance(result, torch.Tensor):
+            if type(result) is torch.Tensor or isinstance(result, torch.Tensor):
                 node = result.grad_fn
                 if node is not None and (number := node._sequence_nr()) >= start:
                     outputs = self._log.values.setdefault(number, {})

@@ -9,12 +9,12 @@ from gradtrace.model import Origin
 from gradtrace.recording.forward import CallLog, ForwardMode, sequence_number
 from gradtrace.recording.modules import ModuleLog
 
-__all__ = ["Logs", "ThreadLog"]
+__all__ = ["RECENT", "Logs", "ThreadLog"]
 
 # Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
 _ROOM = 5_000
 # Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
-_RECENT = 16
+RECENT = 16
 
 
 class ThreadLog:
@@ -25,18 +25,17 @@ class ThreadLog:
         self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
         self._room = _ROOM
-        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=_RECENT)
+        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=RECENT)
 
-    def make_room(self, numbers: list[int]) -> bool:
+    def make_room(self, numbers: list[int]) -> None:
         """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
         self._recent.append((sequence_number(), numbers))
         if len(self.calls) <= self._room:
-            return False
+            return
         used = {number for _, some in self._recent for number in some}
         self.calls.forget(used, self._recent[0][0])
         self.modules.forget(min(used, default=0))
         self._room = max(_ROOM, 2 * len(self.calls))
-        return True
 
 
 class Logs:

@@ -16,7 +16,7 @@ from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Trace
 from gradtrace.recording.aside import Aside, is_tracing
 from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
-from gradtrace.recording.logs import Logs
+from gradtrace.recording.logs import RECENT, Logs
 from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.names import KnownNames
 from gradtrace.recording.passes import EngineCall, record_leaves, record_pass
@@ -48,8 +48,8 @@ class Options(Struct, frozen=True):
 
 EVERYTHING = Options()
 LAST: frozenset[int] = frozenset()
-# Passes that wait for their text and numbers, so that these are found together, while few enough wait.
-BATCH = 16
+# Passes that wait for their text and numbers, so that these are found together: no more than logs remember.
+BATCH = RECENT
 ENGINE = "_engine_run_backward"
 
 
@@ -140,8 +140,7 @@ class Recorder:
         self._series.add(raw)
         if whole:
             self._keep(raw)
-        if raw.log.make_room(raw.numbers):
-            self._kept = self._assembled()
+        raw.log.make_room(raw.numbers)
         if self.on_pass is not None:
             self.on_pass(raw.index)
 
@@ -152,8 +151,9 @@ class Recorder:
         self._kept.append(raw)
         if raw.torchviz is not None:
             self.torchviz[raw.index] = raw.torchviz
-        if len(self._kept) % BATCH == 0:
-            self._kept = list(self._assembled())
+        # Those chosen by number may wait long, and what they need of the forward is not kept so long.
+        if self.options.keep or len(self._kept) % BATCH == 0:
+            self._kept = self._assembled()
 
     def _assembled(self) -> list[BackwardPass | RawPass]:
         return [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from gradtrace.model import Attribute, SavedTensor
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Kept", "attributes", "kept_by", "saved_tensors"]
 
@@ -38,15 +35,15 @@ def kept_by(node: Any) -> Kept | None:
     fields = _fields.get(type(node)) or _find_fields(node)
     if not fields.tensors and not fields.plain:
         return None
-    plain = {name: getattr(node, _SAVED + name) for name in fields.plain}
+    plain = {name: getattr(node, _SAVED + name) for name in fields.plain} if fields.plain else {}
     tensors: list[tuple[str, torch.Size, torch.dtype, int]] = []
     for name in fields.tensors:
         value = getattr(node, name)
         if type(value) is tuple or type(value) is list:
             for index, packed in enumerate(value):
-                tensors += _read(f"{name}[{index}]", packed)
+                _read(f"{name}[{index}]", packed, tensors)
         else:
-            tensors += _read(name, value)
+            _read(name, value, tensors)
     return plain, tensors
 
 
@@ -63,10 +60,13 @@ def _find_fields(node: Any) -> _Fields:
     return found
 
 
-def _read(name: str, packed: Any) -> Iterator[tuple[str, torch.Size, torch.dtype, int]]:
+def _read(name: str, packed: Any, found: list[tuple[str, torch.Size, torch.dtype, int]]) -> None:
     tensor = getattr(packed, "data", None)
-    if isinstance(tensor, torch.Tensor) and not tensor.is_nested:
-        yield name, tensor.shape, tensor.dtype, tensor.numel() * tensor.element_size()
+    # isinstance asks the metaclass, which takes longer than all the rest.
+    if tensor is None or not (type(tensor) is torch.Tensor or isinstance(tensor, torch.Tensor)):
+        return
+    if not tensor.is_nested:
+        found.append((name, tensor.shape, tensor.dtype, tensor.nbytes))
 
 
 def attributes(kept: Kept | None) -> dict[str, Attribute]:

@@ -68,9 +68,10 @@ def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
 
 def _error(error: BaseException, sources: Sources) -> ErrorInfo:
     """Return what the script raised, at its innermost line of the user's."""
-    place, trace = None, error.__traceback__
+    place: Place | None = None
+    trace = error.__traceback__
     while trace is not None:
         if is_user_frame(trace.tb_frame):
-            place = Place(trace.tb_frame.f_code, trace.tb_lasti)
+            place = (trace.tb_frame.f_code, trace.tb_lasti)
         trace = trace.tb_next
     return ErrorInfo(type(error).__name__, str(error).strip(), sources(place))

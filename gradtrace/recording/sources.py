@@ -10,14 +10,15 @@ import linecache
 import os
 import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from types import CodeType
+from typing import TYPE_CHECKING
 
 import torch
 
 from gradtrace.model import Source
 
 if TYPE_CHECKING:
-    from types import CodeType, FrameType
+    from types import FrameType
 
 __all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate"]
 
@@ -32,11 +33,8 @@ _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), ""
 _owners: dict[str, int] = {}
 
 
-class Place(NamedTuple):
-    """Where a call was made: an instruction of a code object."""
-
-    code: CodeType
-    instruction: int
+# Where a call was made: a code object, and the offset of an instruction in it.
+Place = tuple[CodeType, int]
 
 
 def _owner(filename: str) -> int:
@@ -68,11 +66,13 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     library = None
     while frame is not None:
         code = frame.f_code
-        owner = _owner(code.co_filename)
+        owner = _owners.get(code.co_filename)
+        if owner is None:
+            owner = _owner(code.co_filename)
         if owner == USER:
-            return Place(code, frame.f_lasti), library
+            return (code, frame.f_lasti), library
         if owner == LIBRARY and library is None:
-            library = Place(code, frame.f_lasti)
+            library = (code, frame.f_lasti)
         frame = frame.f_back
     return library, None
 
@@ -94,10 +94,11 @@ class Sources:
         """Return the source text at ``place``, or None where there is no place."""
         if place is None:
             return None
-        key = (id(place.code), place.instruction)
+        code, instruction = place
+        key = (id(code), instruction)
         if key not in self._found:
             # The code object is kept beside its Source, so that its id is not given to another one.
-            self._found[key] = (place.code, self._read(place))
+            self._found[key] = (code, self._read(code, instruction))
         return self._found[key][1]
 
     def at_line(self, filename: str, line: int) -> Source:
@@ -118,11 +119,10 @@ class Sources:
                 return Path(real).relative_to(folder).as_posix()
         return filename
 
-    def _read(self, place: Place) -> Source:
-        code = place.code
+    def _read(self, code: CodeType, instruction: int) -> Source:
         if id(code) not in self._positions:
             self._positions[id(code)] = list(code.co_positions())
-        line, end_line, start, end = self._positions[id(code)][place.instruction // 2]
+        line, end_line, start, end = self._positions[id(code)][instruction // 2]
         filename = self.shown(code.co_filename)
         if line is None:
             return Source(filename, code.co_firstlineno, function=code.co_name)

@@ -85,9 +85,11 @@ def is_shareable(measured: Measured) -> bool:
 
 def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
     """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
+    if measured[0].route < COMPILED:
+        return measured if tensor is other else None
     if tensor is other:
         return measured
-    if measured[0].route < COMPILED or tensor.layout is not torch.strided or type(tensor) not in _PLAIN:
+    if tensor.layout is not torch.strided or type(tensor) not in _PLAIN:
         return None
     if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
         return None

@@ -12,7 +12,7 @@ from gradtrace.recording.forward import sequence_number
 from gradtrace.recording.statistics import Measured, measure, same_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from gradtrace.recording.walk import Walk
 
@@ -20,7 +20,7 @@ __all__ = ["Event", "Watch"]
 
 Gradients = tuple[torch.Tensor | None, ...]
 
-_task: Callable[[], int] = torch._C._current_graph_task_id
+task: Callable[[], int] = torch._C._current_graph_task_id
 
 # One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
 Event = tuple[int, int, list[Measured | None], list[Measured | None], float | None]
@@ -42,8 +42,8 @@ class Watch:
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
         # A gradient on its way to a node that no other gradient joins: itself, weakly, so that the engine
-        # can still take its memory; its version; what was measured of it.
-        self._on_way: dict[int, tuple[ref[torch.Tensor], int, Measured]] = {}
+        # can still take its memory; its version; what was measured of it, as it will be noted on arrival.
+        self._on_way: dict[int, tuple[ref[torch.Tensor], int, list[Measured | None]]] = {}
         self._handles: list[Any] = []
         self._last = 0.0
         self._number = 0
@@ -73,6 +73,9 @@ class Watch:
     def _only_targets(self) -> list[dict[int, int]]:
         """Return for each node the targets that only one edge leads to, by the grad_input that leads there."""
         uses = [0] * len(self.walk.nodes)
+        for link in self.walk.links:
+            if link[3]:  # a node of several outputs, of which none stands for all
+                uses[link[2]] += 1
         for position, _ in self.walk.roots:
             uses[position] += 1
         for link in self.walk.links:
@@ -87,7 +90,12 @@ class Watch:
         """Measure before the leaf accumulates: afterwards its optimizer may have zeroed the same memory."""
 
         def before(arriving: Gradients) -> None:
-            self.events.append((_task(), position, self._receive(position, arriving), [], None))
+            grad, way = arriving[0], self._on_way.pop(position, None)
+            if way is not None and way[0]() is grad and grad is not None and way[1] == grad._version:
+                arrived = way[2]
+            else:
+                arrived = [None if grad is None else measure(grad)]
+            self.events.append((task(), position, arrived, [], None))
             self._last = perf_counter()
 
         self._handles.append(node.register_prehook(before))
@@ -101,18 +109,26 @@ class Watch:
 
         def after(sending: Gradients, arriving: Gradients) -> None:
             seconds = perf_counter() - self._last
-            arrived = self._receive(position, arriving)
+            way = on_way.pop(position, None)
+            first = arriving[0] if arriving else None
+            if way is not None and way[0]() is first and first is not None and way[1] == first._version:
+                arrived = way[2]
+            else:
+                arrived = [None if grad is None else measure(grad) for grad in arriving]
+            known = arrived[0] if first is not None else None
             sent: list[Measured | None] = []
             for grad in sending:
                 if grad is None:
                     sent.append(None)
                     continue
-                measured = _again(grad, arriving, arrived) or measure(grad)
+                measured = None if known is None or first is None else same_memory(grad, first, known)
+                if measured is None:
+                    measured = measure(grad)
                 target = targets.get(len(sent))
-                sent.append(measured)
                 if target is not None:
-                    on_way[target] = (ref(grad), grad._version, measured)
-            events.append((_task(), position, arrived, sent, seconds))
+                    on_way[target] = (ref(grad), grad._version, [measured])
+                sent.append(measured)
+            events.append((task(), position, arrived, sent, seconds))
             if self.on_made is not None:
                 self._tell_made(position)
             self._last = perf_counter()
@@ -124,23 +140,3 @@ class Watch:
         if self.on_made is not None and number > self._number:
             self.on_made(position, self._number, number)
         self._number = number
-
-    def _receive(self, position: int, arriving: Sequence[torch.Tensor | None]) -> list[Measured | None]:
-        """Measure what arrived, unless it is the very gradient that was measured when it was sent."""
-        sent = self._on_way.pop(position, None)
-        if sent is not None and len(arriving) == 1:
-            grad = arriving[0]
-            if grad is not None and sent[0]() is grad and sent[1] == grad._version:
-                return [sent[2]]
-        return [None if grad is None else measure(grad) for grad in arriving]
-
-
-def _again(
-    grad: torch.Tensor, arriving: Sequence[torch.Tensor | None], arrived: list[Measured | None]
-) -> Measured | None:
-    """Return the measurement of an arriving gradient that a node passes on as it is, or as a view."""
-    first = arriving[0] if arriving else None
-    known = arrived[0] if first is not None else None
-    if first is None or known is None:
-        return None
-    return same_memory(grad, first, known)
