@@ -113,7 +113,7 @@ def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> lis
 def _described(graph: BackwardPass, recorded: Recorded) -> str:
     made = max(recorded.made, graph.index)
     kept = len(recorded.trace.passes)
-    others = f"1 to {made - 1:,}" if graph.index == made and kept == 1 else f"{made - kept:,}"
+    others = f"1 to {made - 1:,}" if graph.index == made > 2 and kept == 1 else f"{made - kept:,}"  # noqa: PLR2004
     left_out = f"; {others} not kept, see --pass" if made > kept else ""
     size = f"{len(graph.nodes):,} nodes, {len(graph.edges):,} edges"
     return f"backward pass {graph.index:,} of {made:,}{left_out}; {size}"

@@ -44,6 +44,7 @@ class _Assembly:
         settle(all_measured(raw))
         self.stats = _Stats()
         self.calls = _Calls(raw.module_names)
+        self.failed = self._failed() if raw.error else None
 
     def build(self) -> BackwardPass:
         raw = self.raw
@@ -113,10 +114,24 @@ class _Assembly:
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
         if run is not None:
             return tuple([self.stats(measured) for measured in run[2]])
+        if position == self.failed:
+            return self._came_in(position)
         captured = {output: found for (node, output), found in self.raw.captured.items() if node == position}
         if not captured:
             return ()
         return tuple([self.stats(captured.get(output)) for output in range(max(captured) + 1)])
+
+    def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
+        """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
+        flows: dict[int, list[TensorStats | None]] = {}
+        for source, index, target, output in self.raw.links:
+            if target == position and source in self.runs:
+                flows.setdefault(output, []).append(self.stats(self.runs[source][3][index]))
+        for index, (root, output) in enumerate(self.raw.roots):
+            if root == position:
+                flows.setdefault(output, []).append(self.stats(self.raw.seeds[index]))
+        found = {output: same[0] for output, same in flows.items() if len(same) == 1}
+        return tuple([found.get(output) for output in range(max(flows, default=-1) + 1)])
 
     def _edges(self) -> Iterable[Edge]:
         raw = self.raw
@@ -132,8 +147,7 @@ class _Assembly:
         raw = self.raw
         if raw.error is None:
             return None
-        failed = self._failed()
-        node = None if failed is None else self.ids[failed]
+        node = None if self.failed is None else self.ids[self.failed]
         name, message = raw.error
         return ErrorInfo(name, message, self.sources(raw.place), node)
 

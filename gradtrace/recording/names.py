@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gradtrace.recording.sources import is_user_frame
+from gradtrace.recording.sources import user_frames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -29,13 +29,8 @@ _MANY = 10_000
 
 def namespaces(frame: FrameType | None) -> Iterator[dict[str, Any]]:
     """Yield the variables of the user's frames from the outermost inwards, then the modules they live in."""
-    frames = []
-    while frame is not None:
-        if is_user_frame(frame):
-            frames.append(frame)
-        frame = frame.f_back
     seen = set()
-    for found in reversed(frames):
+    for found in user_frames(frame):
         if id(found.f_globals) not in seen:
             seen.add(id(found.f_globals))
             yield found.f_globals

@@ -66,6 +66,7 @@ class Recorder:
         # Told of the index of each pass when it has ended.
         self.on_pass: Callable[[int], None] | None = None
         self.seeding = False
+        self.at_end = False  # whether the script has ended, and its frames are gone
         self.spaces: tuple[dict[str, Any], ...] = ()
         self.sources = Sources(*folders)
         self._logs = Logs()
@@ -117,7 +118,7 @@ class Recorder:
             if is_tracing():
                 return engine(*args, **kwargs)
             call = EngineCall(engine, args, kwargs)
-            call.frame = sys._getframe(1)
+            call.frame = None if self.at_end else sys._getframe(1)
             return self._run(call)
 
         return run

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType
 
-__all__ = ["Program", "Run", "find_module", "read_script"]
+__all__ = ["Program", "Run", "execute", "find_module", "read_script"]
 
 
 class Program(NamedTuple):
@@ -43,7 +43,7 @@ class Program(NamedTuple):
         sys.modules["__main__"] = main
         sys.argv = [self.shown, *arguments]
         sys.path[0] = self.path
-        return Run(main.__dict__, _execute(self.code, main.__dict__))
+        return Run(main.__dict__, execute(self.code, main.__dict__))
 
 
 class Run(NamedTuple):
@@ -122,7 +122,7 @@ def find_module(name: str) -> Program:
     return Program(code, str(spec.origin), str(spec.origin), os.getcwd(), spec)
 
 
-def _execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
+def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
     """Run the code, wait for its threads as python does, and return what it raised."""
     try:
         exec(code, namespace)  # noqa: S102 - running the script is what this is for

@@ -59,6 +59,7 @@ def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
     outputs = script_outputs(run.namespace)
     if not outputs:
         return ()
+    recorder.at_end = True
     try:
         seed(recorder, outputs, [run.namespace])
     except RuntimeError as error:

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from gradtrace.model import Source
+from gradtrace.recording.runner import execute
 
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate"]
+__all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate", "user_frames"]
 
 USER, LIBRARY, INTERNAL = range(3)
 
@@ -31,6 +32,8 @@ _INTERNAL_FOLDERS = tuple(
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
 _owners: dict[str, int] = {}
+# A script's frames end where it is run: beyond are ours and those of the command that started us.
+_OUTERMOST = execute.__code__
 
 
 # Where a call was made: a code object, and the offset of an instruction in it.
@@ -57,6 +60,16 @@ def is_user_frame(frame: FrameType) -> bool:
     return _owner(frame.f_code.co_filename) == USER
 
 
+def user_frames(frame: FrameType | None) -> list[FrameType]:
+    """Return the frames that run the user's own code, from the outermost inwards."""
+    found = []
+    while frame is not None and frame.f_code is not _OUTERMOST:
+        if is_user_frame(frame):
+            found.append(frame)
+        frame = frame.f_back
+    return found[::-1]
+
+
 def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     """Return the user's nearest place and, where it is nearer than that, a library's.
 
@@ -66,6 +79,8 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     library = None
     while frame is not None:
         code = frame.f_code
+        if code is _OUTERMOST:
+            break
         owner = _owners.get(code.co_filename)
         if owner is None:
             owner = _owner(code.co_filename)
