@@ -204,6 +204,12 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     series: tuple[LeafSeries, ...] = ()
     error: ErrorInfo | None = None
 
+    @property
+    def made(self) -> int:
+        """How many passes the run made, those that were not kept included."""
+        rows = (series.passes[-1] for series in self.series if series.passes)
+        return max([*(graph.index for graph in self.passes), *rows], default=0)
+
 
 class Finding(Struct, frozen=True, omit_defaults=True):
     """Something wrong with a backward pass: where, the proof, and what to do."""

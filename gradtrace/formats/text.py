@@ -61,9 +61,9 @@ def _title(report: Report) -> str:
     """What the pass is, where it was called, and how large it is."""
     graph = report.graph
     parts = [
-        f"pass {graph.index} of {len(report.trace.passes)}" if len(report.trace.passes) > 1 else "",
+        f"pass {graph.index:,} of {report.trace.made:,}" if report.trace.made > 1 else "",
         "seeded by gradtrace" if graph.kind == "seeded" else "",
-        visible(graph.call.text or graph.kind) if graph.call else graph.kind,
+        visible(graph.call.text or graph.kind) if graph.call else graph.kind.replace("seeded", ""),
         _where(graph.call),
         f"inside pass {graph.parent}" if graph.parent is not None else "",
         f"{_count(len(graph.nodes), 'node')}, {_count(len(graph.edges), 'edge')}",

@@ -51,8 +51,8 @@ def shorten(text: str, longest: int) -> str:
 def title(report: Report) -> str:
     """Return what is shown: the script, and which of its passes."""
     graph = report.graph
-    last = max([graph.index, *(each.index for each in report.trace.passes)])
-    which = f" {graph.index} of {last}" if last > 1 else ""
+    made = max(graph.index, report.trace.made)
+    which = f" {graph.index:,} of {made:,}" if made > 1 else ""
     parts = [
         clean(PurePath(report.trace.command[0]).name) if report.trace.command else "",
         f"{'autograd.grad' if graph.kind == 'grad' else 'backward'} pass{which}",
