@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradtrace.errors import TensorError
-from gradtrace.recording.names import Names
+from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.walk import root_edge, walk
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
             )
     graph = walk([root_edge(output) for output in outputs])
     leaves = [graph.nodes[position].variable for position in graph.leaves]
-    named = [tensor for tensor, _ in Names(spaces).with_graph if tensor.retains_grad]
+    reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
+    named = [tensor for tensor, _ in reachable if tensor.retains_grad]
     retained = [(tensor, tensor.grad) for tensor in named]
     recorder.seeding, recorder.spaces = True, tuple(spaces)
     try:
