@@ -24,7 +24,7 @@ from gradtrace.recording.patch import Patch, Removable
 from gradtrace.recording.raw import Kind, RawPass
 from gradtrace.recording.series import SeriesLog
 from gradtrace.recording.sources import Sources
-from gradtrace.recording.stack import warning_patches
+from gradtrace.recording.stack import traceback_patches, warning_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,9 +105,10 @@ class Recorder:
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         if not self.options.forward:
-            return [*warning_patches(), *engine]
+            return [*warning_patches(), *traceback_patches(), *engine]
         traceable: list[Removable] = [
             *warning_patches(),
+            *traceback_patches(),
             function_patch(logs),
             ModuleHooks(lambda: logs.here().modules),
         ]

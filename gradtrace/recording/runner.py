@@ -128,7 +128,9 @@ def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
         exec(code, namespace)  # noqa: S102 - running the script is what this is for
         _join_threads()
     except BaseException as error:  # noqa: BLE001 - whatever ends the script is the script's, even SystemExit
-        _strip(error)
+        from gradtrace.recording.stack import strip  # noqa: PLC0415 - imports torch, as the script has
+
+        strip(error)
         return error
     return None
 
@@ -137,14 +139,3 @@ def _join_threads() -> None:
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon and thread is not threading.current_thread():
             thread.join()
-
-
-def _strip(error: BaseException) -> None:
-    """Take the frames that are there because of us out of the traceback of ``error`` and of those behind it."""
-    from gradtrace.recording.stack import plain_traceback  # noqa: PLC0415 - imports torch, as the script has
-
-    chain: list[BaseException] = [error]
-    for found in chain:
-        found.__traceback__ = plain_traceback(found.__traceback__)
-        known = {id(other) for other in chain}
-        chain += [e for e in (found.__cause__, found.__context__) if e is not None and id(e) not in known]

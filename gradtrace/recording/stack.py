@@ -1,61 +1,148 @@
 """The stack as it would be without us: for tracebacks, and for the lines that warnings name.
 
 A watched call of a torch function runs through our mode, and where that function is written in Python it is
-entered twice: once to hand over to the mode, and once more from there. Neither these frames nor the calls
-between may show.
+entered twice: once to hand over to the mode, and once more from there. A module call goes through a function
+more because of our global hooks. Neither these frames nor the calls between may show, wherever Python's own
+modules print a stack. Beyond the script's first frame there is nothing.
 """
 
 from __future__ import annotations
 
+import dis
 import os
 import sys
+import threading
+import traceback
 import types
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torch import nn
 from torch.overrides import handle_torch_function
 
 from gradtrace.recording.patch import Patch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterator
     from types import CodeType, FrameType, TracebackType
 
-__all__ = ["plain_traceback", "warning_patches"]
+__all__ = ["plain_traceback", "strip", "traceback_patches", "warning_patches"]
 
 _OWN_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+_RUNNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runner.py")
 _HAND_OVER = handle_torch_function.__code__
+_CALL = nn.Module._call_impl.__code__
+# The function that a module call goes through where there are hooks; and where it stands where there are none.
+_INNER = next((item for item in _CALL.co_consts if getattr(item, "co_name", "") == "inner"), None)
 
 
-def _hidden(codes: Iterable[CodeType]) -> list[bool]:
-    """Tell for each frame, from the innermost outwards, whether it is there because of us."""
-    hidden, after_own, after_hand_over = [], False, False
-    for code in codes:
+def _plain_call() -> tuple[int, int]:
+    """Return the instruction and the line of the first call in ``_call_impl``: of ``forward`` itself."""
+    for step in dis.get_instructions(_CALL):
+        if step.opname == "CALL_FUNCTION_EX" and step.positions is not None:
+            return step.offset, step.positions.lineno or 0
+    return 0, _CALL.co_firstlineno
+
+
+_PLAIN_CALL = _plain_call()
+
+
+class _Entry(NamedTuple):
+    """A frame, and the instruction and line that it stands at."""
+
+    frame: FrameType
+    instruction: int
+    line: int
+
+
+def _plain(entries: list[_Entry]) -> list[_Entry]:
+    """Return those entries, from the innermost outwards, that would be there without us, as they would be."""
+    kept, after_own, after_hand_over, after_inner = [], False, False, False
+    for entry in entries:
+        code = entry.frame.f_code
+        if code.co_filename == _RUNNER:
+            break
         own = code.co_filename.startswith(_OWN_FOLDER)
         hand_over = after_own and code is _HAND_OVER
-        hidden.append(own or hand_over or after_hand_over)
-        after_own, after_hand_over = own, hand_over
-    return hidden
+        inner = code is _INNER and _is_plain_call(entry.frame)
+        if not (own or hand_over or after_hand_over or inner):
+            kept.append(entry._replace(instruction=_PLAIN_CALL[0], line=_PLAIN_CALL[1]) if after_inner else entry)
+        after_own, after_hand_over, after_inner = own, hand_over, inner
+    return kept
+
+
+def _is_plain_call(frame: FrameType) -> bool:
+    """Tell whether this call of a module would have run no hook without us."""
+    module = frame.f_locals.get("self")
+    names = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
+    # While ours are installed, this question is answered without them.
+    others: bool = nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
+    return not others and not any(getattr(module, name, None) for name in names)
 
 
 def plain_traceback(trace: TracebackType | None) -> TracebackType | None:
     """Return the traceback without the frames that are there because of us."""
-    found: list[TracebackType] = []
+    found: list[_Entry] = []
     while trace is not None:
-        found.append(trace)
+        found.append(_Entry(trace.tb_frame, trace.tb_lasti, trace.tb_lineno))
         trace = trace.tb_next
-    hidden = _hidden(entry.tb_frame.f_code for entry in reversed(found))
     kept: TracebackType | None = None
-    for entry, skip in zip(reversed(found), hidden, strict=True):
-        if not skip:
-            kept = types.TracebackType(kept, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    for frame, instruction, line in _plain(found[::-1]):
+        kept = types.TracebackType(kept, frame, instruction, line)
     return kept
 
 
-def _frames(frame: FrameType | None) -> list[FrameType]:
+def strip(error: BaseException | None) -> None:
+    """Take the frames that are there because of us out of the traceback of ``error`` and of those behind it."""
+    chain = [] if error is None else [error]
+    known = set(map(id, chain))
+    for found in chain:
+        found.__traceback__ = plain_traceback(found.__traceback__)
+        for other in (found.__cause__, found.__context__):
+            if other is not None and id(other) not in known:
+                known.add(id(other))
+                chain.append(other)
+
+
+def traceback_patches() -> list[Patch]:
+    """Return the patches that let the script's own tracebacks and stacks show what they show without us."""
+    full, short, stack = traceback._walk_tb_with_full_positions, traceback.walk_tb, traceback.walk_stack  # type: ignore[attr-defined]
+    unraisable = sys.unraisablehook
+    make_hook = threading._make_invoke_excepthook  # type: ignore[attr-defined]
+
+    def walk_stack(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
+        if frame is None:
+            return stack(frame)  # it counts the calls between itself and the caller
+        return ((entry.frame, entry.line) for entry in _plain(_entries(frame)))
+
+    def make_invoke_excepthook() -> Callable[[threading.Thread], None]:
+        invoke = make_hook()
+
+        def invoke_stripped(thread: threading.Thread) -> None:
+            strip(sys.exception())
+            invoke(thread)
+
+        return invoke_stripped
+
+    def unraisable_stripped(happened: Any) -> None:
+        strip(happened.exc_value)
+        # The hook shows the traceback that was taken, not the exception's own.
+        parts = (happened.exc_type, happened.exc_value, happened.exc_value and happened.exc_value.__traceback__)
+        unraisable(type(happened)((*parts, happened.err_msg, happened.object)))
+
+    return [
+        Patch(sys, "unraisablehook", unraisable_stripped),
+        Patch(traceback, "_walk_tb_with_full_positions", lambda trace: full(plain_traceback(trace))),
+        Patch(traceback, "walk_tb", lambda trace: short(plain_traceback(trace))),
+        Patch(traceback, "walk_stack", walk_stack),
+        Patch(threading, "_make_invoke_excepthook", make_invoke_excepthook),
+    ]
+
+
+def _entries(frame: FrameType | None) -> list[_Entry]:
     found = []
     while frame is not None:
-        found.append(frame)
+        found.append(_Entry(frame, frame.f_lasti, frame.f_lineno))
         frame = frame.f_back
     return found
 
@@ -65,9 +152,13 @@ def warning_patches() -> list[Patch]:
     warn, show = warnings.warn, warnings._showwarnmsg  # type: ignore[attr-defined]
 
     def warn_in_place(message: Any, category: Any = None, stacklevel: int = 1, source: Any = None, **more: Any) -> None:
-        frames = _frames(sys._getframe(1))
-        plain = [depth for depth, skip in enumerate(_hidden(f.f_code for f in frames)) if not skip]
-        depth = plain[stacklevel - 1] if 1 <= stacklevel <= len(plain) else stacklevel - 1
+        entries = [entry for entry in _entries(sys._getframe(1)) if not _is_import(entry)]
+        plain = _plain(entries)
+        if 1 <= stacklevel <= len(plain):
+            depth = next(at for at, entry in enumerate(entries) if entry.frame is plain[stacklevel - 1].frame)
+        else:
+            # As Python does it, a level that is too high names no file.
+            depth = max(stacklevel - 1, 0 if stacklevel < 1 else len(entries))
         warn(message, category, stacklevel=depth + 2, source=source, **more)
 
     def show_in_place(message: warnings.WarningMessage) -> None:
@@ -75,34 +166,34 @@ def warning_patches() -> list[Patch]:
             show(message)
             return
         # From C++, in a call that our mode made: it goes again through the filters, with the line it belongs to.
-        frames = _frames(sys._getframe(1))
-        place = _place_beyond(frames, message.filename)
+        entries = _entries(sys._getframe(1))
+        place = _place_beyond(entries, message.filename)
         if place is None:
             show(message)
             return
-        _forget_shown(frames)
-        registry = place.f_globals.setdefault("__warningregistry__", {})
-        module = place.f_globals.get("__name__", "<unknown>")
-        warnings.warn_explicit(
-            message.message, message.category, place.f_code.co_filename, place.f_lineno, module, registry
-        )
+        _forget_shown(entries)
+        known = place.frame.f_globals
+        registry, module = known.setdefault("__warningregistry__", {}), known.get("__name__", "<unknown>")
+        filename = place.frame.f_code.co_filename
+        warnings.warn_explicit(message.message, message.category, filename, place.line, module, registry)
 
     return [Patch(warnings, "warn", warn_in_place), Patch(warnings, "_showwarnmsg", show_in_place)]
 
 
-def _place_beyond(frames: list[FrameType], filename: str) -> FrameType | None:
-    """Return the first frame beyond ours that would be there without us."""
-    hidden = _hidden(frame.f_code for frame in frames)
-    seen = False
-    for frame, skip in zip(frames, hidden, strict=True):
-        seen = seen or frame.f_code.co_filename == filename
-        if seen and not skip:
-            return frame
-    return None
+def _is_import(entry: _Entry) -> bool:
+    """Tell whether this is the machinery of ``import``, which warnings never name."""
+    filename = entry.frame.f_code.co_filename
+    return "importlib" in filename and "_bootstrap" in filename
 
 
-def _forget_shown(frames: list[FrameType]) -> None:
+def _place_beyond(entries: list[_Entry], filename: str) -> _Entry | None:
+    """Return the first entry beyond ours that would be there without us."""
+    own = next((at for at, entry in enumerate(entries) if entry.frame.f_code.co_filename == filename), len(entries))
+    return next(iter(_plain(entries[own:])), None)
+
+
+def _forget_shown(entries: list[_Entry]) -> None:
     """Forget that our own line has warned, or it would not warn again for another line of the script."""
-    for frame in frames:
-        if frame.f_code.co_filename.startswith(_OWN_FOLDER):
-            frame.f_globals.pop("__warningregistry__", None)
+    for entry in entries:
+        if entry.frame.f_code.co_filename.startswith(_OWN_FOLDER):
+            entry.frame.f_globals.pop("__warningregistry__", None)
