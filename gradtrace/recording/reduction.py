@@ -12,11 +12,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import torch
 
 from gradtrace.recording.kernel import KERNELS, Found
+from gradtrace.recording.unseen import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["MAX_VALUES", "Pending", "Sums", "copy", "is_dense", "reduce", "reduce_away", "reduce_compiled", "settle"]
+__all__ = [
+    "MAX_VALUES",
+    "Pending",
+    "Sums",
+    "copy",
+    "is_dense",
+    "reduce",
+    "reduce_away",
+    "reduce_compiled",
+    "require_memory",
+    "settle",
+]
 
 T = TypeVar("T")
 
@@ -26,6 +38,8 @@ _CHUNK = 131_072
 _HALF = {torch.float16, torch.bfloat16}
 # Below this norm the squares may have underflowed in float32.
 _TINY = 1e-15
+# And below this one in float64.
+_LEAST = 1e-150
 
 
 class Sums(NamedTuple):
@@ -64,6 +78,12 @@ def is_dense(tensor: torch.Tensor) -> bool:
     return True
 
 
+def require_memory(tensor: torch.Tensor) -> None:
+    """Raise RuntimeError if the memory was freed, as sharded models do: reading it would end the process."""
+    if tensor.numel() and not tensor.untyped_storage().nbytes():
+        raise RuntimeError("the memory was freed")
+
+
 def reduce_compiled(tensor: torch.Tensor) -> Sums:
     """Return the reductions of a tensor whose dtype has a kernel."""
     if not tensor.is_contiguous() or tensor.is_neg():
@@ -78,13 +98,17 @@ def _reduce_flat(tensor: torch.Tensor) -> Sums:
 def _call_kernel(flat: torch.Tensor, repeats: int) -> Sums:
     address = flat.data_ptr()
     if not address:  # autograd's tensors of zeros have no memory
+        require_memory(flat)
         flat = flat.clone()
         address = flat.data_ptr()
     found = Found()
     KERNELS[flat.dtype](address, flat.numel(), found)
     finite, low, high, total, squares, zeros, nan, inf = found
     size = flat.numel()
-    return Sums(int(finite), repeats, low, high, total, math.sqrt(squares), size - int(zeros), int(nan), int(inf))
+    norm = math.sqrt(squares)
+    if finite and (low or high):
+        norm = _in_range(norm, flat)
+    return Sums(int(finite), repeats, low, high, total, norm, size - int(zeros), int(nan), int(inf))
 
 
 def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
@@ -101,13 +125,14 @@ def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
     expected = 1
     for stride, size in sorted(zip(strides, sizes, strict=True)):
         if stride != expected:
-            return tensor.reshape(-1), 1
+            return tensor.reshape(-1).contiguous(), 1  # which may be a view with gaps
         expected *= size
     return tensor.as_strided((expected,), (1,)), repeats
 
 
 def reduce(tensor: torch.Tensor) -> Sums:
     """Return the reductions of a tensor, by torch's kernels."""
+    require_memory(tensor)
     return _without_grad(_reduce, tensor)
 
 
@@ -128,12 +153,19 @@ def _norm(flat: torch.Tensor) -> float:
         norm = float(torch.linalg.vector_norm(flat, dtype=torch.float32).item())
     else:
         norm = math.sqrt(torch.dot(flat, flat).item())  # twice as fast as vector_norm
-    if _TINY < norm < math.inf:
-        return norm
-    # The squares overflowed or underflowed: float64 has room for those of the smaller types.
-    flat = flat.double()
-    largest = flat.abs().amax()
-    return float((torch.linalg.vector_norm(flat / largest) * largest).item())
+    return norm if _TINY < norm < math.inf else _scaled_norm(flat)
+
+
+def _scaled_norm(flat: torch.Tensor) -> float:
+    """Return the norm of the finite elements, though their squares overflow or underflow."""
+    wide = flat[torch.isfinite(flat)].double()
+    largest = wide.abs().amax()
+    return float((torch.linalg.vector_norm(wide / largest) * largest).item()) if largest else 0.0
+
+
+def _in_range(norm: float, flat: torch.Tensor) -> float:
+    """Return this norm, or a better one where the squares left even the range of float64."""
+    return norm if _LEAST < norm < math.inf or flat.dtype is not torch.float64 else _without_grad(_scaled_norm, flat)
 
 
 def _count_nonzero(flat: torch.Tensor) -> int:
@@ -155,7 +187,7 @@ def _reduce_nonfinite(flat: torch.Tensor, repeats: int) -> Sums:
     if finite.numel() == 0:
         return Sums(0, repeats, math.nan, math.nan, 0.0, math.nan, nan + inf, nan, inf)
     low, high = finite.aminmax()
-    norm, total = torch.linalg.vector_norm(finite).item(), finite.sum().item()
+    norm, total = _in_range(torch.linalg.vector_norm(finite).item(), finite), finite.sum().item()
     nonzero = int(torch.count_nonzero(finite).item()) + nan + inf
     return Sums(finite.numel(), repeats, low.item(), high.item(), total, norm, nonzero, nan, inf)
 
@@ -173,6 +205,7 @@ def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -
 
 def copy(tensor: torch.Tensor) -> Pending:
     """Return a copy, to be reduced later with others of its size."""
+    require_memory(tensor)
     return Pending(_without_grad(torch.Tensor.clone, tensor))
 
 
@@ -208,7 +241,7 @@ def settle(measured: Iterable[tuple[Any, Any]]) -> None:
                 copies.setdefault((tensor.numel(), tensor.dtype), []).append(found)
             else:
                 others.setdefault(tensor.device, []).append(found)
-    with torch.no_grad():
+    with unseen(), torch.no_grad():
         for same in copies.values():
             _settle_copies(same)
         for away in others.values():
@@ -223,6 +256,7 @@ def _settle_copies(same: list[Pending]) -> None:
     for pending, row, numbers in zip(same, rows, sums.t().tolist(), strict=True):
         least, most, total, norm, nonzero = numbers
         if math.isfinite(least) and math.isfinite(most):
+            norm = _in_range(norm, row) if least or most else 0.0  # noqa: PLW2901
             pending.found = Sums(row.numel(), 1, least, most, total, norm, int(nonzero))
         else:
             pending.found = _reduce_nonfinite(row, 1)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gradtrace.model import TensorStats
+from gradtrace.recording.reduction import require_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,8 @@ def _no_numbers(tensor: torch.Tensor) -> str:
 
 def _is_readable(tensor: torch.Tensor) -> bool:
     plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.device.type == "cpu"
+    if plain and tensor.layout is torch.strided:
+        require_memory(tensor)
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 

@@ -27,6 +27,7 @@ from gradtrace.recording.reduction import (
     settle,
 )
 from gradtrace.recording.special import measure_special
+from gradtrace.recording.unseen import is_watched, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,6 +65,13 @@ _kinds: dict[tuple[torch.Size, torch.dtype, torch.device], Kind] = {}
 
 def measure(tensor: torch.Tensor) -> Measured:
     """Return the measurements of ``tensor``, which is neither changed nor kept."""
+    if is_watched():
+        with unseen():
+            return _measure(tensor)
+    return _measure(tensor)
+
+
+def _measure(tensor: torch.Tensor) -> Measured:
     try:
         if type(tensor) in _PLAIN:
             kind = _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor)
@@ -154,8 +162,8 @@ def _from_values(kind: Kind, values: Any) -> TensorStats:
         kind.shape,
         kind.dtype,
         kind.device,
-        math.hypot(*finite) if count or not flat else None,
-        math.fsum(finite) / count if count else None,
+        _in_range(math.hypot(*finite)) if count or not flat else None,
+        _mean(finite) if count else None,
         min(finite, default=None),
         max(finite, default=None),
         flat.count(0) / len(flat) if flat else 0.0,
@@ -163,6 +171,18 @@ def _from_values(kind: Kind, values: Any) -> TensorStats:
         len(flat) - count - nan,
         values if count == len(flat) else _finite_only(values),
     )
+
+
+def _in_range(number: float) -> float | None:
+    """Return the number, or None where it is larger than float64 can hold."""
+    return number if math.isfinite(number) else None
+
+
+def _mean(finite: list[float]) -> float:
+    try:
+        return math.fsum(finite) / len(finite)
+    except OverflowError:
+        return math.fsum(x / len(finite) for x in finite)
 
 
 def _flatten(values: Any) -> Iterator[float]:
@@ -186,8 +206,8 @@ def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
         kind.shape,
         kind.dtype,
         kind.device,
-        sums.norm * math.sqrt(sums.repeats) if known else None,
-        sums.total / sums.finite if known else None,
+        _in_range(sums.norm * math.sqrt(sums.repeats)) if known else None,
+        _in_range(sums.total / sums.finite) if known else None,
         sums.low if known else None,
         sums.high if known else None,
         1 - sums.nonzero / size if size else 0.0,

@@ -1,0 +1,39 @@
+"""Measuring unseen: what watches torch's calls, as tracing and profiling do, must not meet those of ours."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch.autograd import profiler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["is_watched", "unseen"]
+
+_functions: Callable[[], int] = torch._C._len_torch_function_stack
+_dispatches: Callable[[], int] = torch._C._len_torch_dispatch_stack
+
+
+def is_watched() -> bool:
+    """Tell whether a mode of the script's (ours is aside by now), a trace or a profiler would see our calls."""
+    return bool(_dispatches() or _functions() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Make the calls of torch in this block invisible to all of them."""
+    with ExitStack() as undo:
+        undo.enter_context(torch._C.DisableTorchFunction())
+        undo.enter_context(torch._C._DisableTorchDispatch())
+        undo.enter_context(torch._C._DisableAutocast())
+        tracing = torch._C._get_tracing_state()
+        if tracing is not None:
+            undo.callback(torch._C._set_tracing_state, tracing)
+            torch._C._set_tracing_state(None)  # type: ignore[arg-type]
+        if profiler._is_profiler_enabled:
+            undo.callback(torch._C._autograd._enable_record_function, True)  # noqa: FBT003
+            torch._C._autograd._enable_record_function(False)  # type: ignore[attr-defined]  # noqa: FBT003
+        yield
