@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NamedTuple
+
+import typer
 
 from gradtrace import tracefile
 from gradtrace.cli.output import say, show_progress
@@ -44,9 +47,11 @@ class Work(NamedTuple):
         from gradtrace.recording.session import run_recorded
 
         options = Options(keep=keep, torchviz=torchviz)
+        process = os.getpid()
         session = run_recorded(self.program, self.arguments, options, show_progress())
-        session.run.report_error()
         sys.stdout.flush()
+        if os.getpid() != process:  # the script has forked, and this is the child: the parent draws
+            raise typer.Exit(session.run.exit_code)
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
 
 

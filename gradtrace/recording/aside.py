@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.forward import ForwardMode
 
-__all__ = ["Aside", "is_tracing"]
+__all__ = ["Aside", "insert", "is_tracing", "remove"]
 
 
 def is_tracing() -> bool:
@@ -31,7 +31,7 @@ def is_tracing() -> bool:
     return torch._guards.TracingContext.try_get() is not None
 
 
-def _remove(mode: ForwardMode) -> int:
+def remove(mode: ForwardMode) -> int:
     """Take the mode out of this thread's stack; return how many stood above it, or -1 if it is not there."""
     above = []
     while torch._C._len_torch_function_stack():
@@ -46,8 +46,8 @@ def _remove(mode: ForwardMode) -> int:
     return len(above) if found is mode else -1
 
 
-def _insert(mode: ForwardMode, above: int) -> None:
-    """Put the mode back under as many others as stood above it."""
+def insert(mode: ForwardMode, above: int = 0) -> None:
+    """Put the mode into this thread's stack, under as many others as stood above it."""
     others = [torch._C._pop_torch_function_stack() for _ in range(min(above, torch._C._len_torch_function_stack()))]
     torch._C._push_on_torch_function_stack(mode)
     for other in reversed(others):
@@ -120,7 +120,7 @@ class Aside:
         if getattr(self._local, "away", None) is not None:
             return
         mode = self._mode()
-        above = _remove(mode)
+        above = remove(mode)
         self._local.away = (_owner(caller), mode, above, sequence_number())
         self._remove_parts()
 
@@ -132,7 +132,7 @@ class Aside:
         self._restore_parts()
         _, mode, above, start = away
         if above >= 0:
-            _insert(mode, above)
+            insert(mode, above)
             mode.note(start, caller)
 
     def _remove_parts(self) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Trace
-from gradtrace.recording.aside import Aside, is_tracing
+from gradtrace.recording.aside import Aside, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
 from gradtrace.recording.logs import RECENT, Logs
@@ -83,7 +83,10 @@ class Recorder:
                 undo.callback(part.take_away)
             if self.options.forward:
                 undo.callback(self._logs.close)
-                undo.enter_context(self._logs.here().mode)
+                mode = self._logs.here().mode
+                insert(mode)
+                # Not the topmost any more, where the script left modes of its own behind.
+                undo.callback(remove, mode)
             self._undo = undo.pop_all()
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib.util
 import io
 import os
@@ -43,7 +44,11 @@ class Program(NamedTuple):
         sys.modules["__main__"] = main
         sys.argv = [self.shown, *arguments]
         sys.path[0] = self.path
-        return Run(main.__dict__, execute(self.code, main.__dict__))
+        if self.spec is None:
+            return Run(main.__dict__, execute(self.code, main.__dict__))
+        # The way of python -m itself, whose frames show in tracebacks.
+        start = compile("import runpy; runpy._run_module_as_main(name)", __file__, "exec")
+        return Run(main.__dict__, execute(start, {"name": self.spec.name}))
 
 
 class Run(NamedTuple):
@@ -123,10 +128,9 @@ def find_module(name: str) -> Program:
 
 
 def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
-    """Run the code, wait for its threads as python does, and return what it raised."""
+    """Run the code and return what it raised."""
     try:
         exec(code, namespace)  # noqa: S102 - running the script is what this is for
-        _join_threads()
     except BaseException as error:  # noqa: BLE001 - whatever ends the script is the script's, even SystemExit
         from gradtrace.recording.stack import strip  # noqa: PLC0415 - imports torch, as the script has
 
@@ -135,7 +139,9 @@ def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
     return None
 
 
-def _join_threads() -> None:
-    for thread in threading.enumerate():
-        if thread is not threading.main_thread() and not thread.daemon and thread is not threading.current_thread():
-            thread.join()
+def join_threads() -> None:
+    """Wait for the threads that python waits for when it ends; Ctrl-C ends the waiting."""
+    with contextlib.suppress(KeyboardInterrupt):
+        for thread in threading.enumerate():
+            if thread not in {threading.main_thread(), threading.current_thread()} and not thread.daemon:
+                thread.join()
