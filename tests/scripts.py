@@ -53,7 +53,9 @@ def run(folder: Path, *command: str, stdin: str = "") -> Done:
     return Done(done.stdout, OURS.sub("", done.stderr), code, said, files)
 
 
-def both(folder: Path, *script: str, stdin: str = "", options: tuple[str, ...] = ("--pass", "last")) -> tuple[Done, Done]:
+def both(
+    folder: Path, *script: str, stdin: str = "", options: tuple[str, ...] = ("--pass", "last")
+) -> tuple[Done, Done]:
     """Run a script with its arguments by python and by ``gradtrace record``, whose trace is ``out.json``."""
     plain = run(folder, *script, stdin=stdin)
     traced = run(folder, "-m", "gradtrace", "record", *options, "-o", "out.json", *script, stdin=stdin)

@@ -57,7 +57,7 @@ class Target:
             self._stdout = os.dup(1)
             os.dup2(2, 1)
         else:
-            check_writable(self._path)
+            check_writable(name)
 
     def write(self, drawn: str | bytes) -> None:
         """Write it, whole or not at all."""

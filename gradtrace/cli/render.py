@@ -69,11 +69,12 @@ def render(
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
     work = find(source, arguments, module=module)
     many = keep is None or len(keep) > 1
-    targets = {} if many else {number: Target(target_name)}
+    # Several passes go to as many files, whose names are known later; all can be written where one can.
+    targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
     style = Style(engine=engine, timeout=timeout)
     for graph in _chosen(recorded, number, keep):
-        target = targets.get(number) or Target(_numbered(target_name, graph.index))
+        target = Target(_numbered(target_name, graph.index)) if many else targets[number]
         report = Report(recorded.trace, graph)
         drawn = plugin.function(report, msgspec.structs.replace(style, dot=recorded.torchviz.get(graph.index)))
         target.write(drawn)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradtrace.recording.replaced import TRUSTED, meant
 from gradtrace.recording.sources import Place, locate
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
 
@@ -110,6 +111,8 @@ class ForwardMode(TorchFunctionMode):
         self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run ``func`` as it would run without us; the mode is off while it does."""
+        if func not in TRUSTED:
+            func = meant(func, sys._getframe(1))
         start = sequence_number()
         result = func(*args, **kwargs) if kwargs else func(*args)
         end = sequence_number()

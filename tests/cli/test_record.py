@@ -102,7 +102,10 @@ def test_a_module_crashes_with_its_own_traceback_after_what_it_did_was_kept(tmp_
     assert "ValueError: the script's own" in plain.stderr
     trace = decoded(assert_same(plain, traced))
     assert [node.name for node in trace.passes[0].nodes if node.kind == "leaf"] == ["x"]
-    assert (trace.error.type, trace.error.source.text) == ("ValueError", 'raise ValueError("the script\'s own") from error')
+    assert (trace.error.type, trace.error.source.text) == (
+        "ValueError",
+        'raise ValueError("the script\'s own") from error',
+    )
     assert trace.error.source.function == "main"
 
 
@@ -215,7 +218,10 @@ def test_stdout_is_ours_alone_with_a_dash_and_the_script_prints_to_stderr(tmp_pa
 def test_the_exit_code_is_what_python_would_end_with(code, tmp_path, monkeypatch, capfd):
     from gradtrace.cli import main  # noqa: PLC0415
 
-    write(tmp_path, script_in_scripts=f"import sys, torch; torch.ones(1, requires_grad=True).sum().backward(); sys.exit({code})")  # noqa: E501
+    write(
+        tmp_path,
+        script_in_scripts=f"import sys, torch; torch.ones(1, requires_grad=True).sum().backward(); sys.exit({code})",
+    )  # noqa: E501
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["gradtrace", "record", "-o", "out.json", "scripts/script.py"])
     monkeypatch.setattr("sys.path", ["", *__import__("sys").path])

@@ -1,0 +1,185 @@
+"""The script runs exactly as it would without us: larger scripts, bit for bit, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import resource
+import shutil
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+import gradtrace
+from tests.scripts import assert_same, both, run, write
+
+LARGER = Path(__file__).parent / "larger"
+
+
+@pytest.mark.parametrize("name", ["trainings", "tools", "replaced"])
+def test_a_larger_script_does_the_same_to_the_last_bit(name, tmp_path):
+    shutil.copy(LARGER / f"{name}.py", tmp_path)
+    plain, traced = both(tmp_path, f"{name}.py", options=("--pass", "all"))
+    assert plain.code == 0, plain.stderr
+    for done in (plain, traced):  # torch's own profiler writes the time
+        done.stderr = "".join(line for line in done.stderr.splitlines(True) if "USDT:" not in line)
+    assert assert_same(plain, traced)
+
+
+@pytest.mark.slow
+def test_a_transformer_from_its_package_trains_to_the_same_bits(tmp_path):
+    pytest.importorskip("transformers")
+    for name in ("transformer", "trainings"):
+        shutil.copy(LARGER / f"{name}.py", tmp_path)
+    plain, traced = both(tmp_path, "transformer.py")
+    assert plain.code == 0, plain.stderr
+    assert b"transformers/models/gpt2/modeling_gpt2.py" in assert_same(plain, traced)
+
+
+MEMORY = """
+    import resource, torch
+    from torch import nn
+    torch.set_num_threads(1)
+    model = nn.Sequential(*(layer for _ in range(12) for layer in (nn.Linear(1500, 1500), nn.Tanh())))
+    optimizer = torch.optim.Adam(model.parameters())
+    for _ in range(10):
+        optimizer.zero_grad()
+        model(torch.randn(1500, 1500)).square().mean().backward()
+        optimizer.step()
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_peak_memory_stays_within_five_percent(tmp_path):
+    write(tmp_path, script=MEMORY)
+    plain = min(int(run(tmp_path, "script.py").stdout) for _ in range(2))
+    for options in (("--pass", "last"), ("--pass", "all")):
+        command = ("-m", "gradtrace", "record", *options, "-o", "out.json", "script.py")
+        traced = min(int(run(tmp_path, *command).stdout) for _ in range(2))
+        assert traced <= plain * 1.05, (options, traced / plain)
+
+
+PLACES = [
+    "sys", "warnings", "traceback", "threading", "torch", "torch.autograd", "torch.autograd.graph",
+    "torch.autograd.function", "torch.overrides", "torch.nn.modules.module", "torch.nn.functional",
+    "torch._dynamo.eval_frame", "torch.utils.checkpoint", "linecache", "gc", "builtins",
+]  # fmt: skip
+CLASSES = [torch.Tensor, torch.nn.Module, torch.autograd.Function, threading.Thread, TorchFunctionMode]
+CHANGING = {"last_traceback", "last_type", "last_value", "modules", "path_importer_cache", "exc_info", "_"}
+
+
+def everything():
+    """All attributes of all places where ours is put, and the state of torch's thread."""
+    owners = [importlib.import_module(name) for name in PLACES] + CLASSES
+    found = {
+        f"{owner.__name__}.{name}": id(value)
+        for owner in owners
+        for name, value in vars(owner).items()
+        if name not in CHANGING and not name.startswith("__warningregistry") and not isinstance(value, (int, float))
+    }
+    module = sys.modules["torch.nn.modules.module"]
+    hooks = {name: len(value) for name, value in vars(module).items() if name.startswith("_global") and value}
+    flags = torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), torch._C._get_tracing_state()
+    stacks = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+    return found, hooks, flags, stacks, gc.get_freeze_count(), gc.isenabled(), gc.get_threshold()
+
+
+class Plain(TorchFunctionMode):
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        return func(*args, **(kwargs or {}))
+
+
+def use_everything(fail):
+    model = torch.nn.Linear(2, 2)
+    torch.compile(lambda x: x * 2, backend="eager")(model(torch.ones(2))).sum().backward()
+    thread = threading.Thread(target=lambda: model(torch.ones(2)).sum().backward())
+    thread.start()
+    thread.join()
+    if fail:
+        raise KeyError(fail)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_nothing_is_patched_afterwards_even_where_the_block_raises():
+    use_everything(False)  # imports whatever is imported once
+    with gradtrace.record():
+        use_everything(False)
+    before = everything()
+    for nested in (False, True):
+        with pytest.raises(KeyError), gradtrace.record() as outer:
+            with gradtrace.record() as inner:
+                use_everything(False)
+            use_everything(nested or "fail")
+        assert len(inner.trace.passes) == 2
+        assert len(outer.trace.passes) == 4
+        assert everything() == before
+
+
+def test_modes_that_the_script_leaves_behind_stay_and_ours_goes():
+    mode = Plain()
+    with gradtrace.record():
+        mode.__enter__()
+        torch.ones(2, requires_grad=True).sum().backward()
+    assert torch._C._len_torch_function_stack() == 1
+    assert torch._C._get_function_stack_at(0) is mode
+    mode.__exit__(None, None, None)
+
+
+def test_the_measurements_are_invisible_to_modes_around_and_inside():
+    seen = []
+
+    class Seeing(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            seen.append(getattr(func, "__name__", str(func)))
+            return func(*args, **(kwargs or {}))
+
+    class Dispatched(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    def work():
+        x = torch.ones(3, requires_grad=True)
+        (torch.cat([x] * 2000).half().float().cos() * 2).sum().backward()
+
+    def watched():
+        with Seeing(), Dispatched():
+            work()
+
+    watched()
+    expected, seen[:] = list(seen), []
+    with gradtrace.record():
+        watched()
+    assert seen == expected
+    seen.clear()
+    with Seeing(), Dispatched(), gradtrace.record() as recording:
+        work()
+    assert seen == expected
+    assert [node.grads[0].norm for node in recording.trace.passes[0].nodes if node.kind == "leaf"] == [
+        pytest.approx(2000 * 2 * torch.sin(torch.tensor(-1.0)).abs().item() * 3**0.5, rel=1e-2)
+    ]
+
+
+def test_a_default_device_or_autocast_of_the_script_changes_no_measurement():
+    x = torch.linspace(0.1, 1, 5000, requires_grad=True)
+    half = x.detach().half().requires_grad_()
+    with gradtrace.record() as recording, torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
+        (x * x).sum().backward()
+        (half * half).sum().backward()
+    for graph, leaf in zip(recording.trace.passes, (x, half), strict=True):
+        node = next(node for node in graph.nodes if node.kind == "leaf")
+        assert node.grads[0].norm == pytest.approx(leaf.grad.double().norm().item(), rel=1e-5)
+        assert node.grads[0].zeros == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no resource module")
+def test_shallow_graphs_leave_the_limit_of_the_stack_alone():
+    before = resource.getrlimit(resource.RLIMIT_STACK)
+    with gradtrace.record():
+        torch.ones(2, requires_grad=True).sum().backward()
+    assert resource.getrlimit(resource.RLIMIT_STACK) == before
