@@ -2,6 +2,8 @@
 
 import pytest
 
+collect_ignore = ["larger"]  # scripts that the tests run, not tests
+
 
 def pytest_collection_modifyitems(items):
     """Skip the tests marked ``cuda`` where there is no GPU; torch is imported only if there is such a test."""
