@@ -6,10 +6,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from gradtrace.api import Recording, Trace, draw, load, make_dot, record
+    from gradtrace.api import GradientReport, Recording, Trace, draw, gradcheck, load, make_dot, record
     from gradtrace.errors import GradtraceError
 
-__all__ = ["GradtraceError", "Recording", "Trace", "__version__", "draw", "load", "make_dot", "record"]
+__all__ = [
+    "GradientReport",
+    "GradtraceError",
+    "Recording",
+    "Trace",
+    "__version__",
+    "draw",
+    "gradcheck",
+    "load",
+    "make_dot",
+    "record",
+]
 
 __version__ = "0.1.0"
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradtrace import model, tracefile
+from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 PLAIN = Style()
 
-__all__ = ["Recording", "Trace", "choose_format", "draw", "load", "make_dot", "record", "select"]
+__all__ = ["GradientReport", "Recording", "Trace", "choose_format", "draw", "gradcheck", "load", "make_dot", "record", "select"]
 
 
 class Trace(model.Trace, frozen=True, omit_defaults=True):
@@ -119,6 +120,51 @@ def draw(*tensors: torch.Tensor) -> Trace:
         TensorError: a tensor has no graph.
     """
     return _seeded(tensors, {})
+
+
+class GradientReport:
+    """What ``gradcheck`` found: true if no gradient was wrong; ``str()`` of it tells what was compared.
+
+    ``trace`` holds the pass with its comparisons, ``findings`` what is wrong, one for each op.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.comparisons = trace.passes[-1].comparisons
+        self.findings = tuple(wrong_gradient(trace.passes[-1]))
+
+    def __bool__(self) -> bool:
+        """Tell whether no gradient was found wrong."""
+        return not self.findings
+
+    def __str__(self) -> str:
+        """Return what was compared, and what is wrong."""
+        compared = [found for found in self.comparisons if found.agrees is not None]
+        left = {found.note for found in self.comparisons if found.agrees is None}
+        lines = [f"{len(compared)} of {len(self.comparisons)} gradients compared, {len(self.findings)} wrong"]
+        lines += [f"not compared: {note}" for note in sorted(left)]
+        lines += [f"{found.check}: {found.message}; {found.hint}" for found in self.findings]
+        return "\n".join(lines)
+
+
+def gradcheck(fn: Callable[..., Any], inputs: Sequence[Any] | torch.Tensor) -> GradientReport:
+    """Check the backward of a function against finite differences of its forward, op by op and input by input.
+
+    Args:
+        fn: takes the inputs, returns a tensor or several; it is called once, its torch calls then run again in
+            float64, with steps of 6e-6 times the size of what is moved.
+        inputs: its arguments, of any shape and dtype; those that require grad are differentiated.
+
+    Returns:
+        A report that is true if nothing is wrong, and names the op where something is.
+
+    Raises:
+        TensorError: no input requires grad, or no output depends on one.
+    """
+    from gradtrace.recording.gradcheck import checked  # noqa: PLC0415 - imports torch
+
+    given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    return GradientReport(_trace(checked(fn, given, str(Path.cwd()))))
 
 
 def load(path: str | Path) -> Trace:

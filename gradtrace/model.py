@@ -15,12 +15,15 @@ __all__ = [
     "FORMAT_VERSION",
     "Attribute",
     "BackwardPass",
+    "Comparison",
     "Edge",
     "ErrorInfo",
     "Finding",
+    "ForwardCall",
     "LeafSeries",
     "ModuleCall",
     "Node",
+    "Operand",
     "Origin",
     "Report",
     "SavedTensor",
@@ -110,7 +113,8 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     gradient that arrived. None means that there was none, which differs from zero. ``order`` is the
     rank of execution, None if the node never ran. ``source`` is the user's own line; ``library`` the
     line of the library that made the op, where the user's frame is further out. ``call`` is the position
-    of the module call in the pass's ``calls``, which tells two calls of one module apart.
+    of the module call in the pass's ``calls``, which tells two calls of one module apart. ``formula`` is
+    what a picture says of the node's derivative; it is put in when it is drawn, and never recorded.
     """
 
     id: str
@@ -128,6 +132,7 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     order: int | None = None
     seconds: float | None = None
     origin: Origin | None = None
+    formula: str = ""
 
 
 class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -140,6 +145,64 @@ class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
     grad: TensorStats | None = None
 
 
+class Operand(Struct, frozen=True, omit_defaults=True, gc=False):
+    """An argument of a forward call: a node's output, a tensor outside the graph, several, or a plain value.
+
+    ``node`` is the id of the node (or leaf) whose output it is. A tensor that no gradient flows to has its
+    statistics in ``tensor``, its variable in ``name``, and a ``key`` that is the same wherever it is used.
+    """
+
+    node: str = ""
+    output: int = 0
+    tensor: TensorStats | None = None
+    name: str = ""
+    key: int = 0
+    items: tuple[Operand, ...] | None = None
+    value: Attribute = None
+
+
+class ForwardCall(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A torch call of the script: its function, its arguments, and what it returned, in their order.
+
+    ``nodes`` are all nodes that the call made. Recorded where ``explain`` or ``check --numeric`` asked for it.
+    """
+
+    function: str
+    args: tuple[Operand, ...] = ()
+    kwargs: dict[str, Operand] = {}
+    results: tuple[Operand, ...] = ()
+    nodes: tuple[str, ...] = ()
+
+
+class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A derivative that autograd computed, beside finite differences of the forward, run again in float64.
+
+    For a leaf: of the outputs by it, weighted with the seeds. For a function: of its own call alone, by the
+    input ``index`` of those it has, weighted with the gradients that arrived. ``elements`` were compared
+    one by one, or else that many random ``directions``; ``autograd`` and ``numeric`` hold the derivatives where they are
+    16 at most, ``error`` is the largest difference of what was compared, ``step`` that of the differences.
+    ``factor`` is what autograd's is of the true one, where that is all that is wrong. ``backward`` is where a
+    custom Function's backward stands, ``target`` what the input is called. ``agrees`` is None
+    where nothing was compared, and ``note`` says why.
+    """
+
+    node: str
+    of: Literal["leaf", "function"]
+    index: int = 0
+    target: str = ""
+    agrees: bool | None = None
+    autograd: Values = None
+    numeric: Values = None
+    error: float | None = None
+    tolerance: float | None = None
+    step: float | None = None
+    elements: int = 0
+    directions: int = 0
+    factor: float | None = None
+    backward: Source | None = None
+    note: str = ""
+
+
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     """An exception: its type and message, the user's line, and the node that was running."""
 
@@ -150,7 +213,11 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
 
 
 class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
-    """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``)."""
+    """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
+
+    ``forward`` are the calls that made the graph, in their order, and ``comparisons`` finite differences of
+    them; both are there only if they were asked for.
+    """
 
     index: int
     kind: Literal["backward", "grad", "seeded"]
@@ -161,6 +228,8 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     parent: int | None = None
     calls: tuple[ModuleCall, ...] = ()
     error: ErrorInfo | None = None
+    forward: tuple[ForwardCall, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Node]:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Engine",
     "FormatName",
+    "Formulas",
     "Late",
     "Look",
     "Module",
@@ -35,6 +36,7 @@ Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", he
 FormatName = Annotated[str | None, typer.Option("-f", "--format", metavar="FORMAT", help="See: gradtrace formats.")]
 PassNumber = Annotated[str, typer.Option("--pass", metavar="N", help="Which backward pass: from 1, or last.")]
 Engine = Annotated[str, typer.Option("--engine", help="pygraphviz (in its wheel), or dot (the system's).")]
+Formulas = Annotated[bool, typer.Option("--formulas", help="Also write the formula of each node.")]
 Look = Annotated[str, typer.Option("--style", help="gradtrace, or torchviz for its look.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that the layout may take.")]
 

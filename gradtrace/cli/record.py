@@ -18,6 +18,8 @@ LATE = (Late("output", ("-o", "--output"), lambda _: True), Late("pass", ("--pas
 Output = Annotated[
     str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to (.json, .json.gz); - is stdout.")
 ]
+Calls = Annotated[bool, typer.Option("--calls", help="Also keep the torch calls, from which explain derives formulas.")]
+Numeric = Annotated[bool, typer.Option("--numeric", help="Also compare each gradient with finite differences.")]
 
 
 def record(
@@ -27,6 +29,8 @@ def record(
     output: Output = None,
     number: PassNumber = "all",
     module: Module = False,
+    calls: Calls = False,
+    numeric: Numeric = False,
 ) -> None:
     """Run SCRIPT and keep its backward passes in a file; arguments after SCRIPT are its own."""
     late, arguments = take_late(context.args, [option for option in LATE if output is None or option.key != "output"])
@@ -36,7 +40,7 @@ def record(
     keep = kept_passes(number)
     work = find(source, arguments, module=module)
     target = Target(output)
-    recorded = work.record(keep)
+    recorded = work.record(keep, calls=calls, numeric=numeric)
     trace = recorded.trace
     target.write(tracefile.dumps(trace))
     nodes = sum(len(graph.nodes) for graph in trace.passes)

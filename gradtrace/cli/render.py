@@ -9,8 +9,10 @@ import msgspec
 import typer
 
 from gradtrace.api import choose_format, select
+from gradtrace.cli.explain import with_formulas
 from gradtrace.cli.options import (
     Engine,
+    Formulas,
     FormatName,
     Late,
     Look,
@@ -42,6 +44,7 @@ LATE = (
     Late("output", ("-o", "--output"), is_output),
     Late("format", ("-f", "--format"), is_format),
     Late("pass", ("--pass",), is_pass),
+    Late("formulas", ("--formulas",)),
 )
 
 
@@ -56,11 +59,12 @@ def render(
     look: Look = "gradtrace",
     timeout: Timeout = 60.0,
     module: Module = False,
+    formulas: Formulas = False,
 ) -> None:
     """Run SCRIPT and draw its backward pass; arguments after SCRIPT are its own."""
     late, arguments = take_late(context.args, LATE)
     output, format_name = output or late.get("output"), format_name or late.get("format")
-    number = late.get("pass", number)
+    number, formulas = late.get("pass", number), formulas or "formulas" in late
     keep = kept_passes(number)
     check_engine(engine)
     if look not in LOOKS:
@@ -75,7 +79,7 @@ def render(
     style = Style(engine=engine, timeout=timeout)
     for graph in _chosen(recorded, number, keep):
         target = Target(_numbered(target_name, graph.index)) if many else targets[number]
-        report = Report(recorded.trace, graph)
+        report = Report(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
         drawn = plugin.function(report, msgspec.structs.replace(style, dot=recorded.torchviz.get(graph.index)))
         target.write(drawn)
         say(f"wrote {target.name}: {_described(graph, recorded)}")

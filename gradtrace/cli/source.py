@@ -38,15 +38,18 @@ class Work(NamedTuple):
     program: Program | None = None
     arguments: tuple[str, ...] = ()
 
-    def record(self, keep: frozenset[int] | None, *, torchviz: bool = False) -> Recorded:
-        """Return the trace, running the program if there is one; its traceback is printed as python would."""
+    def record(self, keep: frozenset[int] | None, **wanted: bool) -> Recorded:
+        """Return the trace, running the program if there is one; its traceback is printed as python would.
+
+        ``wanted`` is what to record beside the usual: see recording.recorder.Options.
+        """
         if self.trace is not None:
             return Recorded(self.trace, len(self.trace.passes))
         assert self.program is not None  # noqa: S101 - find() makes one or the other
         from gradtrace.recording.recorder import Options
         from gradtrace.recording.session import run_recorded
 
-        options = Options(keep=keep, torchviz=torchviz)
+        options = Options(keep=keep, **wanted)
         process = os.getpid()
         session = run_recorded(self.program, self.arguments, options, show_progress())
         sys.stdout.flush()

@@ -38,7 +38,7 @@ def card(node: Node, context: Context) -> str:
     """Return a node's label: what it is, what made it and its value, its gradient, its failure, its place."""
     error = context.error if context.error and context.error.node == node.id else None
     head = _function(node) if node.kind == "function" else _tensor(node)
-    rows = [*head, *_gradients(node, context), *_failure(error), *_place(node)]
+    rows = [*head, *_formula(node), *_gradients(node, context), *_failure(error), *_place(node)]
     uses = context.copies.get(origin(node.id), 1)
     rows += [_row(_small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
@@ -72,6 +72,11 @@ def _function(node: Node) -> Iterator[str]:
         yield _row(f"{name}{code_text}")
     if any(value is not None for value in node.values):
         yield from (_row(f"[{i}] = {escaped(text)}") for i, text in enumerate(values[:MOST_ROWS]))
+
+
+def _formula(node: Node) -> Iterator[str]:
+    if node.formula:
+        yield _row(_small(shorten(clean(node.formula), LONGEST_SMALL)))
 
 
 def _tensor(node: Node) -> Iterator[str]:

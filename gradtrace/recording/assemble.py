@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
+from gradtrace.recording.calls import forward_calls
+from gradtrace.recording.compare import compare
 from gradtrace.recording.reduction import settle
 from gradtrace.recording.saved import attributes, saved_tensors
 from gradtrace.recording.statistics import Measured, finish
@@ -58,6 +60,8 @@ class _Assembly:
             parent=self.logs.pass_of_task(raw.outer_task),
             calls=tuple(self.calls.found),
             error=self._error(),
+            forward=forward_calls(raw.scene, self.ids, raw.numbers) if raw.scene else (),
+            comparisons=compare(raw.scene, raw.arrivals, self.ids, self.sources) if raw.scene and raw.arrivals else (),
         )
 
     def _backward_order(self, events: list[Event]) -> list[int]:

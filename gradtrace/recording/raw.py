@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import GradientEdge
 
+    from gradtrace.recording.arrivals import Arrivals
+    from gradtrace.recording.calls import Scene
     from gradtrace.recording.logs import ThreadLog
     from gradtrace.recording.names import Names
     from gradtrace.recording.sources import Place
@@ -54,6 +56,9 @@ class RawPass:
         self.captured: dict[tuple[int, int], Measured | None] = {}
         self.made = False
         self.torchviz: str | None = None
+        # Only where the calls of the forward are recorded, and finite differences of them.
+        self.scene: Scene | None = None
+        self.arrivals: Arrivals | None = None
         # Type and message alone: the exception's traceback would keep the script's tensors alive.
         self.error: tuple[str, str] | None = None
 

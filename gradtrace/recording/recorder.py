@@ -39,11 +39,17 @@ class Options(Struct, frozen=True):
         forward: the line, module and forward value of each node, beside its gradients.
         torchviz: each pass as torchviz draws it, too.
         keep: indices of the passes to keep, from 1; None for all; an empty set for the last one only.
+        calls: the torch calls that made each graph, with their arguments, too (by a TapedRecorder).
+        numeric: finite differences of these calls, too; they run again, in float64, when the trace is read.
+        linked: where only the last pass is kept, also those before it whose backward made nodes.
     """
 
     forward: bool = True
     torchviz: bool = False
     keep: frozenset[int] | None = None
+    calls: bool = False
+    numeric: bool = False
+    linked: bool = False
 
 
 EVERYTHING = Options()

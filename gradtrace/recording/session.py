@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import ErrorInfo, Trace
-from gradtrace.recording.recorder import Options, Recorder
+from gradtrace.recording import taped
+from gradtrace.recording.recorder import Options
 from gradtrace.recording.runner import Program, Run, join_threads
 from gradtrace.recording.seeding import script_outputs, seed
 from gradtrace.recording.sources import Place, is_user_frame
@@ -15,6 +16,7 @@ from gradtrace.recording.sources import Place, is_user_frame
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gradtrace.recording.recorder import Recorder
     from gradtrace.recording.sources import Sources
 
     Progress = Callable[[int], None] | None
@@ -44,7 +46,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     # Nothing of the script is there yet. What torch and we have made stays, and need not be searched for
     # garbage again and again when the recording makes objects by the thousand.
     gc.freeze()
-    with Recorder(options, (os.getcwd(), program.path)) as recorder:
+    with taped.recorder(options, (os.getcwd(), program.path)) as recorder:
         recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
         run = program.run(arguments)

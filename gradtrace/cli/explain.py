@@ -1,0 +1,134 @@
+"""``gradtrace explain``: the chain rule, with formulas, and a check that the numbers are right."""
+
+# ruff: noqa: PLC0415 - sympy and torch are imported when there is something to explain
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec.structs import replace
+
+from gradtrace.api import select
+from gradtrace.checks.wrong_gradient import wrong_gradient
+from gradtrace.cli.options import Late, Module, PassNumber, Source, is_output, is_pass, kept_passes, take_late
+from gradtrace.cli.output import Target, say
+from gradtrace.cli.source import find
+from gradtrace.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from gradtrace.cli.source import Recorded
+    from gradtrace.explain.formulas import Table
+    from gradtrace.explain.text import Explanation
+    from gradtrace.model import BackwardPass, Finding, Trace
+
+__all__ = ["explain", "table_of", "with_formulas"]
+
+FORMATS = ("text", "markdown", "latex")
+LATE = (
+    Late("output", ("-o", "--output"), lambda value: value == "-" or value.endswith((".txt", ".md", ".tex"))),
+    Late("format", ("-f", "--format"), FORMATS.__contains__),
+    Late("pass", ("--pass",), is_pass),
+    Late("order", ("--order",), str.isdecimal),
+    Late("latex", ("--latex",)),
+    Late("no-numeric", ("--no-numeric",)),
+    Late("numeric", ("--numeric",)),
+)
+Output = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")]
+Format = Annotated[str | None, typer.Option("-f", "--format", help="text, markdown (with maths) or latex.")]
+Latex = Annotated[bool, typer.Option("--latex", help="The equations alone, in LaTeX; as -f latex.")]
+Order = Annotated[int, typer.Option("--order", min=1, max=4, help="Also derivatives of derivatives, up to this.")]
+Numeric = Annotated[bool, typer.Option(help="Check with finite differences: run the forward's calls again.")]
+
+
+def explain(
+    context: typer.Context,
+    source: Source,
+    *,
+    output: Output = "-",
+    format_name: Format = None,
+    latex: Latex = False,
+    order: Order = 1,
+    numeric: Numeric = True,
+    number: PassNumber = "last",
+    module: Module = False,
+) -> None:
+    """Run SCRIPT and derive its gradients: the chain rule with formulas and numbers, and a check of them."""
+    late, arguments = take_late(context.args, LATE)
+    output, number = late.get("output", output), late.get("pass", number)
+    chosen = _format(late.get("format", format_name), output, latex=latex or "latex" in late)
+    order, numeric = int(late.get("order", order)), numeric and "no-numeric" not in late
+    keep = kept_passes(number)
+    work = find(source, arguments, module=module)
+    target = Target(output)
+    recorded = work.record(keep, calls=True, numeric=numeric, linked=True)
+    passes = _chosen(recorded, number, keep)
+    table = table_of(recorded.trace)
+    target.write("\n".join(_told(graph, order, chosen, table) for graph in passes))
+    if output != "-":
+        say(f"wrote {output}: {len(passes):,} backward pass{'es' if len(passes) > 1 else ''} explained")
+    raise typer.Exit(recorded.exit_code)
+
+
+def _format(name: str | None, output: str, *, latex: bool) -> str:
+    by_ending = {".md": "markdown", ".tex": "latex"}
+    found = name or ("latex" if latex else next((by_ending[e] for e in by_ending if output.endswith(e)), "text"))
+    if found not in FORMATS:
+        raise UnknownNameError.of("format", found, FORMATS)
+    return found
+
+
+def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> list[BackwardPass]:
+    """Return the passes to explain: for the last one, also those whose backward made its nodes."""
+    trace = recorded.trace
+    if not trace.passes and recorded.exit_code:
+        say("the script ended before any backward pass, so there is nothing to explain")
+        raise typer.Exit(recorded.exit_code)
+    if keep is None:
+        return list(trace.passes) or [select(trace)]
+    if keep:
+        return [select(trace, index) for index in sorted(keep)]
+    last = select(trace, number)
+    made_by = {node.origin.pass_index for node in last.nodes if node.origin}
+    return [*(graph for graph in trace.passes if graph.index in made_by and graph is not last), last]
+
+
+def table_of(trace: Trace) -> Table:
+    """Return the formulas of the torch that made the trace: the committed table, or looked up in that torch."""
+    from gradtrace.explain.formulas import Table, pinned
+
+    version = trace.versions.get("torch", "").partition("+")[0]
+    if version in {"", pinned().torch}:
+        return pinned()
+    try:
+        from gradtrace.recording.derivatives import read
+
+        live = Table(read())
+    except (ImportError, OSError):
+        live = pinned()
+    if live.torch != version:
+        say(f"the formulas are those of torch {live.torch}; the trace was made by {version}")
+    return live
+
+
+def with_formulas(graph: BackwardPass, trace: Trace) -> BackwardPass:
+    """Return a pass whose nodes carry their formula, to be drawn."""
+    from gradtrace.explain.formulas import formula_line
+
+    table = table_of(trace)
+    return replace(graph, nodes=tuple(replace(node, formula=formula_line(node, table)) for node in graph.nodes))
+
+
+def _told(graph: BackwardPass, order: int, format_name: str, table: Table) -> str:
+    from gradtrace.explain.markdown import latex, markdown
+    from gradtrace.explain.text import explain, text
+
+    explanation: Explanation = explain(graph, order, table)
+    if format_name != "text":
+        return markdown(explanation) if format_name == "markdown" else latex(explanation)
+    return text(explanation) + "".join(_finding(found) for found in wrong_gradient(graph))
+
+
+def _finding(found: Finding) -> str:
+    where = f" ({found.source.filename}:{found.source.line})" if found.source else ""
+    return f"{found.check}: {found.message}{where}\n  {found.hint}\n"

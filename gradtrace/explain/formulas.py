@@ -1,0 +1,93 @@
+"""What each backward function computes: PyTorch's own formula, and the common ones in readable notation."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+
+from gradtrace.explain.notation import notation, put_in
+from gradtrace.explain.readable import LETTERS, READABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradtrace.model import Node
+
+__all__ = ["Formula", "Table", "formula_line", "pinned"]
+
+
+class Formula(Struct, frozen=True):
+    """How a gradient leaves a node by one of its inputs.
+
+    ``expression`` is Python in the names of derivatives.yaml where ``readable``, else PyTorch's own C++.
+    """
+
+    input: str
+    expression: str
+    readable: bool = False
+
+    @property
+    def text(self) -> str:
+        """The formula to show: ``grad · n · xⁿ⁻¹``."""
+        return notation(put_in(self.expression, LETTERS), " · ") if self.readable else self.expression
+
+    def local(self) -> str:
+        """Return the expression without the gradient that arrived, or nothing where that is no factor of it."""
+        whole = any(sign in self.expression for sign in ("@", ".T", "Total(", "where(", "outer("))
+        return put_in(self.expression, {"grad": 1}) if self.readable and not whole and self.expression != "grad" else ""
+
+
+class Table:
+    """The formulas of one torch version, by backward function."""
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        self.torch = str(found["torch"])
+        self._functions: dict[str, dict[str, Any]] = found["functions"]
+
+    def __contains__(self, op: str) -> bool:
+        """Tell whether PyTorch's table has this backward function; a custom one it has not."""
+        return op in self._functions
+
+    def __len__(self) -> int:
+        """Return the number of backward functions."""
+        return len(self._functions)
+
+    def formula(self, op: str, index: int) -> Formula | None:
+        """Return how the gradient leaves by grad_input ``index``, None for a function that is not PyTorch's."""
+        entry = self._functions.get(op)
+        if entry is None:
+            return None
+        names = list(entry["inputs"])
+        name = names[min(index, len(names) - 1)] if names else ""
+        readable = READABLE.get(op, {}).get(name)
+        return Formula(name, readable or entry["inputs"].get(name, ""), readable is not None)
+
+    def formulas(self, op: str) -> list[Formula]:
+        """Return the formulas of all inputs of a backward function."""
+        entry = self._functions.get(op, {"inputs": {}})
+        return [found for index in range(len(entry["inputs"])) if (found := self.formula(op, index))]
+
+    def arguments(self, op: str) -> tuple[str, ...]:
+        """Return the names of the forward's arguments, in their order."""
+        return tuple(self._functions.get(op, {}).get("arguments", ()))
+
+
+@cache
+def pinned() -> Table:
+    """Return the table of the torch that gradtrace was built for."""
+    return Table(json.loads((Path(__file__).parent / "derivatives.json").read_text(encoding="utf-8")))
+
+
+def formula_line(node: Node, table: Table) -> str:
+    """Return one line for a picture: each different formula of a node, its plain attributes put in."""
+    known = {name: value for name, value in node.attributes.items() if isinstance(value, (int, float))}
+    found = []
+    for formula in table.formulas(node.op):
+        values = {name: value for name, value in known.items() if not isinstance(value, bool)}
+        ready = put_in(put_in(formula.expression, {"alpha": 1, "beta": 1, **values}), LETTERS)
+        found.append(notation(ready, " · ") if formula.readable else formula.expression)
+    return ", ".join(dict.fromkeys(found))

@@ -1,0 +1,197 @@
+"""An explanation as plain text, for the terminal: the derivation, then the chain rule node by node."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from gradtrace.explain.chain import Flow, Meeting, Step, called, steps
+from gradtrace.explain.formulas import Table, pinned
+from gradtrace.explain.notation import number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.explain.derivation import Line
+    from gradtrace.model import BackwardPass, Comparison, Source, TensorStats
+
+__all__ = ["Explanation", "compared", "explain", "held", "place", "symbol", "text"]
+
+WIDEST = 44  # columns of a formula, where others stand beside it
+LONGEST = 24  # characters of the code that a gradient goes to
+MOST_VALUES = 4  # elements that are written out
+
+
+class Explanation(Struct, frozen=True):
+    """One pass, explained: the derivation (where its calls were recorded), and the chain rule."""
+
+    graph: BackwardPass
+    lines: tuple[Line, ...]
+    steps: tuple[Step, ...]
+    title: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> Explanation:
+    """Return the explanation of a pass, with derivatives up to this order and the formulas of this table."""
+    notes = []
+    lines: list[Line] = []
+    try:
+        from gradtrace.explain.derivation import derive  # noqa: PLC0415 - sympy takes a quarter of a second
+    except ImportError:
+        notes.append("no formulas of the whole: they need sympy, which comes with torch")
+    else:
+        lines = derive(graph, order)
+    if not graph.forward:
+        notes.append("no formula of the whole: the trace holds no calls; explain the script itself")
+    elif not lines and not notes:
+        notes.append(f"no formula of the whole: {len(graph.forward):,} calls are too many to write out")
+    found = steps(graph, table or pinned())
+    return Explanation(graph, tuple(lines), tuple(found), _title(graph), tuple(notes))
+
+
+def text(explanation: Explanation) -> str:
+    """Return the explanation as lines of text."""
+    parts = [_derivation(explanation), ["", explanation.title, ""], *map(_step, _shown(explanation, explanation.steps))]
+    notes = [f"({note})" for note in explanation.notes]
+    return "\n".join([*notes, *(line.rstrip() for part in parts for line in part)]) + "\n"
+
+
+def _shown(explanation: Explanation, found: tuple[Step, ...]) -> Iterator[tuple[Explanation, Step]]:
+    return ((explanation, step) for step in found)
+
+
+def _title(graph: BackwardPass) -> str:
+    call = f", {graph.call.text} ({place(graph.call)})" if graph.call else ""
+    return f"the chain rule in backward order: pass {graph.index}{call}"
+
+
+def _derivation(explanation: Explanation) -> list[str]:
+    rows = [_row(line) for line in explanation.lines]
+    if not rows:
+        return []
+    widths = [max(min(len(row[column]), WIDEST if column == 0 else 99) for row in rows) for column in range(4)]
+    return [
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        + (f"   {row[4]}" if row[4] else "")
+        for row in rows
+    ]
+
+
+def _row(line: Line) -> tuple[str, str, str, str, str]:
+    value = f"= {_value(line.value)}" if line.value is not None and _value(line.value) != line.right else ""
+    autograd = f"autograd {held(line.autograd)}" if line.autograd else ""
+    check = f"finite differences {compared(line.comparison)}" if line.comparison else ""
+    last = place(line.source) if line.source else "THE TWO DIFFER" if line.differs else ""
+    return f"{line.left} = {line.right}", value, autograd, check, last
+
+
+def _value(value: float | list[float]) -> str:
+    if isinstance(value, list):
+        shown = ", ".join(number(x) for x in value[:MOST_VALUES])
+        return f"[{shown}{', …' if len(value) > MOST_VALUES else ''}]"
+    return number(value)
+
+
+def compared(found: Comparison) -> str:
+    """Return what finite differences say, in a few words: the number, or how far it is off."""
+    if found.agrees is None:
+        return f"not compared: {found.note}"
+    note = f" ({found.note})" if found.note else ""
+    how = f"{found.elements} element{'s' if found.elements > 1 else ''}" if found.elements else f"{found.directions} random directions"
+    if isinstance(found.numeric, (int, float)):
+        return f"{found.numeric:#.4g}{'' if found.agrees else ' WRONG'}{note}"
+    word = "agree to" if found.agrees else "DISAGREE by"
+    return f"{word} {number(found.error)} in {how}{note}"
+
+
+def held(stats: TensorStats | None) -> str:
+    """Return what a tensor held, shortly."""
+    if stats is None:
+        return "none"
+    if stats.nan or stats.inf:
+        return "nan" if stats.nan else "inf"
+    if isinstance(stats.values, (int, float)):
+        return number(float(stats.values))
+    if isinstance(stats.values, list) and len(stats.shape) == 1 and stats.shape[0] <= MOST_VALUES:
+        return f"[{', '.join(number(float(x)) for x in stats.values if isinstance(x, (int, float)))}]"
+    if stats.norm is None:
+        return stats.note or stats.dtype
+    return f"{'×'.join(map(str, stats.shape)) if len(stats.shape) > 1 else f'({stats.shape[0]})'} ‖{number(stats.norm)}‖"
+
+
+def place(source: Source) -> str:
+    """Return a line's file and number, as the trace tells it."""
+    return f"{PurePath(source.filename).as_posix()}:{source.line}"
+
+
+def symbol(graph: BackwardPass, name: str) -> str:
+    """Return what the gradient of something is called: ∂f/∂v, or its gradient where there are more outputs."""
+    outputs = [node for node in graph.nodes if node.kind == "output"]
+    return f"∂{outputs[0].name or 'f'}/∂{name}" if len(outputs) == 1 else f"gradient of {name}"
+
+
+def _step(given: tuple[Explanation, Step]) -> list[str]:
+    explanation, step = given
+    node = step.node
+    values = [held(value) for value in node.values if value is not None]
+    value = f" = {', '.join(values)}" if values else ""
+    if node.kind == "output":
+        return [f"{node.name or 'output'}{value}, seeded with {held(node.grads[0] if node.grads else None)}", ""]
+    if node.kind == "leaf":
+        return [*_leaf(explanation, step), ""] if step.meetings else _leaf(explanation, step)
+    source = node.library or node.source
+    where = f"  {place(node.source)}" if node.source else ""
+    never = "  (never ran)" if node.order is None else ""
+    code = " ".join(source.text.split()) if source else ""
+    names = list(dict.fromkeys(filter(None, (node.name, code))))
+    said = f"  {' = '.join(names)}" if names else ""
+    lines = [f"{node.op}{said}{value}{where}{never}"]
+    lines += [f"    in     {_sum(meeting)}" for meeting in step.meetings]
+    lines += [f"    in     {held(grad)}" for grad in ([] if step.meetings else node.grads)]
+    return [*lines, *(_flow(explanation.graph, flow) for flow in step.flows), ""]
+
+
+def _leaf(explanation: Explanation, step: Step) -> list[str]:
+    node = step.node
+    name = node.name or "an unnamed leaf"
+    left = symbol(explanation.graph, name)
+    if step.meetings:
+        return [f"{left} = {_sum(meeting)}" for meeting in step.meetings]
+    into = explanation.graph.edges_into[node.id]
+    grad = node.grads[0] if node.grads and node.grads[0] is not None else into[0].grad if into else None
+    return [f"{left} = {held(grad)}"]
+
+
+def _sum(meeting: Meeting) -> str:
+    parts = " + ".join(f"{held(grad)} (through {name})" for grad, name in meeting.parts)
+    return f"{parts} = {held(meeting.total)}" if meeting.total is not None else parts
+
+
+def _flow(graph: BackwardPass, flow: Flow) -> str:
+    target = graph.by_id[flow.edge.target]
+    to = _short(called(target))
+    out = f"    out    {held(flow.edge.grad)} → {to}"
+    how = _local(flow)
+    return f"{out:42} {how}" if how else out
+
+
+def _short(name: str) -> str:
+    if len(name) <= LONGEST:
+        return name
+    return f"{name[: LONGEST // 2 - 1].rstrip()} … {name[1 - LONGEST // 2 :].lstrip()}"
+
+
+def _local(flow: Flow) -> str:
+    """Return the local derivative: as a formula, with values put in, and as a number."""
+    if not flow.local:
+        slope = f"local {number(flow.number)}" if flow.number is not None else ""
+        return "   ".join(filter(None, (flow.formula, slope)))
+    shown = [flow.formula] if flow.formula != flow.local or flow.number is None else []
+    chain = [flow.local]
+    chain += [flow.filled] if flow.filled != flow.local else []
+    if flow.number is not None and number(flow.number) != chain[-1]:
+        chain.append(number(flow.number))
+    return "   ".join([*shown, f"local {' = '.join(chain)}"])

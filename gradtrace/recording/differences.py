@@ -1,0 +1,164 @@
+"""Finite differences of a scalar function of one tensor, beside the gradient that autograd computed for it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradtrace.model import Values
+
+__all__ = ["Limits", "Result", "differences", "precision"]
+
+STEP = 6e-6  # the cube root of float64's precision, where rounding and curvature weigh the same
+MAX_VALUES = 16
+_RELATIVE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+
+
+class Limits(NamedTuple):
+    """Up to how many elements are compared one by one, in how many directions above; what noise is allowed."""
+
+    elements: int
+    directions: int
+    dtype: torch.dtype
+    noise: float
+
+
+class Result(NamedTuple):
+    """What came of it; the names are those of model.Comparison."""
+
+    agrees: bool
+    autograd: Values
+    numeric: Values
+    error: float
+    tolerance: float
+    step: float
+    elements: int
+    directions: int
+    factor: float | None
+    note: str
+
+
+class _Point(NamedTuple):
+    autograd: float
+    numeric: float
+    step: float
+    kink: bool
+
+
+Function = "Callable[[torch.Tensor], float]"
+
+
+def precision(dtypes: Any) -> torch.dtype:
+    """Return the least precise of some dtypes."""
+    floats = [dtype for dtype in dtypes if dtype in _RELATIVE]
+    return max(floats, key=lambda dtype: _RELATIVE[dtype], default=torch.float64)
+
+
+def differences(f: Callable[[torch.Tensor], float], at: torch.Tensor, gradient: torch.Tensor, limits: Limits) -> Result:
+    """Return the comparison of ``gradient`` with central differences of ``f`` at ``at``.
+
+    Args:
+        f: a function of a tensor like ``at``, in float64.
+        at: where, in float64, of any shape.
+        gradient: what autograd computed there, of the same shape, in float64.
+        limits: how much to compare, and how closely.
+    """
+    single = at.numel() <= limits.elements
+    directions = _axes(at) if single else _random(at, limits.directions)
+    here = f(at)
+    # Autograd's rounding; and ours, which a step divides.
+    noise = limits.noise + 1e-9 * abs(here)
+    relative = _RELATIVE[limits.dtype]
+    points = [_point(f, (at, here), (d, float((gradient * d).sum())), (relative, noise)) for d in directions]
+    scale = max((max(abs(p.autograd), abs(p.numeric)) for p in points), default=0.0)
+    tolerance = relative * scale + noise
+    errors = [0.0 if p.kink else abs(p.autograd - p.numeric) for p in points]
+    wrong = any(not error <= tolerance for error in errors)
+    kinks = sum(p.kink for p in points)
+    return Result(
+        not wrong,
+        _values([p.autograd for p in points], at) if single else None,
+        _values([p.numeric for p in points], at) if single else None,
+        max(errors, default=0.0),
+        tolerance,
+        max((p.step for p in points), default=STEP),
+        at.numel() if single else 0,
+        0 if single else len(points),
+        _factor(points, tolerance) if wrong else None,
+        _said(kinks, len(points), single=single),
+    )
+
+
+def _said(kinks: int, count: int, *, single: bool) -> str:
+    if not kinks:
+        return ""
+    if count == 1:
+        return "at a kink: the slopes on its two sides differ, and autograd's is between them"
+    return f"at a kink in {kinks} of {count} {'elements' if single else 'directions'}, where autograd's is one of many"
+
+
+def _axes(at: torch.Tensor) -> list[torch.Tensor]:
+    return list(torch.eye(at.numel(), dtype=torch.float64).reshape(-1, *at.shape)) if at.numel() else []
+
+
+def _random(at: torch.Tensor, count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    found = [torch.randn(at.shape, generator=generator, dtype=torch.float64) for _ in range(count)]
+    return [direction / direction.norm() for direction in found]
+
+
+def _point(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor, float], close: Any) -> _Point:
+    """Compare along one direction, with the step at which the difference is smallest."""
+    (at, _), (direction, autograd) = where, along
+    best: _Point | None = None
+    for step in _steps(at, direction):
+        numeric = (f(at + step * direction) - f(at - step * direction)) / (2 * step)
+        error = abs(numeric - autograd)
+        if best is None or not error >= abs(best.numeric - autograd):
+            best = _Point(autograd, numeric, step, kink=False)
+        if error <= close[0] * max(abs(numeric), abs(autograd)) + close[1]:
+            return best
+    assert best is not None  # noqa: S101 - there is at least one step
+    return best._replace(kink=_is_kink(f, where, along, close))
+
+
+def _steps(at: torch.Tensor, direction: torch.Tensor) -> list[float]:
+    """Return the steps to try: for values about 1, for large and for small ones."""
+    moved = at[direction != 0].abs()
+    size = moved.max().item() if moved.numel() else 1.0
+    sizes = [max(1.0, size), 1e-2, size] if size else [1.0, 1e-2]
+    return [STEP * value for value in dict.fromkeys(sizes) if math.isfinite(value)] or [STEP]
+
+
+def _is_kink(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor, float], close: Any) -> bool:
+    """Tell whether the slopes on the two sides differ, however small the step, and autograd's lies between."""
+    (at, here), (direction, autograd) = where, along
+    for step in (STEP, STEP / 32):
+        left = (here - f(at - step * direction)) / step
+        right = (f(at + step * direction) - here) / step
+        slack = 10 * close[0] * max(abs(left), abs(right)) + close[1] + 1e-9 * abs(here) / step * STEP
+        if abs(right - left) <= slack or not min(left, right) - slack <= autograd <= max(left, right) + slack:
+            return False
+    return True
+
+
+def _values(found: list[float], at: torch.Tensor) -> Values:
+    if len(found) > MAX_VALUES or not all(map(math.isfinite, found)):
+        return None
+    values: Values = torch.tensor(found, dtype=torch.float64).reshape(at.shape).tolist()
+    return values
+
+
+def _factor(points: list[_Point], tolerance: float) -> float | None:
+    """Return c where autograd's numbers are c times the true ones, None where they are not."""
+    square = sum(p.numeric**2 for p in points)
+    if not math.isfinite(square) or not square:
+        return None
+    factor = sum(p.autograd * p.numeric for p in points) / square
+    rest = max(abs(p.autograd - factor * p.numeric) for p in points)
+    return factor if rest <= 2 * tolerance else None

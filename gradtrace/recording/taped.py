@@ -1,0 +1,60 @@
+"""A recorder that also keeps the calls of the forward: for formulas, and for running them again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+from gradtrace.recording.arrivals import Arrivals
+from gradtrace.recording.calls import Scene, Tape
+from gradtrace.recording.forward import sequence_number
+from gradtrace.recording.raw import RawPass
+from gradtrace.recording.recorder import LAST, Options, Recorder
+
+if TYPE_CHECKING:
+    from gradtrace.recording.passes import EngineCall
+
+__all__ = ["TapedRecorder", "recorder"]
+
+MOST_LINKED = 3  # passes before the last: a fourth derivative has three below it
+
+
+def recorder(options: Options, folders: tuple[str, ...]) -> Recorder:
+    """Return the recorder that these options need."""
+    taped = options.calls or options.numeric
+    return TapedRecorder(options, folders) if taped else Recorder(options, folders)
+
+
+class TapedRecorder(Recorder):
+    """Records passes, the calls that made their graphs and, if numeric, copies of all that finite differences need."""
+
+    def __init__(self, options: Options, folders: tuple[str, ...] = ()) -> None:
+        super().__init__(options, folders)
+        self._tape = Tape(copying=options.numeric)
+        self._pending: list[tuple[Scene | None, Arrivals | None]] = []  # a pass can be made inside another
+
+    def __enter__(self) -> Self:
+        """Watch the calls, too."""
+        super().__enter__()
+        self._tape.start(self._undo)
+        return self
+
+    def _run(self, call: EngineCall) -> Any:
+        keep = self.options.keep
+        whole = not keep or self.count + 1 in keep
+        scene = self._tape.scene(call, self.spaces) if whole else None
+        self._pending.append((scene, Arrivals(call) if self.options.numeric and scene else None))
+        number = sequence_number()
+        result = super()._run(call)
+        self._tape.note_grad(call, result, number)
+        self._tape.forget(scene, number)
+        return result
+
+    def _finish(self, raw: RawPass, *, whole: bool) -> None:
+        raw.scene, raw.arrivals = self._pending.pop()
+        super()._finish(raw, whole=whole)
+
+    def _keep(self, raw: RawPass) -> None:
+        linked = self.options.linked and self.options.keep == LAST
+        before = [graph for graph in self._kept if isinstance(graph, RawPass) and graph.made] if linked else []
+        super()._keep(raw)
+        self._kept = [*before[-MOST_LINKED:], *self._kept]
