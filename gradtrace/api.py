@@ -25,7 +25,18 @@ if TYPE_CHECKING:
 
 PLAIN = Style()
 
-__all__ = ["GradientReport", "Recording", "Trace", "choose_format", "draw", "gradcheck", "load", "make_dot", "record", "select"]
+__all__ = [
+    "GradientReport",
+    "Recording",
+    "Trace",
+    "choose_format",
+    "draw",
+    "gradcheck",
+    "load",
+    "make_dot",
+    "record",
+    "select",
+]
 
 
 class Trace(model.Trace, frozen=True, omit_defaults=True):

@@ -179,8 +179,8 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
 
     For a leaf: of the outputs by it, weighted with the seeds. For a function: of its own call alone, by the
     input ``index`` of those it has, weighted with the gradients that arrived. ``elements`` were compared
-    one by one, or else that many random ``directions``; ``autograd`` and ``numeric`` hold the derivatives where they are
-    16 at most, ``error`` is the largest difference of what was compared, ``step`` that of the differences.
+    one by one, or else that many random ``directions``; ``autograd`` and ``numeric`` hold the derivatives where
+    they are 16 at most, ``error`` is the largest difference of what was compared, ``step`` that of the differences.
     ``factor`` is what autograd's is of the true one, where that is all that is wrong. ``backward`` is where a
     custom Function's backward stands, ``target`` what the input is called. ``agrees`` is None
     where nothing was compared, and ``note`` says why.

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from gradtrace.api import select
 from gradtrace.checks.wrong_gradient import wrong_gradient
-from gradtrace.cli.options import Late, Module, PassNumber, Source, is_output, is_pass, kept_passes, take_late
+from gradtrace.cli.options import Late, Module, PassNumber, Source, is_pass, kept_passes, take_late
 from gradtrace.cli.output import Target, say
 from gradtrace.cli.source import find
 from gradtrace.errors import UnknownNameError

@@ -12,8 +12,8 @@ from gradtrace.api import choose_format, select
 from gradtrace.cli.explain import with_formulas
 from gradtrace.cli.options import (
     Engine,
-    Formulas,
     FormatName,
+    Formulas,
     Late,
     Look,
     Module,

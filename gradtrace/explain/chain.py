@@ -102,9 +102,8 @@ class _Chain:
     def _values(self, node: Node, formula: Formula) -> dict[str, float | str]:
         """Return what is known of the names in a formula: numbers, and the names of tensors of more elements."""
         found: dict[str, float | str] = {}
-        for name, value in node.attributes.items():
-            if isinstance(value, (int, float)) and not isinstance(value, bool):
-                found[name] = value
+        plain = ((n, v) for n, v in node.attributes.items() if isinstance(v, (int, float)) and not isinstance(v, bool))
+        found.update(plain)
         for name, stats, shown in self._operands(node):
             if stats is not None and name == formula.input:
                 found["numel"] = math.prod(stats.shape)
@@ -137,7 +136,9 @@ class _Chain:
     def _meetings(self, node: Node) -> Iterator[Meeting]:
         into = self._graph.edges_into[node.id]
         for output in sorted({edge.target_index for edge in into}):
-            parts = [(edge.grad, called(self._graph.by_id[edge.source])) for edge in into if edge.target_index == output]
+            parts = [
+                (edge.grad, called(self._graph.by_id[edge.source])) for edge in into if edge.target_index == output
+            ]
             total = node.grads[output] if output < len(node.grads) else None
             if len(parts) > 1:
                 yield Meeting(output, tuple(parts), total)

@@ -18,7 +18,9 @@ __all__ = ["latex", "markdown"]
 
 def latex(explanation: Explanation) -> str:
     """Return the equations as an ``align*`` environment; what has no formula is a comment."""
-    rows = [rf"  {line.left_latex} &= {line.right_latex}{_number(line)}" for line in explanation.lines if line.left_latex]
+    rows = [
+        rf"  {line.left_latex} &= {line.right_latex}{_number(line)}" for line in explanation.lines if line.left_latex
+    ]
     notes = "".join(f"% {note}\n" for note in explanation.notes)
     return notes + ("\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n" if rows else "")
 
@@ -32,9 +34,9 @@ def markdown(explanation: Explanation) -> str:
     """Return the explanation as Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
     graph = explanation.graph
     title = f"## {explanation.title[0].upper()}{explanation.title[1:]}"
-    return "\n".join([title, "", *(f"*{note}*\n" for note in explanation.notes), *_table(explanation), *_nodes(explanation)]) + (
-        "" if graph.nodes else "\n"
-    )
+    return "\n".join(
+        [title, "", *(f"*{note}*\n" for note in explanation.notes), *_table(explanation), *_nodes(explanation)]
+    ) + ("" if graph.nodes else "\n")
 
 
 def _table(explanation: Explanation) -> Iterator[str]:
@@ -55,7 +57,10 @@ def _nodes(explanation: Explanation) -> Iterator[str]:
     for step in explanation.steps:
         where = f" ({place(step.node.source)})" if step.node.source else ""
         yield f"- **{step.node.op}** `{called(step.node)}`{where}"
-        yield from (f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(f.formula)}" for f in step.flows)
+        yield from (
+            f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(f.formula)}"
+            for f in step.flows
+        )
         for meeting in step.meetings:
             parts = " + ".join(f"{held(grad)} (through `{name}`)" for grad, name in meeting.parts)
             yield f"  - {parts} = {held(meeting.total)}" if meeting.total else f"  - {parts}"

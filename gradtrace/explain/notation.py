@@ -95,14 +95,14 @@ class _Fold(ast.NodeTransformer):
     def __init__(self, values: Mapping[str, float | str]) -> None:
         self._values = values
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 - ast's name
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         """Replace a name by its value."""
         value = self._values.get(node.id)
         if value is None:
             return node
         return _constant(value) if isinstance(value, (int, float)) else ast.parse(value, mode="eval").body
 
-    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:  # noqa: N802
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         """Fold what is trivial."""
         left, right = self.visit(node.left), self.visit(node.right)
         if isinstance(node.op, ast.Mult) and _is(left, 1):
@@ -115,7 +115,7 @@ class _Fold(ast.NodeTransformer):
             return _constant(_BINARY[type(node.op)][2](left.value, right.value))
         return ast.BinOp(left, node.op, right)
 
-    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:  # noqa: N802
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> ast.expr:
         """Fold the negative of a number."""
         inner = self.visit(node.operand)
         if isinstance(node.op, ast.USub) and isinstance(inner, ast.Constant) and isinstance(inner.value, (int, float)):
@@ -124,7 +124,7 @@ class _Fold(ast.NodeTransformer):
 
 
 def _constant(value: float) -> ast.Constant:
-    whole = isinstance(value, float) and value.is_integer() and abs(value) < WHOLE
+    whole = float(value).is_integer() and abs(value) < WHOLE
     return ast.Constant(int(value) if whole else value)
 
 
@@ -138,23 +138,27 @@ def _is_whole(node: ast.expr) -> bool:
 
 def _write(node: ast.expr, look: _Look) -> tuple[str, int]:
     """Return the text of an expression and how tightly it binds."""
-    if isinstance(node, ast.Constant):
-        return _literal(node.value)
-    if isinstance(node, ast.BinOp):
-        return _power(node, look) if isinstance(node.op, ast.Pow) else _infix(node, look)
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, (ast.USub, ast.Not)):
-        sign = "-" if isinstance(node.op, ast.USub) else "not "
-        return f"{sign}{_within(node.operand, NEGATIVE, look)}", NEGATIVE if sign == "-" else 0
-    if isinstance(node, ast.Call):
-        return _call(node, look)
-    if isinstance(node, ast.Compare):
-        right = _within(node.comparators[0], 1, look)
-        return f"[{_within(node.left, 1, look)} {_COMPARE.get(type(node.ops[0]), '?')} {right}]", ATOM
-    if isinstance(node, ast.Attribute) and node.attr == "T":
-        return f"{_within(node.value, ATOM, look)}ᵀ", ATOM
-    if isinstance(node, ast.Name):
-        return look.names.get(node.id, node.id), ATOM
-    return ast.unparse(node), ATOM
+    match node:
+        case ast.Constant():
+            found = _literal(node.value)
+        case ast.BinOp(op=ast.Pow()):
+            found = _power(node, look)
+        case ast.BinOp():
+            found = _infix(node, look)
+        case ast.UnaryOp(op=ast.USub()):
+            found = f"-{_within(node.operand, NEGATIVE, look)}", NEGATIVE
+        case ast.Call():
+            found = _call(node, look)
+        case ast.Compare():
+            right = _within(node.comparators[0], 1, look)
+            found = f"[{_within(node.left, 1, look)} {_COMPARE.get(type(node.ops[0]), '?')} {right}]", ATOM
+        case ast.Attribute(attr="T"):
+            found = f"{_within(node.value, ATOM, look)}ᵀ", ATOM
+        case ast.Name():
+            found = look.names.get(node.id, node.id), ATOM
+        case _:
+            found = ast.unparse(node), ATOM
+    return found
 
 
 def _literal(value: object) -> tuple[str, int]:
@@ -201,7 +205,8 @@ def _within(node: ast.expr, level: int, look: _Look) -> str:
 
 
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
-    **{name: getattr(math, name) for name in ("sin cos tan exp log sqrt tanh sinh cosh erf log1p exp2").split()},
+    **{f.__name__: f for f in (math.sin, math.cos, math.tan, math.exp, math.log, math.sqrt, math.erf)},
+    **{f.__name__: f for f in (math.tanh, math.sinh, math.cosh)},
     "abs": abs,
     "sign": lambda x: float((x > 0) - (x < 0)),
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),

@@ -139,6 +139,7 @@ def _divided(a: Any, b: Any) -> Any:
     return a / b
 
 
+_TRIGONOMETRIC = ("sin", "cos", "tan", "sinh", "cosh", "tanh")
 ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "add": lambda a, b, alpha=1: a + alpha * b,
     "sub": lambda a, b, alpha=1: a - alpha * b,
@@ -171,17 +172,20 @@ ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "log2": lambda a: sp.log(a) / sp.log(2),
     "log10": lambda a: sp.log(a) / sp.log(10),
     "log1p": lambda a: sp.log(1 + a),
-    **{name: getattr(sp, name) for name in ("sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh").split()},
-    **{f"arc{name}": getattr(sp, f"a{name}") for name in ("sin cos tan sinh cosh tanh").split()},
+    **{name: getattr(sp, name) for name in _TRIGONOMETRIC},
+    **{f"a{name}": getattr(sp, f"a{name}") for name in _TRIGONOMETRIC},
+    **{f"arc{name}": getattr(sp, f"a{name}") for name in _TRIGONOMETRIC},
     "erf": sp.erf,
-    "relu": lambda a, inplace=False: relu(a),
+    "relu": lambda a, inplace=False: relu(a),  # noqa: ARG005 - the result is the same
     "sigmoid": sigmoid,
     "softplus": _softplus,
-    "silu": lambda a, inplace=False: a * sigmoid(a),
+    "silu": lambda a, inplace=False: a * sigmoid(a),  # noqa: ARG005
     "logsigmoid": lambda a: -softplus(-a),
 }
 # The same elements in the same order.
-SAME = frozenset(("clone contiguous float double view reshape flatten squeeze unsqueeze alias to").split())
+SAME = frozenset(
+    ("clone", "contiguous", "float", "double", "view", "reshape", "flatten", "squeeze", "unsqueeze", "alias", "to")
+)
 REDUCING: dict[str, Callable[[Any, int], Any]] = {
     "sum": Total,
     "mean": lambda a, n: Total(a, n) / n,

@@ -247,7 +247,7 @@ class Algebra:
         return symbol
 
     def term(self, shown: str, first: str) -> Any:
-        """Return a symbol for something that is only written, such as ``∂f/∂z1``; products go by the ``first`` letter."""
+        """Return a symbol for something only written, such as ``∂f/∂z1``; products are sorted by ``first``."""
         known = next((name for name, each in self.names.items() if each == shown), None)
         symbol = sp.Symbol(known or f"{first}{len(self.names):04}__", real=True)
         self.names[symbol.name] = shown
@@ -264,7 +264,9 @@ def shortened(expression: Any) -> Any:
     if expression.count_ops() > _SIMPLIFIED:
         return expression
     simplified = sp.simplify(expression)
-    return min((expression, simplified, sp.factor_terms(simplified)), key=lambda form: (form.count_ops(), len(str(form))))
+    return min(
+        (expression, simplified, sp.factor_terms(simplified)), key=lambda form: (form.count_ops(), len(str(form)))
+    )
 
 
 def _plain_name(function: str) -> str:

@@ -100,7 +100,11 @@ def compared(found: Comparison) -> str:
     if found.agrees is None:
         return f"not compared: {found.note}"
     note = f" ({found.note})" if found.note else ""
-    how = f"{found.elements} element{'s' if found.elements > 1 else ''}" if found.elements else f"{found.directions} random directions"
+    how = (
+        f"{found.elements} element{'s' if found.elements > 1 else ''}"
+        if found.elements
+        else f"{found.directions} random directions"
+    )
     if isinstance(found.numeric, (int, float)):
         return f"{found.numeric:#.4g}{'' if found.agrees else ' WRONG'}{note}"
     word = "agree to" if found.agrees else "DISAGREE by"
@@ -119,7 +123,9 @@ def held(stats: TensorStats | None) -> str:
         return f"[{', '.join(number(float(x)) for x in stats.values if isinstance(x, (int, float)))}]"
     if stats.norm is None:
         return stats.note or stats.dtype
-    return f"{'×'.join(map(str, stats.shape)) if len(stats.shape) > 1 else f'({stats.shape[0]})'} ‖{number(stats.norm)}‖"
+    return (
+        f"{'×'.join(map(str, stats.shape)) if len(stats.shape) > 1 else f'({stats.shape[0]})'} ‖{number(stats.norm)}‖"
+    )
 
 
 def place(source: Source) -> str:

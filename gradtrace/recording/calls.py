@@ -23,6 +23,7 @@ from gradtrace.recording.walk import Walk, root_edge, walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from contextlib import ExitStack
+
     from gradtrace.model import Attribute
     from gradtrace.recording.passes import EngineCall
 
@@ -171,7 +172,11 @@ class Tape:
             script = Names(chain(spaces, namespaces(call.frame)))
             found = dict(script.tensors)
             script.forget()
-        names = {serial: found[key] for key, (tensor, _, serial) in self._known.items() if key in found and tensor() is not None}
+        names = {
+            serial: found[key]
+            for key, (tensor, _, serial) in self._known.items()
+            if key in found and tensor() is not None
+        }
         numbers = {node._sequence_nr() for node in graph.nodes}
         calls = self._reached(numbers)
         used = {key.number for call_ in calls for key in references(call_) if key.output < 0} | set(leaves.values())
@@ -200,7 +205,9 @@ class Tape:
             seed = call.seeds[0]
             if seed is not None and not bool((seed == 1).all()):
                 return
-            pairs = [(by, to) for by, to in zip(call.inputs, result, strict=True) if to is not None and to.requires_grad]
+            pairs = [
+                (by, to) for by, to in zip(call.inputs, result, strict=True) if to is not None and to.requires_grad
+            ]
             tensors = [call.outputs[0], *(by for by, _ in pairs)]
             if pairs and all(isinstance(tensor, torch.Tensor) for tensor in tensors):
                 args = tuple(Ref(self.key(tensor)) for tensor in tensors if isinstance(tensor, torch.Tensor))

@@ -32,11 +32,11 @@ MOST_RUNS = 40_000  # of single calls, for all leaves together
 def compare(scene: Scene, arrivals: Arrivals, ids: dict[int, str], sources: Sources) -> tuple[Comparison, ...]:
     """Return the comparisons of one pass; the script's random state and its output see nothing of it."""
     quiet = contextlib.redirect_stdout(io.StringIO())
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), torch._C.DisableTorchFunction(), quiet:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what the forward warns of, it has warned of
-            work = _Comparing(scene, arrivals, ids)
-            return (*work.functions(sources), *work.leaves())
+    plain = torch.no_grad(), torch._C.DisableTorchFunction()
+    with torch.random.fork_rng(devices=[]), plain[0], plain[1], quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what the forward warns of, it has warned of
+        work = _Comparing(scene, arrivals, ids)
+        return (*work.functions(sources), *work.leaves())
 
 
 class _Comparing:
@@ -130,7 +130,7 @@ class _Comparing:
         roots = [self._key(*root) for root in self.arrivals.roots]
         used = any(key in set(references(call)) for call in calls) or key in roots
         problem = problem or ("" if used else "it was changed in place after it was used")
-        problem = problem or next((found for call in calls if (found := self.replay.problem(call))), "")
+        problem = problem or next((why for call in calls if (why := self.replay.problem(call))), "")
         at = self.replay.held.get(key)
         if problem or at is None or not at.is_floating_point() or at.shape != gradient.shape:
             return Comparison(node, "leaf", target=node, note=problem or "not a real, dense tensor")
@@ -175,7 +175,9 @@ class _Comparing:
                 sums[at] = sums[at] + part if at in sums else part
         for root, seed in zip(self.arrivals.roots, self.arrivals.seeds, strict=True):
             sums[root] = sums[root] + seed if root in sums else seed.double()
-        return any(self._differ(arrived, total) for at, total in sums.items() if (arrived := self.arrivals.at(*at)) is not None)
+        return any(
+            self._differ(arrived, total) for at, total in sums.items() if (arrived := self.arrivals.at(*at)) is not None
+        )
 
     def _differ(self, arrived: torch.Tensor, total: torch.Tensor) -> bool:
         if arrived.shape != total.shape or not torch.isfinite(total).all():

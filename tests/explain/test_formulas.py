@@ -56,7 +56,9 @@ def test_a_readable_formula_of_one_input_is_the_derivative(name):
     assert evaluated(expression, values) == pytest.approx(x.grad.item(), rel=1e-12)
 
 
-@pytest.mark.parametrize(("name", "function"), [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul), ("Div", torch.div)])
+@pytest.mark.parametrize(
+    ("name", "function"), [("Add", torch.add), ("Sub", torch.sub), ("Mul", torch.mul), ("Div", torch.div)]
+)
 def test_a_readable_formula_of_two_inputs_is_each_derivative(name, function):
     x, y = (torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in (0.7, -1.3))
     (function(x, y) * 3).backward()
