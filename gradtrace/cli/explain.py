@@ -116,7 +116,7 @@ def with_formulas(graph: BackwardPass, trace: Trace) -> BackwardPass:
     from gradtrace.explain.formulas import formula_line
 
     table = table_of(trace)
-    return replace(graph, nodes=tuple(replace(node, formula=formula_line(node, table)) for node in graph.nodes))
+    return replace(graph, nodes=tuple(replace(node, formula=formula_line(graph, node, table)) for node in graph.nodes))
 
 
 def _told(graph: BackwardPass, order: int, format_name: str, table: Table) -> str:

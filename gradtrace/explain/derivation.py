@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gradtrace.explain.notation import notation
 from gradtrace.explain.operations import is_indexed
-from gradtrace.explain.symbolic import MOST_CALLS, Algebra, shortened
+from gradtrace.explain.symbolic import MOST_CALLS, Algebra, Opaque, shortened
 from gradtrace.model import BackwardPass, Comparison, Node, Source, TensorStats
 
 if TYPE_CHECKING:
@@ -69,8 +69,9 @@ class _Derivation:
         yield self._first()
         for opaque in self.algebra.opaque:
             if self.adjoints[opaque.symbol] != 0:
-                given = ", ".join(self._text(operand) for operand in opaque.operands)
-                yield Line(self._text(opaque.symbol), f"{opaque.function}({given})")
+                given = ", ".join(self._of_whole(operand) for operand in opaque.operands)
+                left, right = self._of_whole(opaque.symbol), f"{opaque.function}({given})"
+                yield Line(left, right, _tex_name(left), _tex_name(right), source=self._place(opaque))
         for symbol, adjoint in self.adjoints.items():
             if adjoint != 0:
                 yield self._line([symbol], adjoint)
@@ -124,20 +125,31 @@ class _Derivation:
         return shortened(sp.Add(*terms))
 
     def _adjoint(self, symbol: Any) -> Any:
-        return self.algebra.term(f"∂{self.name}/∂{self._text(symbol)}", "A")
+        return self.algebra.term(f"∂{self.name}/∂{self._of_whole(symbol)}", "A")
 
     def _opaque_slope(self, of: Any, by: Any) -> Any:
-        text = self._text(by)
+        text = self._of_whole(by)
         text = text if by.is_Symbol else f"({text if len(text) <= LONGEST else '…'})"
-        return self.algebra.term(f"∂{self._text(of)}/∂{text}", "B")
+        return self.algebra.term(f"∂{self._of_whole(of)}/∂{text}", "B")
+
+    def _of_whole(self, expression: Any) -> str:
+        """Return the text of an expression of whole tensors, not of their elements."""
+        return self._text(expression).replace("ᵢ", "")
+
+    def _place(self, opaque: Opaque) -> Source | None:
+        node = self.graph.by_id.get(opaque.node)
+        return node.source if node is not None else None
 
     def _line(self, by: list[Any], right: Any, node: Node | None = None) -> Line:
         value = self.algebra.number(right)
         autograd = node.grads[0] if node is not None and node.grads else None
+        text, left, left_latex = self._text(right), self._left(by), self._left_latex(by)
+        if "ᵢ" not in text and "∂" in text:  # a product of whole matrices
+            left, left_latex = left.replace("ᵢ", ""), left_latex.replace("_{i}", "")
         return Line(
-            self._left(by),
-            self._text(right),
-            self._left_latex(by),
+            left,
+            text,
+            left_latex,
             self._latex(right),
             value,
             autograd,

@@ -15,7 +15,7 @@ from gradtrace.explain.readable import LETTERS, READABLE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gradtrace.model import Node
+    from gradtrace.model import BackwardPass, Node
 
 __all__ = ["Formula", "Table", "formula_line", "pinned"]
 
@@ -82,12 +82,22 @@ def pinned() -> Table:
     return Table(json.loads((Path(__file__).parent / "derivatives.json").read_text(encoding="utf-8")))
 
 
-def formula_line(node: Node, table: Table) -> str:
-    """Return one line for a picture: each different formula of a node, its plain attributes put in."""
-    known = {name: value for name, value in node.attributes.items() if isinstance(value, (int, float))}
-    found = []
-    for formula in table.formulas(node.op):
-        values = {name: value for name, value in known.items() if not isinstance(value, bool)}
-        ready = put_in(put_in(formula.expression, {"alpha": 1, "beta": 1, **values}), LETTERS)
-        found.append(notation(ready, " · ") if formula.readable else formula.expression)
-    return ", ".join(dict.fromkeys(found))
+def formula_line(graph: BackwardPass, node: Node, table: Table) -> str:
+    """Return one line for a picture: each different formula of the gradients that left a node.
+
+    Attributes and the names of what it was given are put in: ``grad · 3 · v²``.
+    """
+    given = {name: value for name, value in node.attributes.items() if type(value) in {int, float}}
+    values: dict[str, Any] = {"alpha": 1, "beta": 1, **given}
+    ways = [(edge, table.formula(node.op, edge.source_index)) for edge in graph.edges_from[node.id]]
+    for edge, formula in ways:
+        name = graph.by_id[edge.target].name
+        if formula is not None and name.isidentifier():
+            values[formula.input] = name
+    return ", ".join(dict.fromkeys(_written(formula, values) for _, formula in ways if formula is not None))
+
+
+def _written(formula: Formula, values: dict[str, Any]) -> str:
+    if not formula.readable:
+        return formula.expression
+    return notation(put_in(put_in(formula.expression, values), LETTERS), " · ")

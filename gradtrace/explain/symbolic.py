@@ -42,6 +42,7 @@ class Opaque(NamedTuple):
     symbol: Any
     function: str
     operands: tuple[Any, ...]
+    node: str
 
 
 class Algebra:
@@ -204,7 +205,7 @@ class Algebra:
             if node.kind == "leaf":
                 self.leaves[node_id] = symbol
             else:
-                self.opaque.append(Opaque(symbol, node.op, ()))
+                self.opaque.append(Opaque(symbol, node.op, (), node_id))
         return known
 
     def _letter(self, call: ForwardCall, result: Operand) -> Value:
@@ -215,7 +216,7 @@ class Algebra:
             return Value(self._symbol(result.name or "c", shape, stats), shape)
         symbol = self._symbol(self.graph.by_id[result.node].name or "z", shape, stats)
         name = call.function.removeprefix("torch.").removeprefix("nn.functional.").removeprefix("Tensor.")
-        self.opaque.append(Opaque(symbol, name.removesuffix(".apply"), tuple(self._listed(call))))
+        self.opaque.append(Opaque(symbol, name.removesuffix(".apply"), tuple(self._listed(call)), result.node))
         return Value(symbol, shape)
 
     def _listed(self, call: ForwardCall) -> Iterator[Any]:

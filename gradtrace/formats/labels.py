@@ -76,7 +76,7 @@ def _function(node: Node) -> Iterator[str]:
 
 def _formula(node: Node) -> Iterator[str]:
     if node.formula:
-        yield _row(_small(shorten(clean(node.formula), LONGEST_SMALL)))
+        yield _row(_small(shorten(f"sends {clean(node.formula)}", LONGEST_SMALL)))
 
 
 def _tensor(node: Node) -> Iterator[str]:

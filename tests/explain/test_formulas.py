@@ -10,8 +10,9 @@ import torch
 from gradtrace.explain.formulas import formula_line, pinned
 from gradtrace.explain.notation import evaluated
 from gradtrace.explain.readable import READABLE
-from gradtrace.model import Node
+from gradtrace.model import BackwardPass, Node
 from gradtrace.recording.derivatives import TABLE, dumps, read
+from tests.builders import partials
 
 # One number at which each is differentiable, away from where formulas are alike.
 AT = {"asin": 0.3, "acos": 0.3, "atanh": 0.3, "acosh": 1.7}
@@ -76,11 +77,14 @@ def test_a_power_by_its_exponent_has_the_logarithm():
 
 
 def test_a_picture_writes_the_formula_with_the_attributes_put_in():
-    node = Node("n1", "function", "PowBackward0", attributes={"exponent": 3})
-    assert formula_line(node, pinned()) == "grad · 3 · x²"
+    graph = partials()
+    lines = {node.id: formula_line(graph, node, pinned()) for node in graph.nodes if node.kind == "function"}
+    assert lines["n4"] == "grad · 3 · v²"
+    assert lines["n2"] == "grad · v, grad · u"
 
 
 def test_a_custom_function_has_no_formula():
-    assert formula_line(Node("n1", "function", "MyBackward"), pinned()) == ""
+    node = Node("n1", "function", "MyBackward")
+    assert formula_line(BackwardPass(1, "backward", (node,)), node, pinned()) == ""
     assert pinned().formula("MyBackward", 0) is None
     assert math.isclose(evaluated("2*pi", {}), math.tau)
