@@ -134,7 +134,7 @@ def draw(*tensors: torch.Tensor) -> Trace:
 
 
 class GradientReport:
-    """What ``gradcheck`` found: true if no gradient was wrong; ``str()`` of it tells what was compared.
+    """What ``gradcheck`` found: true if something was compared and nothing was wrong; ``str()`` tells what.
 
     ``trace`` holds the pass with its comparisons, ``findings`` what is wrong, one for each op.
     """
@@ -145,8 +145,8 @@ class GradientReport:
         self.findings = tuple(wrong_gradient(trace.passes[-1]))
 
     def __bool__(self) -> bool:
-        """Tell whether no gradient was found wrong."""
-        return not self.findings
+        """Tell whether gradients were compared, and none was wrong."""
+        return not self.findings and any(found.agrees for found in self.comparisons)
 
     def __str__(self) -> str:
         """Return what was compared, and what is wrong."""
@@ -167,7 +167,7 @@ def gradcheck(fn: Callable[..., Any], inputs: Sequence[Any] | torch.Tensor) -> G
         inputs: its arguments, of any shape and dtype; those that require grad are differentiated.
 
     Returns:
-        A report that is true if nothing is wrong, and names the op where something is.
+        A report that is true if something was compared and nothing is wrong; it names the op where something is.
 
     Raises:
         TensorError: no input requires grad, or no output depends on one.

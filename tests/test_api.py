@@ -15,7 +15,18 @@ from gradtrace import api, tracefile
 from gradtrace.errors import NothingRecordedError, OutputError, TensorError, UnknownNameError
 from tests.builders import trace
 
-PUBLIC = ["GradtraceError", "Recording", "Trace", "__version__", "draw", "load", "make_dot", "record"]
+PUBLIC = [
+    "GradientReport",
+    "GradtraceError",
+    "Recording",
+    "Trace",
+    "__version__",
+    "draw",
+    "gradcheck",
+    "load",
+    "make_dot",
+    "record",
+]
 
 # Runs in a child: tells on its last line whether torch was imported.
 LIGHT = "import sys\n{code}\nprint('torch' in sys.modules)"

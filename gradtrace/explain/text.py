@@ -45,7 +45,9 @@ def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> 
     else:
         lines = derive(graph, order)
     if not graph.forward:
-        notes.append("no formula of the whole: the trace holds no calls; explain the script itself")
+        notes.append(
+            "no formula of the whole: the trace holds no calls (record --calls keeps them; torch.compile hides them)"
+        )
     elif not lines and not notes:
         notes.append(f"no formula of the whole: {len(graph.forward):,} calls are too many to write out")
     found = steps(graph, table or pinned())

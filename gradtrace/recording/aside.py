@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
+    from torch.overrides import TorchFunctionMode
+
     from gradtrace.recording.forward import ForwardMode
 
 __all__ = ["Aside", "insert", "is_tracing", "remove"]
@@ -31,7 +33,7 @@ def is_tracing() -> bool:
     return torch._guards.TracingContext.try_get() is not None
 
 
-def remove(mode: ForwardMode) -> int:
+def remove(mode: TorchFunctionMode) -> int:
     """Take the mode out of this thread's stack; return how many stood above it, or -1 if it is not there."""
     above = []
     while torch._C._len_torch_function_stack():
@@ -71,6 +73,10 @@ class Aside:
         self._lock = threading.Lock()
         self._away = 0
         self._patches: list[Patch] = []
+
+    def add(self, part: Removable) -> None:
+        """Take this away, too, before the others."""
+        self._parts.insert(0, part)
 
     def put(self) -> None:
         """Watch the switch, as soon as there is one: dynamo takes a second to import."""

@@ -15,14 +15,15 @@ import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from gradtrace.model import ForwardCall, Operand
+from gradtrace.recording.aside import remove
 from gradtrace.recording.forward import sequence_number
 from gradtrace.recording.names import Names, namespaces
+from gradtrace.recording.patch import Patch
 from gradtrace.recording.statistics import Measured, finish, measure
 from gradtrace.recording.walk import Walk, root_edge, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from contextlib import ExitStack
 
     from gradtrace.model import Attribute
     from gradtrace.recording.passes import EngineCall
@@ -86,13 +87,19 @@ class Tape:
         self._leaves: set[int] = set()
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], int, int]] = {}
         self._next = 0
+        self._mode = _CallMode(self)
 
-    def start(self, undo: ExitStack) -> None:
-        """Watch this thread's torch calls, custom Functions included, until undone."""
-        undo.enter_context(_CallMode(self))
-        apply = torch.autograd.Function.__dict__["apply"]
-        undo.callback(setattr, torch.autograd.Function, "apply", apply)
-        torch.autograd.Function.apply = classmethod(self._taping(apply.__func__))  # type: ignore[method-assign,assignment]
+    def put(self) -> None:
+        """Watch this thread's torch calls, custom Functions included."""
+        torch._C._push_on_torch_function_stack(self._mode)
+        apply = torch.autograd.Function.__dict__["apply"].__func__
+        self._patch = Patch(torch.autograd.Function, "apply", classmethod(self._taping(apply)))
+        self._patch.put()
+
+    def take_away(self) -> None:
+        """Watch no longer."""
+        self._patch.take_away()
+        remove(self._mode)
 
     def _taping(self, apply: Callable[..., Any]) -> Callable[..., Any]:
         def taped(cls: Any, *args: Any, **kwargs: Any) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from gradtrace.recording.arrivals import Arrivals
+from gradtrace.recording.aside import Aside
 from gradtrace.recording.calls import Scene, Tape
 from gradtrace.recording.forward import sequence_number
 from gradtrace.recording.raw import RawPass
@@ -12,6 +13,7 @@ from gradtrace.recording.recorder import LAST, Options, Recorder
 
 if TYPE_CHECKING:
     from gradtrace.recording.passes import EngineCall
+    from gradtrace.recording.patch import Removable
 
 __all__ = ["TapedRecorder", "recorder"]
 
@@ -32,11 +34,12 @@ class TapedRecorder(Recorder):
         self._tape = Tape(copying=options.numeric)
         self._pending: list[tuple[Scene | None, Arrivals | None]] = []  # a pass can be made inside another
 
-    def __enter__(self) -> Self:
-        """Watch the calls, too."""
-        super().__enter__()
-        self._tape.start(self._undo)
-        return self
+    def _parts(self) -> list[Removable]:
+        parts = super()._parts()
+        for part in parts:
+            if isinstance(part, Aside):
+                part.add(self._tape)
+        return [*parts, self._tape]
 
     def _run(self, call: EngineCall) -> Any:
         keep = self.options.keep

@@ -18,7 +18,9 @@ EXAMPLES = ("custom_function.py", "mlp.py", "sine_curve.py", "backward_twice.py"
 def python(*arguments, folder=ROOT):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def gradtrace(*arguments):

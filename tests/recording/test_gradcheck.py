@@ -228,6 +228,15 @@ def test_a_hook_that_changes_a_gradient_is_no_wrong_op():
     assert any("hook" in found.note for found in report.comparisons)
 
 
+def test_compiled_code_is_left_alone():
+    fn = torch.compile(lambda x: (x.sin() * x).sum(), backend="eager", fullgraph=True)
+    x = torch.rand(4, requires_grad=True)
+    report = gradtrace.gradcheck(lambda x: fn(x) + x.sum(), x)
+    assert not report.findings
+    (expected,) = torch.autograd.grad(fn(x), x)
+    assert expected.tolist() == pytest.approx((x.cos() * x + x.sin()).tolist(), rel=1e-5)
+
+
 def test_nothing_of_the_script_is_touched():
     x = torch.rand(4, requires_grad=True)
     torch.manual_seed(1)
