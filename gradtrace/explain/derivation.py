@@ -87,10 +87,11 @@ class _Derivation:
         node = self.output
         edge = self.graph.edges_from[node.id][0] if node is not None else None
         made = self.graph.by_id[edge.target] if edge is not None else None
+        shaped = node is not None and any(value and value.shape for value in node.values)
         return Line(
-            self.name,
+            f"Σ {self.name}ᵢ" if shaped else self.name,
             self._text(self.whole),
-            _tex_name(self.name),
+            rf"\sum_i {_tex_name(self.name)}_i" if shaped else _tex_name(self.name),
             self._latex(self.whole),
             self.algebra.number(self.whole),
             source=made.source if made is not None else None,

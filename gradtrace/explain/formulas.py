@@ -38,7 +38,10 @@ class Formula(Struct, frozen=True):
     def local(self) -> str:
         """Return the expression without the gradient that arrived, or nothing where that is no factor of it."""
         whole = any(sign in self.expression for sign in ("@", ".T", "Total(", "where(", "outer("))
-        return put_in(self.expression, {"grad": 1}) if self.readable and not whole and self.expression != "grad" else ""
+        if not self.readable or whole or self.expression == "grad":
+            return ""
+        local = put_in(self.expression, {"grad": 1})
+        return "" if "grad" in local else local
 
 
 class Table:

@@ -216,7 +216,9 @@ class Algebra:
             return Value(self._symbol(result.name or "c", shape, stats), shape)
         symbol = self._symbol(self.graph.by_id[result.node].name or "z", shape, stats)
         name = call.function.removeprefix("torch.").removeprefix("nn.functional.").removeprefix("Tensor.")
-        self.opaque.append(Opaque(symbol, name.removesuffix(".apply"), tuple(self._listed(call)), result.node))
+        self.opaque.append(
+            Opaque(symbol, name.removesuffix(".apply").strip("_"), tuple(self._listed(call)), result.node)
+        )
         return Value(symbol, shape)
 
     def _listed(self, call: ForwardCall) -> Iterator[Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Explanation", "compared", "explain", "held", "place", "symbol", "text"]
 
 WIDEST = 44  # columns of a formula, where others stand beside it
+NO_CALLS = "no formula of the whole: the trace holds no calls (record --calls keeps them; torch.compile hides them)"
 LONGEST = 24  # characters of the code that a gradient goes to
 MOST_VALUES = 4  # elements that are written out
 
