@@ -59,7 +59,30 @@ def text(explanation: Explanation) -> str:
     """Return the explanation as lines of text."""
     parts = [_derivation(explanation), ["", explanation.title, ""], *map(_step, _shown(explanation, explanation.steps))]
     notes = [f"({note})" for note in explanation.notes]
+    parts[1:1] = [list(_checked(explanation.graph))]
     return "\n".join([*notes, *(line.rstrip() for part in parts for line in part)]) + "\n"
+
+
+def _checked(graph: BackwardPass) -> Iterator[str]:
+    """Yield what finite differences say of each op alone: how many, how closely, and what was left out."""
+    of_ops = [found for found in graph.comparisons if found.of == "function"]
+    done = [found for found in of_ops if found.agrees is not None]
+    if done:
+        wrong = sum(found.agrees is False for found in done)
+        steps_ = [found.step for found in done if found.step is not None]
+        error, allowed = (max(filter(None, values), default=0.0) for values in _errors(done))
+        step = " to ".join(dict.fromkeys((number(min(steps_)), number(max(steps_)))))
+        verdict = f"{wrong} WRONG" if wrong else "all agree"
+        yield ""
+        yield f"each op alone, by finite differences: {len(done)} gradients compared, {verdict}"
+        yield f"    step {step}, largest error {number(error)}, tolerance up to {number(allowed)}"
+    for note in dict.fromkeys(found.note for found in of_ops if found.note):
+        ops = dict.fromkeys(graph.by_id[found.node].op for found in of_ops if found.note == note)
+        yield f"    {', '.join(ops)}: {note}"
+
+
+def _errors(done: list[Comparison]) -> tuple[list[float | None], list[float | None]]:
+    return [found.error for found in done], [found.tolerance for found in done]
 
 
 def _shown(explanation: Explanation, found: tuple[Step, ...]) -> Iterator[tuple[Explanation, Step]]:

@@ -67,12 +67,9 @@ class Replay:
 
     def _look(self, call: TapedCall) -> str:
         short = call.name.removeprefix("torch.").removeprefix("nn.functional.")
-        if call.random:
-            return f"{short} is random"
-        if call.name == GRAD:
-            return "it is itself made by a backward pass"
-        if any(key not in self.held for key in references(call)):
-            return f"an argument of {short} was not recorded"
+        unfit = self._unfit(call, short)
+        if unfit:
+            return unfit
         try:
             made = self.run(call, {})
         except Exception as error:  # noqa: BLE001 - a custom forward may raise anything in float64
@@ -80,6 +77,16 @@ class Replay:
         if set(made) != set(call.results):
             return f"{short} returns something else when it runs again"
         return "" if all(self._same(key, tensor) for key, tensor in made.items()) else f"{short} gives another result"
+
+    def _unfit(self, call: TapedCall, short: str) -> str:
+        if call.random:
+            return f"{short} is random"
+        if call.name == GRAD:
+            return "it is itself made by a backward pass"
+        if any(key not in self.held for key in references(call)):
+            return f"an argument of {short} was not recorded"
+        away = any(self.held[key].device.type != "cpu" for key in references(call))
+        return "only tensors on the CPU are compared" if away else ""
 
     def _same(self, key: Key, tensor: torch.Tensor) -> bool:
         before = self.held.get(key)
