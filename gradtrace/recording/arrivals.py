@@ -98,4 +98,7 @@ class Arrivals:
 
 def _copy(gradient: torch.Tensor | None) -> torch.Tensor | None:
     with torch._C.DisableTorchFunction():
-        return None if gradient is None else gradient.detach().clone().double()
+        if gradient is None:
+            return None
+        copy = gradient.detach().clone()
+        return copy.double() if copy.is_floating_point() else copy

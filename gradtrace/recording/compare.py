@@ -26,6 +26,9 @@ __all__ = ["compare"]
 
 CALL_ELEMENTS, CALL_DIRECTIONS = 16, 4
 LEAF_ELEMENTS, LEAF_DIRECTIONS = 64, 8
+_SYMMETRIC = "its gradient is that among symmetric matrices, which moving one element leaves"
+_SPECIAL = dict.fromkeys(("cholesky", "cholesky_ex", "cholesky_inverse", "eigh", "eigvalsh"), _SYMMETRIC)
+_SPECIAL["ctc_loss"] = "its gradient is that among probabilities that sum to 1, which moving one element leaves"
 MOST_RUNS = 40_000  # of single calls, for all leaves together
 
 
@@ -83,6 +86,11 @@ class _Comparing:
         return Comparison(node, "function", **place, **found._asdict())
 
     def _unfit(self, call: TapedCall, key: Key, gradient: torch.Tensor) -> str:
+        special = _SPECIAL.get(call.name.rpartition(".")[2])
+        if special:
+            return special
+        if any(weight.is_complex() for weight in self._weights(call).values()):
+            return "complex numbers are not compared"
         if key not in set(references(call)):
             return "it sent a gradient to a tensor that is not an argument of its call"
         at = self.replay.held[key]

@@ -23,7 +23,9 @@ Tensors = dict[Key, torch.Tensor]
 
 
 def float64(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the tensor in float64 if it has real numbers, else as it is."""
+    """Return the tensor in float64 (complex128) if it has real (complex) numbers, else as it is."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
     return tensor.double() if tensor.is_floating_point() else tensor
 
 

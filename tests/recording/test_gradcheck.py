@@ -151,6 +151,9 @@ BUILT_IN = {
     "einsum": lambda: (lambda a, b: torch.einsum("ij,jk->ik", a, b), (rand(3, 4), rand(4, 2))),
     "inverse": lambda: (lambda a: torch.linalg.inv(a + 3 * torch.eye(3)), (rand(3, 3),)),
     "small numbers": lambda: (lambda x: torch.log(x * 1e-6), (rand(5),)),
+    "cholesky": lambda: (lambda x: torch.linalg.cholesky(x @ x.T + 3 * torch.eye(4)), (rand(4, 4),)),
+    "complex between": lambda: (lambda x: torch.fft.rfft(x).abs(), (rand(8),)),
+    "hot softmax": lambda: (lambda x: (x * 100).softmax(-1), (rand(20, 50),)),
     "large": lambda: (lambda x: (x @ x.T).logsumexp(0).mean(), (rand(30, 30),)),
 }  # fmt: skip
 
