@@ -70,7 +70,11 @@ class _Comparing:
 
     def _function(self, call: TapedCall, sent: tuple[Key, torch.Tensor], node: str, place: Any) -> Comparison:
         key, gradient = sent
-        problem = self.replay.problem(call) or self._unfit(call, key, gradient)
+        problem = (
+            self.replay.problem(call)
+            or _SPECIAL.get(call.name.rpartition(".")[2], "")
+            or self._unfit(call, key, gradient)
+        )
         if problem:
             return Comparison(node, "function", **place, note=problem)
         weights = self._weights(call)
@@ -86,9 +90,6 @@ class _Comparing:
         return Comparison(node, "function", **place, **found._asdict())
 
     def _unfit(self, call: TapedCall, key: Key, gradient: torch.Tensor) -> str:
-        special = _SPECIAL.get(call.name.rpartition(".")[2])
-        if special:
-            return special
         if any(weight.is_complex() for weight in self._weights(call).values()):
             return "complex numbers are not compared"
         if key not in set(references(call)):
