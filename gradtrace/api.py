@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradtrace import model, tracefile
+from gradtrace.checks.base import Thresholds, run
 from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "make_dot",
     "record",
+    "report_of",
     "select",
 ]
 
@@ -66,8 +68,18 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
 
     def drawn(self, name: str, *, number: str | int = "last", style: Style = PLAIN) -> str | bytes:
         """Return one pass in the format called ``name``: text, or a picture's bytes. Raises as ``render``."""
-        report = model.Report(self, select(self, number))
-        return FORMATS[name].function(report, style)
+        return FORMATS[name].function(report_of(self, select(self, number)), style)
+
+    def check(self, thresholds: Thresholds | None = None) -> tuple[model.Finding, ...]:
+        """Return what the checks find in all passes: the worst first, then in order of pass.
+
+        Args:
+            thresholds: the limits to measure against; the defaults if None.
+
+        Returns:
+            The findings; the same one in several passes is one, with their count.
+        """
+        return run(self, thresholds)
 
     def save(self, path: str | Path) -> None:
         """Write the trace file (``.json``, or ``.json.gz`` compressed); raises OutputError."""
@@ -114,7 +126,7 @@ def record(*, forward: bool = True) -> Iterator[Recording]:
     """
     from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
 
-    with Recorder(Options(forward=forward), (str(Path.cwd()),)) as recorder:
+    with Recorder(Options(forward=forward, facts=True), (str(Path.cwd()),)) as recorder:
         yield Recording(recorder)
 
 
@@ -236,6 +248,11 @@ def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass
     if str(number) not in by_index:
         raise UnknownNameError.of("pass", number, (*by_index, "last"))
     return by_index[str(number)]
+
+
+def report_of(trace: model.Trace, graph: model.BackwardPass) -> model.Report:
+    """Return what a format is given to show one pass: the trace, the pass, and the findings in it."""
+    return model.Report(trace, graph, run(msgspec.structs.replace(trace, passes=(graph,))))
 
 
 def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:

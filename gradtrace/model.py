@@ -15,9 +15,12 @@ __all__ = [
     "FORMAT_VERSION",
     "Attribute",
     "BackwardPass",
+    "Change",
     "Comparison",
+    "Difference",
     "Edge",
     "ErrorInfo",
+    "Fact",
     "Finding",
     "ForwardCall",
     "LeafSeries",
@@ -27,6 +30,7 @@ __all__ = [
     "Origin",
     "Report",
     "SavedTensor",
+    "Severity",
     "Source",
     "TensorStats",
     "Trace",
@@ -212,6 +216,19 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
     node: str | None = None
 
 
+class Fact(Struct, frozen=True, omit_defaults=True):
+    """Something that the script did and that no gradient tells, noted for the checks.
+
+    ``kind`` says what; ``recording/facts.py`` and ``recording/postmortem.py`` list the kinds and what
+    ``data`` holds for each. ``nodes`` are ids in the fact's pass, ``source`` is where it was done.
+    """
+
+    kind: str
+    nodes: tuple[str, ...] = ()
+    source: Source | None = None
+    data: dict[str, Attribute] = {}
+
+
 class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
 
@@ -230,6 +247,7 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     error: ErrorInfo | None = None
     forward: tuple[ForwardCall, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
+    facts: tuple[Fact, ...] = ()
 
     @cached_property
     def by_id(self) -> dict[str, Node]:
@@ -264,7 +282,7 @@ class LeafSeries(Struct, frozen=True, omit_defaults=True):
 
 
 class Trace(Struct, frozen=True, omit_defaults=True):
-    """Everything that one run recorded."""
+    """Everything that one run recorded; ``facts`` are those about the whole run."""
 
     format_version: int
     command: tuple[str, ...] = ()
@@ -272,6 +290,7 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     passes: tuple[BackwardPass, ...] = ()
     series: tuple[LeafSeries, ...] = ()
     error: ErrorInfo | None = None
+    facts: tuple[Fact, ...] = ()
 
     @property
     def made(self) -> int:
@@ -281,7 +300,11 @@ class Trace(Struct, frozen=True, omit_defaults=True):
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
-    """Something wrong with a backward pass: where, the proof, and what to do."""
+    """Something wrong with a backward pass: where, the proof, and what to do.
+
+    ``pass_index`` is the first pass that has it (0: the run as a whole), ``count`` the number of passes
+    that do, ``nodes`` are ids in the first. ``thresholds`` are the limits that it was measured against.
+    """
 
     check: str
     severity: Severity
@@ -290,6 +313,8 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     nodes: tuple[str, ...] = ()
     source: Source | None = None
     pass_index: int = 0
+    count: int = 1
+    thresholds: dict[str, float] = {}
 
 
 class Report(Struct, frozen=True):
@@ -298,3 +323,40 @@ class Report(Struct, frozen=True):
     trace: Trace
     graph: BackwardPass
     findings: tuple[Finding, ...] = ()
+
+
+class Change(Struct, frozen=True, omit_defaults=True):
+    """A node whose gradient differs: its pass and ids in both, what it is, both gradients, how far apart.
+
+    ``relative`` is the largest difference over the scale of the larger one; None where there is no number
+    for it (one is missing, of another shape, or not finite).
+    """
+
+    pass_index: int
+    before_id: str
+    after_id: str
+    kind: Literal["output", "function", "leaf"]
+    label: str
+    source: Source | None = None
+    before: TensorStats | None = None
+    after: TensorStats | None = None
+    relative: float | None = None
+
+
+class Difference(Struct, frozen=True, omit_defaults=True):
+    """What differs between two traces: gradients in backward order, nodes that went and came, and why perhaps.
+
+    ``come_ids`` are the pass and the id, in the second trace, of each node in ``come``.
+    """
+
+    changes: tuple[Change, ...] = ()
+    gone: tuple[str, ...] = ()
+    come: tuple[str, ...] = ()
+    come_ids: tuple[tuple[int, str], ...] = ()
+    passes: tuple[int, int] = (0, 0)
+    reasons: tuple[str, ...] = ()
+
+    @property
+    def differs(self) -> bool:
+        """Tell whether anything does."""
+        return bool(self.changes or self.gone or self.come or self.passes[0] != self.passes[1])

@@ -6,6 +6,9 @@ import sys
 
 import typer
 
+from gradtrace.cli.check import check
+from gradtrace.cli.checks import checks
+from gradtrace.cli.diff import diff
 from gradtrace.cli.explain import explain
 from gradtrace.cli.formats import formats
 from gradtrace.cli.record import record
@@ -24,7 +27,10 @@ _SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
 app.command(context_settings=_SCRIPT)(render)
 app.command(context_settings=_SCRIPT)(record)
 app.command(context_settings=_SCRIPT)(explain)
+app.command(context_settings=_SCRIPT)(check)
+app.command(context_settings=_SCRIPT)(diff)
 app.command()(formats)
+app.command()(checks)
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.findings import as_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from gradtrace.model import Report
+    from gradtrace.model import Finding, Report
 
-__all__ = ["Target", "print_table", "say", "show_progress"]
+__all__ = ["Target", "print_findings", "print_table", "say", "show_progress"]
 
 ROWS = 200  # of the table in the terminal; a file has all of them
 
@@ -71,8 +72,19 @@ class Target:
 
 def print_table(report: Report) -> None:
     """Print the pass as a table, as wide as the terminal; plain and wide where there is none."""
-    terminal = sys.stderr.isatty()
-    width = shutil.get_terminal_size().columns if terminal else None
-    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    width, color = _terminal()
     style = Style(width=width, color=color, rows=ROWS)
     print("", FORMATS["text"].function(report, style), sep="\n", end="", file=sys.stderr)
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print the findings, to be read."""
+    width, color = _terminal()
+    print(as_text(findings, min(width or 100, 100), color=color), end="", file=sys.stderr)
+
+
+def _terminal() -> tuple[int | None, bool]:
+    """Return the width of the terminal, None where there is none, and whether it shows colours."""
+    terminal = sys.stderr.isatty()
+    color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return shutil.get_terminal_size().columns if terminal else None, color

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from gradtrace.api import choose_format, select
+from gradtrace.api import choose_format, report_of, select
 from gradtrace.cli.explain import with_formulas
 from gradtrace.cli.options import (
     Engine,
@@ -28,14 +28,13 @@ from gradtrace.cli.options import (
     take_late,
 )
 from gradtrace.cli.output import Target, print_table, say
-from gradtrace.cli.source import Recorded, find
+from gradtrace.cli.source import FAILURES, Recorded, find
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.formats.base import Style
-from gradtrace.model import Report
 
 if TYPE_CHECKING:
-    from gradtrace.model import BackwardPass
+    from gradtrace.model import BackwardPass, Report
 
 __all__ = ["render"]
 
@@ -79,12 +78,12 @@ def render(
     style = Style(engine=engine, timeout=timeout)
     for graph in _chosen(recorded, number, keep):
         target = Target(_numbered(target_name, graph.index)) if many else targets[number]
-        report = Report(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
+        report = report_of(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
         drawn = plugin.function(report, msgspec.structs.replace(style, dot=recorded.torchviz.get(graph.index)))
         target.write(drawn)
         say(f"wrote {target.name}: {_described(graph, recorded)}")
     if output is None and not many:
-        print_table(report)
+        print_table(_unexplained(report))
     raise typer.Exit(recorded.exit_code)
 
 
@@ -94,6 +93,12 @@ def _numbered(name: str, index: int) -> str:
         raise OutputError("several passes can't go to stdout", "choose one with --pass, or name a file with -o")
     path = Path(name)
     return str(path.with_name(f"{path.stem}-{index}{path.suffix}"))
+
+
+def _unexplained(report: Report) -> Report:
+    """Return the report without the findings that were printed under the script's traceback."""
+    rest = [finding for finding in report.findings if report.trace.error is None or finding.check not in FAILURES]
+    return msgspec.structs.replace(report, findings=tuple(rest))
 
 
 def _beside(source: str, format_name: str | None) -> str:

@@ -9,15 +9,19 @@ import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
+from msgspec.structs import replace
 
 from gradtrace import tracefile
-from gradtrace.cli.output import say, show_progress
+from gradtrace.checks.base import run
+from gradtrace.cli.output import print_findings, say, show_progress
 from gradtrace.errors import ScriptError
 
 if TYPE_CHECKING:
     from gradtrace.model import Trace
     from gradtrace.recording.runner import Program
     from gradtrace.recording.session import Session
+
+FAILURES = ("modified-in-place", "backward-twice", "no-grad-output", "not-scalar", "unused-input")
 
 __all__ = ["Recorded", "Work", "find"]
 
@@ -38,23 +42,26 @@ class Work(NamedTuple):
     program: Program | None = None
     arguments: tuple[str, ...] = ()
 
-    def record(self, keep: frozenset[int] | None, **wanted: bool) -> Recorded:
+    def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: bool) -> Recorded:
         """Return the trace, running the program if there is one; its traceback is printed as python would.
 
+        Under the traceback of a script that died in backward the error is explained, unless told otherwise.
         ``wanted`` is what to record beside the usual: see recording.recorder.Options.
         """
         if self.trace is not None:
+            _explain(self.trace, asked=explain)
             return Recorded(self.trace, len(self.trace.passes))
         assert self.program is not None  # noqa: S101 - find() makes one or the other
         from gradtrace.recording.recorder import Options
         from gradtrace.recording.session import run_recorded
 
-        options = Options(keep=keep, **wanted)
+        options = Options(keep=keep, facts=True, **wanted)
         process = os.getpid()
         session = run_recorded(self.program, self.arguments, options, show_progress())
         sys.stdout.flush()
         if os.getpid() != process:  # the script has forked, and this is the child: the parent draws
             raise typer.Exit(session.run.exit_code)
+        _explain(session.trace, asked=explain)
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
 
 
@@ -69,6 +76,14 @@ def find(name: str, arguments: list[str], *, module: bool) -> Work:
             raise ScriptError(f"a trace takes no arguments, got {arguments[0]!r}", "put options before the trace")
         return Work(trace=tracefile.load(name))
     return Work(program=read_script(name), arguments=tuple(arguments))
+
+
+def _explain(trace: Trace, *, asked: bool) -> None:
+    """Print what the checks say about the error that the script died of, if asked to."""
+    if asked and trace.error is not None:
+        # Not those that it caught: the script goes on as it would without us.
+        last = [graph for graph in trace.passes if graph.error and graph.error.message == trace.error.message][-1:]
+        print_findings(run(replace(trace, passes=tuple(last)), names=FAILURES))
 
 
 def _exit_code(session: Session) -> int:

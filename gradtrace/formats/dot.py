@@ -57,7 +57,7 @@ def digraph(report: Report) -> graphviz.Digraph:
             "edge", weight="8"
         )  # a straight spine: else a leaf, often the middle one of three, is straight below
     copies = Counter(origin(node.id) for node in spread.nodes)
-    _draw(picture, shown, Context(differentiated(whole), scale, copies, whole.error))
+    _draw(picture, shown, Context(differentiated(whole), scale, copies, whole.error, report.findings))
     _mention(picture, whole, {origin(node.id): node.id for node in shown.nodes})
     return picture
 

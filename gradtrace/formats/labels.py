@@ -11,7 +11,7 @@ from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
 from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MUTED, SPECIAL, step
 from gradtrace.formats.words import clean, escaped, expression, gradient, place, shorten
 from gradtrace.graph import origin
-from gradtrace.model import ErrorInfo
+from gradtrace.model import ErrorInfo, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "card", "heading", "more"]
 
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
+BADGES = {"error": ("×", FAILED), "warning": ("!", SPECIAL["inf"]), "info": ("i", SPECIAL["zero"])}
 MOST_ROWS = 4  # forward outputs that get a row each
 SAMPLES: dict[Kind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
 
@@ -32,13 +33,15 @@ class Context(Struct, frozen=True):
     scale: Scale
     copies: dict[str, int]
     error: ErrorInfo | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 def card(node: Node, context: Context) -> str:
     """Return a node's label: what it is, what made it and its value, its gradient, its failure, its place."""
     error = context.error if context.error and context.error.node == node.id else None
     head = _function(node) if node.kind == "function" else _tensor(node)
-    rows = [*head, *_formula(node), *_gradients(node, context), *_failure(error), *_place(node)]
+    rows = [*head, *_formula(node), *_gradients(node, context), *_failure(error)]
+    rows += [*_badges(node, context.findings), *_place(node)]
     uses = context.copies.get(origin(node.id), 1)
     rows += [_row(_small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
@@ -130,6 +133,15 @@ def _failure(error: ErrorInfo | None) -> Iterator[str]:
     lines = wrap(clean(error.message), LONGEST_SMALL, max_lines=3, placeholder=" …")
     if lines:
         yield _row("<br/>".join(_small(line, FAILED) for line in lines))
+
+
+def _badges(node: Node, findings: tuple[Finding, ...]) -> Iterator[str]:
+    """Yield a row for each finding that names this node first: its sign, and the name of the check."""
+    found = {f.check: f.severity for f in findings if f.nodes and f.nodes[0] == origin(node.id)}
+    for name, severity in found.items():
+        sign, color = BADGES[severity]
+        text = f'<font color="{INVERSE}">{_bold(f"{sign} {name}")}</font>'
+        yield _row(text, f'bgcolor="{color}" style="rounded"')
 
 
 def _place(node: Node) -> Iterator[str]:

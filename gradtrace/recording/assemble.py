@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.model import BackwardPass, Edge, ErrorInfo, ModuleCall, Node, TensorStats
+from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
 from gradtrace.recording.calls import forward_calls
 from gradtrace.recording.compare import compare
 from gradtrace.recording.reduction import settle
@@ -46,7 +46,7 @@ class _Assembly:
         settle(all_measured(raw))
         self.stats = _Stats()
         self.calls = _Calls(raw.module_names)
-        self.failed = self._failed() if raw.error else None
+        self.failed = raw.failed() if raw.error else None
 
     def build(self) -> BackwardPass:
         raw = self.raw
@@ -62,6 +62,7 @@ class _Assembly:
             error=self._error(),
             forward=forward_calls(raw.scene, self.ids, raw.numbers) if raw.scene else (),
             comparisons=compare(raw.scene, raw.arrivals, self.ids, self.sources) if raw.scene and raw.arrivals else (),
+            facts=tuple(self._facts()),
         )
 
     def _backward_order(self, events: list[Event]) -> list[int]:
@@ -155,19 +156,9 @@ class _Assembly:
         name, message = raw.error
         return ErrorInfo(name, message, self.sources(raw.place), node)
 
-    def _failed(self) -> int | None:
-        """Return the node that was running: the one the engine picks next of those that are ready.
-
-        It takes leaves first, then the node that was made last. A leaf that ran but whose own hooks did
-        not finish failed in one of those hooks.
-        """
-        raw = self.raw
-        last = next(reversed(self.ranks), None)
-        if last in raw.hooked_leaves and last not in raw.finished_leaves:
-            return last
-        blocked = {target for source, _, target, _ in raw.links if source not in self.ranks}
-        ready = [p for p in range(len(raw.ops)) if p not in self.ranks and p not in blocked]
-        return max(ready, key=lambda position: raw.numbers[position], default=None)
+    def _facts(self) -> Iterable[Fact]:
+        for kind, positions, place, data in self.raw.facts:
+            yield Fact(kind, tuple([self.ids[position] for position in positions]), self.sources(place), data)
 
 
 class _Stats:

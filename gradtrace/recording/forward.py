@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import weakref
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from gradtrace.recording.sources import Place, locate
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from types import FrameType
 
 __all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
@@ -99,12 +100,17 @@ class CallLog:
         return len(self.calls)
 
 
+Watcher = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
+
+
 class ForwardMode(TorchFunctionMode):
     """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
 
     def __init__(self, log: CallLog) -> None:
         super().__init__()
         self._log = log
+        # Shown each call after it ran, with the number after its last node (-1 if it made none).
+        self.watcher: Watcher | None = None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def __torch_function__(
@@ -118,6 +124,8 @@ class ForwardMode(TorchFunctionMode):
         end = sequence_number()
         if end != start:
             self._note(start, end, result, sys._getframe(1))
+        if self.watcher is not None:
+            self.watcher(func, args, kwargs, result, end if end != start else -1)
         return result
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

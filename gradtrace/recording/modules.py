@@ -84,8 +84,9 @@ class ModuleLog:
 class ModuleHooks:
     """Global hooks that tell each thread's log of its module calls."""
 
-    def __init__(self, log: Callable[[], ModuleLog]) -> None:
+    def __init__(self, log: Callable[[], ModuleLog], seen: Callable[[nn.Module], None] | None = None) -> None:
         self._log = log
+        self._seen = seen  # told of each module called, too
         self._handles: list[Any] = []
         # torch.compile warns of global hooks where a compiled module is called; of ours it need not.
         self._question = Patch(nn.modules.module, "_has_any_global_hook", self._others_have_hooks)
@@ -116,6 +117,8 @@ class ModuleHooks:
 
     def _enter(self, module: nn.Module, _args: Any) -> None:
         self._log().enter(module)
+        if self._seen is not None:
+            self._seen(module)
 
     def _leave(self, module: nn.Module, _args: Any, _result: Any) -> None:
         self._log().leave(module)

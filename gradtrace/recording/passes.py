@@ -36,6 +36,7 @@ class EngineCall:
         self._kwargs = kwargs
         self.outputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[0])
         self.seeds: Sequence[torch.Tensor | None] = args[1]
+        self.retains_graph: bool = bool(args[2])
         self.create_graph: bool = bool(args[3])
         self.inputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[4])
         self.accumulates: bool = bool(kwargs.get("accumulate_grad"))
@@ -60,6 +61,8 @@ def record_pass(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]]
             raw.describe_graph(graph, names)
             if torchviz:
                 raw.torchviz = torchviz_dot(*_for_torchviz(raw, call, graph))
+        if raw.notes is not None:
+            raw.notes.before(raw, call, graph, names)
         names.forget()
     return _run_watched(raw, call, graph, None)
 
@@ -72,6 +75,8 @@ def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any
             leaves = [graph.nodes[position].variable for position in graph.leaves]
             known.learn(leaves, lambda: Names(chain(spaces, namespaces(call.frame))))
             raw.describe_leaves(graph, known.name)
+            if raw.notes is not None:
+                raw.notes.leaves.before(raw, call, graph)
     watched = None if graph is None else {*graph.leaves, *(position for position, _ in graph.roots)}
     return _run_watched(raw, call, graph, watched)
 
@@ -86,6 +91,8 @@ def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: se
             result = _run(raw, call)
         finally:
             raw.close(watch)
+            if raw.notes is not None:
+                raw.notes.after(raw, call, graph, whole=watched is None)
     with torch._C.DisableTorchFunction():
         _note_captured(raw, call, graph, result)
     return result

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.arrivals import Arrivals
     from gradtrace.recording.calls import Scene
+    from gradtrace.recording.facts import Facts, RawFact
     from gradtrace.recording.logs import ThreadLog
     from gradtrace.recording.names import Names
     from gradtrace.recording.sources import Place
@@ -55,6 +56,9 @@ class RawPass:
         self.finished_leaves: set[int] = set()
         self.captured: dict[tuple[int, int], Measured | None] = {}
         self.made = False
+        self.made_by: set[int] = set()
+        self.notes: Facts | None = None
+        self.facts: list[RawFact] = []
         self.torchviz: str | None = None
         # Only where the calls of the forward are recorded, and finite differences of them.
         self.scene: Scene | None = None
@@ -98,6 +102,7 @@ class RawPass:
     def note_made(self, position: int, start: int, end: int) -> None:
         """Note that the run of a node made the nodes with these sequence numbers."""
         self.made = True
+        self.made_by.add(position)
         self.log.calls.add_made(start, end, Maker(self.index, position, self.ops[position], self.numbers[position]))
 
     def own_events(self) -> list[Event]:
@@ -109,6 +114,21 @@ class RawPass:
         arrived = {event[1]: event[2][0] for event in self.own_events() if event[1] in self.leaves}
         captured = {position: found for (position, _), found in self.captured.items() if position in self.leaves}
         return {position: found for position, found in (captured | arrived).items() if found is not None}
+
+    def failed(self) -> int | None:
+        """Return the node that was running when the engine gave up: the one it picks next of those ready.
+
+        It takes leaves first, then the node that was made last. A leaf that ran but whose own hooks did
+        not finish failed in one of those hooks.
+        """
+        ran: dict[int, None] = dict.fromkeys(event[1] for event in self.own_events())
+        last: int | None = next(reversed(ran), None)
+        if last in self.hooked_leaves and last not in self.finished_leaves:
+            return last
+        blocked = {target for source, _, target, _ in self.links if source not in ran}
+        ready = [p for p in range(len(self.ops)) if p not in ran and p not in blocked]
+        numbers = self.numbers
+        return max(ready, key=lambda position: numbers[position], default=None)
 
     def close(self, watch: Watch) -> None:
         """Take over what the hooks saw."""

@@ -12,10 +12,11 @@ import torch
 from msgspec import Struct
 
 import gradtrace
-from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Trace
+from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
 from gradtrace.recording.aside import Aside, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
+from gradtrace.recording.facts import Facts
 from gradtrace.recording.logs import RECENT, Logs
 from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.names import KnownNames
@@ -42,6 +43,7 @@ class Options(Struct, frozen=True):
         calls: the torch calls that made each graph, with their arguments, too (by a TapedRecorder).
         numeric: finite differences of these calls, too; they run again, in float64, when the trace is read.
         linked: where only the last pass is kept, also those before it whose backward made nodes.
+        facts: what the checks need beside the gradients; needs ``forward``.
     """
 
     forward: bool = True
@@ -50,6 +52,7 @@ class Options(Struct, frozen=True):
     calls: bool = False
     numeric: bool = False
     linked: bool = False
+    facts: bool = False
 
 
 EVERYTHING = Options()
@@ -68,6 +71,7 @@ class Recorder:
         self._counter = itertools.count(1)  # which two threads can ask at once
         self.command: tuple[str, ...] = ()
         self.error: ErrorInfo | None = None
+        self.facts_of_end: tuple[Fact, ...] = ()
         self.torchviz: dict[int, str] = {}
         # Told of the index of each pass when it has ended.
         self.on_pass: Callable[[int], None] | None = None
@@ -77,6 +81,7 @@ class Recorder:
         self.sources = Sources(*folders)
         self._logs = Logs()
         self._kept: list[BackwardPass | RawPass] = []
+        self._facts = Facts() if options.facts and options.forward else None
         self._series = SeriesLog()
         self._known = KnownNames()
         self._undo = ExitStack()
@@ -93,6 +98,8 @@ class Recorder:
                 insert(mode)
                 # Not the topmost any more, where the script left modes of its own behind.
                 undo.callback(remove, mode)
+                if self._facts is not None:
+                    mode.watcher = self._facts.calls.see
             self._undo = undo.pop_all()
         return self
 
@@ -105,7 +112,10 @@ class Recorder:
         """What was recorded until now, as plain immutable data."""
         self._kept = self._assembled()
         passes = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
-        return Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), self._series.found(), self.error)
+        facts = self._facts.of_run(self.sources) if self._facts is not None else ()
+        facts += self.facts_of_end
+        series = self._series.found()
+        return Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), series, self.error, facts)
 
     def _parts(self) -> list[Removable]:
         """Return all of ours that is put in other people's places, first to last."""
@@ -119,7 +129,8 @@ class Recorder:
             *warning_patches(),
             *traceback_patches(),
             function_patch(logs),
-            ModuleHooks(lambda: logs.here().modules),
+            ModuleHooks(lambda: logs.here().modules, self._facts.leaves.called if self._facts is not None else None),
+            *(self._facts.parts() if self._facts is not None else ()),
         ]
         return [*traceable, *engine, thread_patch(logs), Aside(traceable, lambda: logs.here().mode)]
 
@@ -137,6 +148,7 @@ class Recorder:
         self.count = next(self._counter)
         kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
         raw = RawPass(self.count, kind, self._logs.here())
+        raw.notes = self._facts
         keep = self.options.keep
         whole = not keep or raw.index in keep
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import ErrorInfo, Trace
 from gradtrace.recording import taped
+from gradtrace.recording.postmortem import facts_of
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.runner import Program, Run, join_threads
 from gradtrace.recording.seeding import script_outputs, seed
@@ -56,6 +57,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
     if run.error is not None and not isinstance(run.error, SystemExit):
         recorder.error = _error(run.error, recorder.sources)
+        recorder.facts_of_end = facts_of(run.error)
     return Session(recorder.trace, recorder.count, run, seeded, recorder.torchviz)
 
 

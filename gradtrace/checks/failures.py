@@ -1,0 +1,157 @@
+"""PyTorch's errors in backward, told in the script's terms: which line, which tensor, what to write instead."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gradtrace.checks.base import Thresholds, check
+from gradtrace.checks.reading import place, shown, some, where
+from gradtrace.model import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import BackwardPass, Fact, Source, Trace
+
+__all__ = ["backward_twice", "modified_in_place", "no_grad_output", "not_scalar", "unused_input"]
+
+VERSIONS = re.compile(r"is at version (\d+); expected version (\d+)")
+UNUSED = re.compile(r"Tensors? at index (\d+)|differentiated Tensors appears to not have been used")
+OUT_OF_PLACE = {
+    "__iadd__": "x = x + y", "__isub__": "x = x - y", "__imul__": "x = x * y", "__itruediv__": "x = x / y",
+    "__setitem__": "torch.where(mask, new, x), or x = x.clone() before the assignment",
+    "relu_": "nn.ReLU(inplace=False)",
+}  # fmt: skip
+AGAIN = (
+    "compute the loss again before each backward(), or pass retain_graph=True to the first call; for a second "
+    "derivative use autograd.grad(..., create_graph=True)"
+)
+TIED = (
+    "detach() it there if the earlier graph should not be trained through (the state of an RNN, a fixed target); "
+    "add the losses and call backward() once if it should; or compute it again for each pass"
+)
+NO_GRAPH = (
+    "nothing that it was computed from requires grad, or its value left torch on the way (.item(), .tolist(), "
+    ".numpy(), torch.tensor(...))"
+)
+UNCUT = "compute the loss from tensors that require grad, without detach(), .data, no_grad() or argmax on the way"
+CUTS = {
+    "no_grad": "was computed under torch.no_grad()",
+    "detach": "was detached",
+    "data": "was taken from .data",
+}
+
+
+@check("modified-in-place")
+def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
+    """A tensor that backward needs was changed in place: who saved it, who changed it, what to write instead."""
+    error = graph.error
+    if error is None or "modified by an inplace operation" not in error.message:
+        return
+    fact = _fact(graph, "changed")
+    saver = graph.by_id.get(error.node or "")
+    found = VERSIONS.search(error.message)
+    versions = f" (version {found[2]} was saved, it is at {found[1]} now)" if found else ""
+    told = (
+        f"{where(saver) if saver else 'an op'} saved a tensor for backward, which was changed in place later{versions}"
+    )
+    op = str(fact.data.get("op", "")) if fact else ""
+    if fact is not None and fact.source is not None:
+        told += f". The change: {op} in `{_one_line(fact.source)}` ({place(fact.source)})"
+    spelling = OUT_OF_PLACE.get(op) or (f"x = x.{op.removesuffix('_')}(...)" if op else "the out-of-place op")
+    hint = f"write {spelling}, so that the saved tensor stays as it was"
+    if fact is not None and fact.source is not None and ".step(" in fact.source.text:
+        hint = "call optimizer.step() only after every backward() that needs the old weights, or run the forward again"
+    source = fact.source if fact is not None and fact.source is not None else saver.source if saver else error.source
+    yield Finding("modified-in-place", "error", told, hint, (saver.id,) if saver else (), source)
+
+
+@check("backward-twice")
+def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
+    """Backward through a graph that an earlier call has freed: which call, and what ties the two together."""
+    error = graph.error
+    if error is None or "backward through the graph a second time" not in error.message:
+        return
+    fact = _fact(graph, "freed")
+    failed = (error.node,) if error.node else ()
+    if fact is None:
+        yield Finding(
+            "backward-twice", "error", "this pass needs a graph that was freed before it was recorded",
+            "pass retain_graph=True to the earlier call, or compute the forward again", failed, error.source,
+        )  # fmt: skip
+        return
+    earlier = f"pass {fact.data['pass']}, `{_one_line(fact.source)}` ({place(fact.source)})"
+    if fact.data.get("same"):
+        told = f"the same graph was run before and freed by {earlier}"
+        hint = AGAIN
+    else:
+        ties = some(_tie(graph, node) for node in fact.nodes)
+        told = f"a part of this graph was freed by {earlier}: both passes go through {ties}"
+        hint = TIED
+    yield Finding("backward-twice", "error", told, hint, (*failed, *fact.nodes), error.source)
+
+
+def _tie(graph: BackwardPass, node_id: str) -> str:
+    node = graph.by_id[node_id]
+    return f"{node.name!r}, made by {where(node)}" if node.name else where(node)
+
+
+@check("no-grad-output")
+def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
+    """Backward was started at a tensor without a graph: where the graph was cut."""
+    error = graph.error
+    if error is None or "does not require grad" not in error.message:
+        return
+    output = next((node for node in graph.nodes if node.kind == "output"), None)
+    name = output.name if output and output.name else "the tensor"
+    cut = _fact(graph, "cut")
+    if cut is not None and cut.source is not None:
+        how = CUTS.get(str(cut.data["how"]), f"went through {cut.data['how']}, which has no derivative")
+        at = f"`{_one_line(cut.source)}` ({place(cut.source)})"
+        told = f"{name} has no graph to go back through: it comes from {at}, which {how}"
+        source: Source | None = cut.source
+    else:
+        told = f"{name} has no graph to go back through: {NO_GRAPH}"
+        source = error.source
+    yield Finding("no-grad-output", "error", told, UNCUT, (output.id,) if output else (), source)
+
+
+@check("unused-input")
+def unused_input(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
+    """An input given to autograd.grad() that the output does not depend on: which one."""
+    error = graph.error
+    if error is None or not UNUSED.search(error.message) or "used in the graph" not in error.message:
+        return
+    facts = [fact for fact in graph.facts if fact.kind == "unused"]
+    named = some(f"{fact.data['name'] or 'an unnamed tensor'} of shape {shown(fact.data['shape'])}" for fact in facts)
+    outputs = some(node.name or "the output" for node in graph.nodes if node.kind == "output")
+    yield Finding(
+        "unused-input", "error", f"{outputs} does not depend on {named or 'one of the inputs'}",
+        "give grad() the very tensor that the forward used (a view, a copy or x.to(...) of it is another one), or "
+        "pass allow_unused=True and expect None", (), error.source,
+    )  # fmt: skip
+
+
+@check("not-scalar", whole=True)
+def not_scalar(trace: Trace, _: Thresholds) -> Iterator[Finding]:
+    """Backward was started at a tensor of more than one element without a gradient: its shape."""
+    error = trace.error
+    if error is None or "implicitly created only for scalar outputs" not in error.message:
+        return
+    fact = next((fact for fact in trace.facts if fact.kind == "not-scalar"), None)
+    name = str(fact.data["name"] or "the tensor") if fact else "the tensor"
+    shape = f" has the shape {shown(fact.data['shape'])}" if fact else " has more than one element"
+    yield Finding(
+        "not-scalar", "error", f"{name}{shape}, and backward() starts by itself only from one element",
+        f"reduce it ({name if name.isidentifier() else 'loss'}.mean() or .sum()), or give backward(gradient=...) one "
+        "weight for each element", (), error.source,
+    )  # fmt: skip
+
+
+def _fact(graph: BackwardPass, kind: str) -> Fact | None:
+    return next((fact for fact in graph.facts if fact.kind == kind), None)
+
+
+def _one_line(source: Source | None) -> str:
+    return " ".join(source.text.split())[:80] if source else "?"

@@ -1,0 +1,92 @@
+"""``gradtrace check``: what is wrong with the backward passes of a script."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from gradtrace.checks.base import CHECKS, SEVERITIES, run
+from gradtrace.cli.options import Late, Module, Source, take_late
+from gradtrace.cli.output import Target, print_findings, say
+from gradtrace.cli.source import find
+from gradtrace.cli.thresholds import is_threshold, read_thresholds
+from gradtrace.errors import NothingRecordedError, UnknownNameError
+from gradtrace.formats.findings import REPORTS, summary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.model import Finding
+
+__all__ = ["check"]
+
+FAIL_ON = (*SEVERITIES, "never")
+FORMATS = ("text", *REPORTS)
+Json = Annotated[bool, typer.Option("--json", help="The findings as data, on stdout.")]
+FailOn = Annotated[
+    str, typer.Option("--fail-on", metavar="SEVERITY", help="Exit 1 from here on: error, warning, info, never.")
+]
+Limits = Annotated[list[str] | None, typer.Option("--threshold", metavar="NAME=VALUE", help="See: gradtrace checks.")]
+ReportName = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="text, json, github or sarif.")]
+
+
+def check(
+    context: typer.Context,
+    source: Source,
+    *,
+    json: Json = False,
+    fail_on: FailOn = "error",
+    threshold: Limits = None,
+    format_name: ReportName = "text",
+    module: Module = False,
+) -> None:
+    """Run SCRIPT and say what is wrong with its backward passes; arguments after SCRIPT are its own."""
+    late, thresholds, arguments = _late(context.args)
+    format_name = "json" if json or "json" in late else late.get("format", format_name)
+    fail_on = late.get("fail-on", fail_on)
+    limits = read_thresholds([*(threshold or ()), *thresholds])
+    _check_choice("severity", fail_on, FAIL_ON)
+    _check_choice("format", format_name, FORMATS)
+    work = find(source, arguments, module=module)
+    target = None if format_name == "text" else Target("-")
+    recorded = work.record(None, explain=False)
+    findings = run(recorded.trace, limits)
+    if target is None:
+        print_findings(findings)
+    else:
+        target.write(REPORTS[format_name](findings, {name: CHECKS[name].help for name in CHECKS}))
+    failed = recorded.exit_code or int(recorded.trace.error is not None)
+    if not recorded.trace.passes and not findings and not failed:
+        raise NothingRecordedError("no backward pass was recorded", "call backward() or autograd.grad() in the script")
+    say(summary(findings, len(recorded.trace.passes)))
+    raise typer.Exit(failed or int(_bad_enough(findings, fail_on)))
+
+
+def _late(given: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return our options that stand directly after SCRIPT, the thresholds among them, and the script's arguments."""
+    thresholds: list[str] = []
+
+    def keeps(text: str) -> bool:
+        if is_threshold(text):
+            thresholds.append(text)
+        return is_threshold(text)
+
+    options = (
+        Late("json", ("--json",)),
+        Late("fail-on", ("--fail-on",), lambda value: value in FAIL_ON),
+        Late("threshold", ("--threshold",), keeps),
+        Late("format", ("-f", "--format"), lambda value: value in FORMATS),
+    )
+    late, arguments = take_late(given, options)
+    return late, thresholds, arguments
+
+
+def _check_choice(kind: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UnknownNameError.of(kind, value, choices)
+
+
+def _bad_enough(findings: Sequence[Finding], fail_on: str) -> bool:
+    worst: tuple[Literal["error", "warning", "info"], ...] = SEVERITIES[: FAIL_ON.index(fail_on) + 1]
+    return fail_on != "never" and any(finding.severity in worst for finding in findings)

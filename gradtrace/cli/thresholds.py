@@ -1,0 +1,61 @@
+"""The thresholds of the checks: from pyproject.toml, then from the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from gradtrace.checks.base import Thresholds
+from gradtrace.errors import GradtraceError, UnknownNameError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["is_threshold", "read_thresholds"]
+
+
+def read_thresholds(given: Iterable[str]) -> Thresholds:
+    """Return the thresholds: the defaults, ``[tool.gradtrace.thresholds]``, then each ``NAME=VALUE`` given."""
+    values: dict[str, object] = dict(_of_project())
+    for text in given:
+        name, _, value = text.partition("=")
+        values[name.strip()] = value.strip()
+    for name in values:
+        if name not in Thresholds.__struct_fields__:
+            raise UnknownNameError.of("threshold", name, Thresholds.__struct_fields__)
+    return msgspec.convert({name: _number(name, value) for name, value in values.items()}, Thresholds)
+
+
+def is_threshold(text: str) -> bool:
+    """Tell whether this is one of our thresholds with a value."""
+    return text.partition("=")[0].strip() in Thresholds.__struct_fields__ and "=" in text
+
+
+def _number(name: str, value: object) -> float:
+    try:
+        number = float(str(value))
+    except ValueError:
+        number = float("nan")
+    if not number >= 0 or isinstance(value, bool):
+        raise GradtraceError(f"threshold {name!r} is no number: {value!r}", f"write it as {name}=1e-6")
+    return number
+
+
+def _of_project() -> dict[str, object]:
+    """Return the table of the nearest pyproject.toml, looking upwards from the current folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        path = folder / "pyproject.toml"
+        if path.is_file():
+            try:
+                tables = tomllib.loads(path.read_text(encoding="utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                raise GradtraceError(f"can't read {str(path)!r}: {error}", "mend it, or run elsewhere") from None
+            found = tables.get("tool", {}).get("gradtrace", {}).get("thresholds", {})
+            if not isinstance(found, dict):
+                raise GradtraceError(f"[tool.gradtrace] thresholds in {str(path)!r} is no table", "write NAME = VALUE")
+            return found
+    return {}

@@ -1,0 +1,149 @@
+"""The pytest plugin: ``pytest --gradtrace`` tells what is wrong with the backward passes of each test.
+
+The fixture ``gradtrace`` checks one tensor: ``gradtrace.check(loss)``, ``gradtrace.assert_healthy(loss)``.
+pytest loads this at its start, so nothing here imports torch, or anything of ours that takes time, until a
+test has done so.
+"""
+
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    import torch
+
+    from gradtrace.model import Finding, Severity
+    from gradtrace.recording.recorder import Recorder
+
+__all__ = ["Gradtrace"]
+
+PROPERTY = "gradtrace"
+Reported = dict[str, list[str]]
+REPORTED = pytest.StashKey[Reported]()
+
+
+class Gradtrace:
+    """What the fixture gives: findings in the graph of a tensor that the test computed."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def check(self, *tensors: torch.Tensor) -> tuple[Finding, ...]:
+        """Return what is wrong with the backward pass from these tensors.
+
+        Args:
+            tensors: outputs with a graph, seeded with ones of their shape; no ``.grad`` is touched.
+
+        Returns:
+            The findings, the worst first.
+
+        Raises:
+            TensorError: a tensor has no graph.
+        """
+        from msgspec.structs import replace
+
+        from gradtrace.checks.base import run
+        from gradtrace.recording.seeding import seed
+
+        seed(self._recorder, tensors)
+        trace = self._recorder.trace
+        return run(replace(trace, passes=trace.passes[-1:]))
+
+    def assert_healthy(self, *tensors: torch.Tensor, severity: Severity = "warning") -> None:
+        """Check the backward pass from these tensors; raises AssertionError with findings of this severity or worse."""
+        from gradtrace.checks.base import SEVERITIES
+        from gradtrace.formats.findings import as_text
+
+        __tracebackhide__ = True
+        bad = SEVERITIES[: SEVERITIES.index(severity) + 1]
+        found = [finding for finding in self.check(*tensors) if finding.severity in bad]
+        if found:
+            raise AssertionError(f"the backward pass is not healthy\n{as_text(found)}")
+
+
+@pytest.fixture
+def gradtrace(request: pytest.FixtureRequest) -> Iterator[Gradtrace]:
+    """Check the backward pass of a tensor: gradtrace.check(loss), gradtrace.assert_healthy(loss)."""
+    with _recorder(request.config) as recorder:
+        yield Gradtrace(recorder)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--gradtrace``."""
+    group = parser.getgroup("gradtrace")
+    group.addoption("--gradtrace", action="store_true", help="Check the backward passes of each test.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make room for what the tests report."""
+    config.stash[REPORTED] = {}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Record the test's backward passes, if it can have any."""
+    asked = item.config.getoption("--gradtrace") and "torch" in sys.modules
+    if not asked or "gradtrace" in getattr(item, "fixturenames", ()):
+        return (yield)
+    from gradtrace.checks.base import run
+
+    with _recorder(item.config) as recorder:
+        try:
+            return (yield)
+        finally:
+            said = [_line(finding) for finding in run(recorder.trace)]
+            if said:
+                item.user_properties.append((PROPERTY, said))
+
+
+def _recorder(config: pytest.Config) -> Recorder:
+    from gradtrace.recording.recorder import Options, Recorder
+
+    return Recorder(Options(facts=True), (str(config.rootpath),))
+
+
+def _line(finding: Finding) -> str:
+    source = finding.source
+    at = f"{source.filename}:{source.line}: " if source else ""
+    return f"{at}{finding.severity} {finding.check}: {finding.message}" + (f"; {finding.hint}" if finding.hint else "")
+
+
+class _Collector:
+    """Collects what the tests of all processes report (under pytest-xdist they run in others)."""
+
+    def __init__(self, reported: Reported) -> None:
+        self._reported = reported
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take over the findings of a test that has run."""
+        if report.when == "call":
+            for name, said in report.user_properties:
+                if name == PROPERTY and isinstance(said, list):
+                    self._reported[report.nodeid] = said
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Collect findings where reports come together."""
+    config = session.config
+    if config.getoption("--gradtrace"):
+        config.pluginmanager.register(_Collector(config.stash[REPORTED]), "gradtrace-collector")
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """Print the findings below the results, as pytest prints warnings."""
+    reported = config.stash[REPORTED]
+    if not reported:
+        return
+    terminalreporter.section("gradtrace findings", yellow=True)
+    for test, said in reported.items():
+        terminalreporter.line(test)
+        for line in said:
+            terminalreporter.line(f"  {line}")
+        terminalreporter.line("")

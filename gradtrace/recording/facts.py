@@ -1,0 +1,226 @@
+"""What the checks need to know and no gradient tells: what was freed, changed, cut, paired, left over.
+
+Recorded under ``Options(facts=True)``. The mode of ``forward.py`` shows each torch call of the
+script; what is noted keeps no tensor alive, computes nothing, and reads no number. The kinds of Fact, with ``data``:
+
+    freed            the graph that this pass needed was freed by an earlier one: ``pass``, ``same`` (as a whole)
+    changed          what a node had saved was changed in place: ``op``, ``saved``, ``shape``, ``was``, ``version``
+    unused           an input that no output depends on: ``name``, ``shape``
+    cut              where a tensor without a graph lost it: ``how``
+    broadcast        operands of different shapes made pairs: ``op``, ``left``, ``right``, ``result``
+    broken-data      an op was given data, not a result, that is not finite: ``saved``, ``shape``
+    held             leaves whose .grad was there already: ``passes`` (this one included)
+    no-second-order  a custom Function gave no graph under create_graph
+    reused           (of the run) an optimizer stepped twice on one gradient: ``names``, ``passes``, ``pass``
+    detached         (of the run) parameters whose only way to the loss was cut: ``how``, ``names``
+    unreached        (of the run) parameters that no pass reached: ``names``, ``used``
+    alias            (of the run) a gradient was read by a second name after it was zeroed: ``name`` of the leaf
+    optimizer        (of the run) there was one
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from gradtrace.model import Fact
+from gradtrace.recording.leaves import LeafFacts, LeafHooks
+from gradtrace.recording.seen import UNREADABLE, CallFacts
+
+if TYPE_CHECKING:
+    from gradtrace.model import Attribute
+    from gradtrace.recording.logs import ThreadLog
+    from gradtrace.recording.names import Names
+    from gradtrace.recording.passes import EngineCall
+    from gradtrace.recording.patch import Removable
+    from gradtrace.recording.raw import RawPass
+    from gradtrace.recording.sources import Place, Sources
+    from gradtrace.recording.walk import Walk
+
+__all__ = ["Facts", "RawFact"]
+
+_PASSES = 50  # whose freed nodes are remembered
+_NODES = 2_000_000  # in all of them
+_VERSIONS = re.compile(r"\[(?:\d+(?:, )?)*\]\].*is at version (\d+); expected version (\d+)")
+
+
+class RawFact(NamedTuple):
+    """A Fact whose nodes are positions in the walk and whose source is a place."""
+
+    kind: str
+    positions: tuple[int, ...] = ()
+    place: Place | None = None
+    data: dict[str, Attribute] = {}  # noqa: RUF012 - nobody writes to it
+
+
+class _Freed(NamedTuple):
+    """A pass that freed its graph: its thread's log, the numbers of its nodes, its index and place."""
+
+    log: ThreadLog
+    numbers: frozenset[int]
+    pass_index: int
+    place: Place | None
+
+
+class Facts:
+    """Collects the facts of all passes of a run."""
+
+    def __init__(self) -> None:
+        self.calls = CallFacts()
+        self.leaves = LeafFacts()
+        self._freed: deque[_Freed] = deque(maxlen=_PASSES)
+
+    def parts(self) -> list[Removable]:
+        """Return what looks at modules and at optimizers."""
+        return [LeafHooks(self.leaves)]
+
+    def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
+        """Note what is known before the engine runs."""
+        with suppress(*UNREADABLE):
+            self._before(raw, call, graph, names)
+
+    def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
+        """Note what the engine's run tells, its failure above all; of a pass that is not kept, the leaves alone."""
+        with suppress(*UNREADABLE):
+            self._after(raw, call, graph, whole=whole)
+
+    def _before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
+        if graph is None:
+            raw.facts += self._cuts(call)
+            return
+        raw.facts += [RawFact("broadcast", (p,), *found) for p, found in self.calls.pairs_among(raw.numbers)]
+        self.leaves.learn(names)
+        held = self.leaves.before(raw, call, graph)
+        raw.facts += [RawFact("held", positions, None, {"passes": count}) for count, positions in held.items()]
+        raw.facts += _unused(call, graph, names)
+        raw.facts += _broken_data(call, graph)
+        self.calls.note_flows(raw.numbers, raw.index)
+
+    def _after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
+        message = raw.error[1] if raw.error is not None else ""
+        with torch._C.DisableTorchFunction():
+            self.leaves.after(call, graph)
+            if not whole:
+                return
+            if "modified by an inplace operation" in message:
+                raw.facts += self._changes(message, raw, graph)
+            if "backward through the graph a second time" in message:
+                raw.facts += self._frees(raw)
+            if call.create_graph and raw.error is None:
+                raw.facts += self._without_second_order(raw, graph)
+        self.calls.aliases.forget()
+        if not call.retains_graph:
+            self._remember(raw)
+
+    def of_run(self, sources: Sources) -> tuple[Fact, ...]:
+        """Return the facts of the run as a whole."""
+        found = [*self.leaves.of_run(self.calls.cuts, self.calls.used), *self.leaves.reused]
+        found += self.calls.aliases.of_run(self.leaves.names)
+        return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
+
+    def _remember(self, raw: RawPass) -> None:
+        leaves = raw.leaves
+        numbers = frozenset(n for position, n in enumerate(raw.numbers) if position not in leaves)
+        self._freed.append(_Freed(raw.log, numbers, raw.index, raw.place))
+        while sum(len(freed.numbers) for freed in self._freed) > _NODES and len(self._freed) > 1:
+            self._freed.popleft()
+
+    def _frees(self, raw: RawPass) -> list[RawFact]:
+        """Return which earlier pass freed a part of this graph, and the nodes at which the two meet."""
+        failed = raw.failed()
+        number = raw.numbers[failed] if failed is not None else None
+        freed = next((f for f in self._freed if f.log is raw.log and number in f.numbers), None)
+        if freed is None:
+            return []
+        shared = {p for p, n in enumerate(raw.numbers) if p not in raw.leaves and n in freed.numbers}
+        roots = {position for position, _ in raw.roots}
+        ties = {target for source, _, target, _ in raw.links if target in shared and source not in shared}
+        same = roots <= shared
+        positions = tuple(sorted(roots if same else ties | (roots & shared)))
+        return [RawFact("freed", positions, freed.place, {"pass": freed.pass_index, "same": same})]
+
+    def _changes(self, message: str, raw: RawPass, graph: Walk) -> list[RawFact]:
+        """Return which call changed what the failed node had saved."""
+        failed = raw.failed()
+        versions = _VERSIONS.search(message)
+        if failed is None:
+            return []
+        version, was = map(int, versions.groups()) if versions else (None, None)
+        for name, tensor in _saved(graph.nodes[failed]):
+            if version is not None and tensor._version != version:
+                continue
+            shape: list[Attribute] = list(tensor.shape)
+            change = self.calls.change_of(tensor, was)
+            data: dict[str, Attribute] = {
+                "op": change[0] if change else "",
+                "saved": name,
+                "shape": shape,
+                "was": was,
+                "version": version,
+            }
+            return [RawFact("changed", (failed,), change[1] if change else None, data)]
+        return []
+
+    def _cuts(self, call: EngineCall) -> list[RawFact]:
+        """Return where the outputs that have no graph lost it."""
+        found = [self.calls.cut_of(output) for output in call.outputs if isinstance(output, torch.Tensor)]
+        return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in found if cut]
+
+    def _without_second_order(self, raw: RawPass, graph: Walk) -> list[RawFact]:
+        """Return the custom Functions whose gradient depends on an input and has no graph, though asked for one."""
+        found = []
+        for position in dict.fromkeys(event[1] for event in raw.own_events()):
+            forward = getattr(type(graph.nodes[position]), "_forward_cls", None)
+            if forward is not None and position not in raw.made_by and self._keeps_input(graph.nodes[position]):
+                once = hasattr(forward.backward, "__wrapped__")
+                found.append(RawFact("no-second-order", (position,), None, {"once_differentiable": once}))
+        return found
+
+    def _keeps_input(self, node: Any) -> bool:
+        """Tell whether a custom Function kept an input, or on ctx what its forward computed from one."""
+        if any(tensor.requires_grad for _, tensor in _saved(node)):
+            return True
+        kept = getattr(node, "__dict__", {}).values()
+        return any(isinstance(value, torch.Tensor) and self.calls.cut_of(value) is not None for value in kept)
+
+
+def _saved(node: Any) -> list[tuple[str, torch.Tensor]]:
+    found = []
+    for name in dir(type(node)):
+        if name.startswith("_raw_saved_"):
+            value = getattr(node, name)
+            for packed in value if isinstance(value, (tuple, list)) else (value,):
+                tensor = getattr(packed, "data", None)
+                if isinstance(tensor, torch.Tensor):
+                    found.append((name.removeprefix("_raw_saved_"), tensor))
+    return found
+
+
+def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
+    """Return the ops that kept data which is not finite; looked for only where the output is not finite, either."""
+    outputs = [output for output in call.outputs if isinstance(output, torch.Tensor)]
+    if all(output.device.type != "cpu" or bool(output.isfinite().all()) for output in outputs):
+        return []
+    found = []
+    for position, node in enumerate(graph.nodes):
+        for name, tensor in _saved(node):
+            data = not tensor.requires_grad and name != "result" and tensor.device.type == "cpu"
+            if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
+    return found
+
+
+def _unused(call: EngineCall, graph: Walk, names: Names) -> list[RawFact]:
+    """Return the inputs that no output depends on."""
+    tensors = [tensor for tensor in call.inputs if isinstance(tensor, torch.Tensor) and tensor.requires_grad]
+    if not tensors:
+        return []
+    leaves = {id(graph.nodes[position].variable) for position in graph.leaves}
+    functions = set(graph.nodes)
+    missing = [t for t in tensors if (id(t) not in leaves if t.grad_fn is None else t.grad_fn not in functions)]
+    found = [(names.tensors.get(id(t), ""), [*t.shape]) for t in missing]
+    return [RawFact("unused", (), None, {"name": name, "shape": [*shape]}) for name, shape in found]

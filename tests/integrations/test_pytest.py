@@ -1,0 +1,82 @@
+"""The pytest plugin and its fixture, in a pytest of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch  # noqa: F401 - it can't be imported a second time, so it must be there before pytester looks
+
+pytest_plugins = ["pytester"]
+
+FAULTY = """
+import pytest
+import torch
+
+def masked(x):
+    return torch.where(x > 0, x.sqrt(), 0.).sum()
+
+def test_faulty():
+    masked(torch.tensor([4., 0.], requires_grad=True)).backward()
+
+def test_healthy():
+    masked(torch.tensor([4., 1.], requires_grad=True)).backward()
+
+def test_fixture(gradtrace):
+    x = torch.tensor([4., 0.], requires_grad=True)
+    (found,) = gradtrace.check(masked(x))
+    assert found.check == "nonfinite-origin"
+    assert found.source.text == "x.sqrt()"
+    assert x.grad is None
+    with pytest.raises(AssertionError, match="x.sqrt"):
+        gradtrace.assert_healthy(masked(x))
+    gradtrace.assert_healthy(masked(x + 1))
+"""
+
+
+@pytest.fixture
+def run(pytester, request):
+    """Runs pytest on the tests in a file, with the plugin whether it is installed or not."""
+    installed = request.config.pluginmanager.hasplugin("gradtrace")
+    plugin = [] if installed else ["-p", "gradtrace.integrations.pytest"]
+
+    def call(code, *arguments):
+        pytester.makepyfile(code)
+        return pytester.runpytest_inprocess(*plugin, "-p", "no:cacheprovider", *arguments)
+
+    return call
+
+
+def test_findings_stand_below_the_results_by_test(run):
+    result = run(FAULTY, "--gradtrace")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(
+        ["*gradtrace findings*", "*::test_faulty", "*.py:5: error nonfinite-origin: SqrtBackward0 `x.sqrt()`*"]
+    )
+    assert result.stdout.str().count("nonfinite-origin") == 1
+
+
+def test_without_the_option_nothing_is_recorded_and_the_fixture_works(run):
+    result = run(FAULTY)
+    result.assert_outcomes(passed=3)
+    assert "gradtrace findings" not in result.stdout.str()
+
+
+def test_a_test_that_fails_tells_its_findings_all_the_same(run):
+    code = """
+    import torch
+    def test_dies():
+        x = torch.ones(2, requires_grad=True)
+        y = x.exp()
+        y.add_(1)
+        y.sum().backward()
+    """
+    result = run(code, "--gradtrace")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*modified-in-place: ExpBackward0 `x.exp()`*"])
+
+
+def test_the_plugin_imports_no_torch_by_itself():
+    code = "import sys, gradtrace.integrations.pytest; sys.exit(any(m.split('.')[0] == 'torch' for m in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
