@@ -1,0 +1,81 @@
+"""A picture that stands in a web page itself: its text can be found and selected, and it follows the page's theme."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from msgspec import Struct
+
+__all__ = ["Frame", "inline"]
+
+# How pages say that they are dark or light, whatever the system prefers: furo and pydata, Material, Bootstrap, others.
+SAID = (
+    '[data-theme="{0}"]',
+    '[data-md-color-scheme="{1}"]',
+    '[data-bs-theme="{0}"]',
+    '[data-mode="{0}"]',
+    ".{0}",
+)
+DARK = f":is({','.join(SAID).format('dark', 'slate')})"
+LIGHT = f":is({','.join(SAID).format('light', 'default')})"
+UNSAID = f"html:not({LIGHT}) body:not({LIGHT})"
+DARK_RULES = re.compile(r"@media \(prefers-color-scheme:dark\)\{\s*((?:[^{}]+\{[^{}]*\}\s*)*)\}\s*")
+LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scrolled
+
+
+class Frame(Struct, frozen=True):
+    """How a picture stands in its page: words for who can't see it, size in CSS units, whether it may turn dark."""
+
+    alt: str = ""
+    width: str = ""
+    height: str = ""
+    dark: bool = True
+
+
+PLAIN = Frame()
+
+
+def inline(svg: str, frame: Frame = PLAIN) -> str:
+    """Return an SVG to put into HTML as it is."""
+    picture = ET.fromstring(svg)  # noqa: S314 - our own picture
+    for element in picture.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    style = picture.find("style")
+    if style is not None:
+        style.text = _themed(style.text or "", dark=frame.dark)
+    if frame.alt:
+        picture.set("aria-label", frame.alt)
+        description = picture.find("desc")
+        if description is not None:
+            description.text = frame.alt
+    title = picture.find("title")
+    if title is not None:
+        picture.remove(title)  # on a page it would be a tooltip over everything
+    picture.set("xmlns", "http://www.w3.org/2000/svg")
+    picture.set("style", _size(picture.get("width", ""), frame))
+    return ET.tostring(picture, encoding="unicode")
+
+
+def _size(own: str, frame: Frame) -> str:
+    number, unit = re.sub(r"[^\d.]", "", own), re.sub(r"[\d.]", "", own) or "px"
+    least = f"min-width:min({float(number) * LEGIBLE:.0f}{unit},{frame.width or '100em'});" if number else ""
+    width = f"width:{frame.width};" if frame.width else ""
+    return f"{least}max-width:100%;{width}height:{frame.height or 'auto'}"
+
+
+def _themed(css: str, *, dark: bool) -> str:
+    """Return the style sheet with its rules for a dark system bound to what the page says of itself."""
+    found = DARK_RULES.search(css)
+    if not found:
+        return css
+    rules = found[1].strip()
+    said = _within(DARK, rules)
+    preferred = f"@media (prefers-color-scheme:dark){{\n{_within(UNSAID, rules)}}}\n" if dark else ""
+    return f"{css[: found.start()]}{said}{preferred}{css[found.end() :]}"
+
+
+def _within(scope: str, rules: str) -> str:
+    """Return the rules for what is inside ``scope`` only."""
+    parts = re.findall(r"([^{}]+)(\{[^{}]*\})", rules)
+    return "".join(f"{','.join(f'{scope} {one.strip()}' for one in names.split(','))}{body}\n" for names, body in parts)
