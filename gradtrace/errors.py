@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "DocumentError",
     "EngineError",
     "GradtraceError",
     "NothingRecordedError",
@@ -72,6 +73,10 @@ class TraceFileError(GradtraceError):
 
 class EngineError(GradtraceError):
     """Graphviz is missing, failed, or took too long."""
+
+
+class DocumentError(GradtraceError):
+    """What a document says of a graph is wrong, or the script that it names fails."""
 
 
 class TensorError(GradtraceError):

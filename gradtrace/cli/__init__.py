@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from gradtrace.cli.embed import embed
 from gradtrace.cli.formats import formats
 from gradtrace.cli.record import record
 from gradtrace.cli.render import render
@@ -22,6 +23,7 @@ app = typer.Typer(
 _SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
 app.command(context_settings=_SCRIPT)(render)
 app.command(context_settings=_SCRIPT)(record)
+app.command()(embed)
 app.command()(formats)
 
 

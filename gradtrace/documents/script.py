@@ -26,6 +26,7 @@ from gradtrace.formats.base import Style
 __all__ = ["Ran", "Script", "attribute_code", "draw", "read", "run"]
 
 TIMEOUT = 60.0
+WIDTH = 84  # columns of a table in a document
 NO_GRADIENT = (
     "{name!r} computes no gradient: it calls no backward() or autograd.grad() and leaves no tensor with a grad_fn"
 )
@@ -108,7 +109,7 @@ def draw(ran: Ran, name: str, script: Script, folder: Path | None = None) -> byt
     kept = folder / f"{ran.key}.{name}" if folder and not ran.problem else None
     if kept and kept.is_file():
         return kept.read_bytes()
-    drawn = ran.trace.drawn(name, number=_held(ran.trace, script.number), style=Style(width=96))
+    drawn = ran.trace.drawn(name, number=_held(ran.trace, script.number), style=Style(width=WIDTH))
     data = drawn.encode() if isinstance(drawn, str) else drawn
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)

@@ -61,8 +61,8 @@ def _visit_latex(translator: Any, node: nodes.Element) -> None:
     name = f"{node['filename-prefix'] or 'gradtrace'}-{Path(node['trace']).name[:12]}.pdf"
     write_whole(Path(builder.outdir, name), pdf)
     sizes = [f"{key}={size}" for key in ("width", "height") if (size := _latex_size(node[key]))]
-    options = ",".join(sizes) or r"max width=\linewidth,max totalheight=0.8\textheight"
-    translator.body.append(f"\\noindent\\sphinxincludegraphics[{options}]{{{name}}}\n")
+    options = f"[{','.join(sizes)}]" if sizes else ""  # without, Sphinx scales down what is larger than the page
+    translator.body.append(f"\\noindent\\sphinxincludegraphics{options}{{{name}}}\n")
     raise nodes.SkipNode
 
 

@@ -160,7 +160,7 @@ def test_latex_gets_pdf_files_named_by_their_prefix(project):
     built = build(project[0], "latex")
     assert built.warnings == ""
     (tex,) = built.out.glob("*.tex")
-    names = re.findall(r"\\sphinxincludegraphics\[(.*?)\]\{(.*?)\}", tex.read_text(encoding="utf-8"))
+    names = re.findall(r"\\sphinxincludegraphics(?:\[(.*?)\])?\{(.*?)\}", tex.read_text(encoding="utf-8"))
     assert len(names) == 4
     assert names[0][0] == r"width=0.8\linewidth"
     assert [name.startswith("square-") for _, name in names] == [False, True, False, False]
