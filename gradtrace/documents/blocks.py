@@ -16,7 +16,7 @@ from gradtrace.formats.base import FORMATS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Block", "blocks", "refreshed"]
+__all__ = ["Block", "blocks", "fence_after", "refreshed"]
 
 OPEN = re.compile(r"[ \t]*<!--\s*gradtrace:\s*(?P<words>.*?)\s*-->\s*")
 CLOSE = re.compile(r"[ \t]*<!--\s*/gradtrace\s*-->\s*")
@@ -66,7 +66,7 @@ def blocks(path: Path, text: str) -> Iterator[Block]:
     for i, line in enumerate(text.split("\n")):
         where = f"{path}, line {i + 1}"
         start, end = OPEN.fullmatch(line), CLOSE.fullmatch(line)
-        fence = "" if opened else _fence(line, fence)
+        fence = "" if opened else fence_after(line, fence)
         if fence or line.startswith(("    ", "\t")):
             continue
         if start and opened:
@@ -82,7 +82,7 @@ def blocks(path: Path, text: str) -> Iterator[Block]:
         raise DocumentError(f"{path}, line {opened[0] + 1}: a block never ends", HOW)
 
 
-def _fence(line: str, fence: str) -> str:
+def fence_after(line: str, fence: str) -> str:
     """Return the fence that code stands in after this line, or nothing."""
     found = FENCE.fullmatch(line)
     if not found:
