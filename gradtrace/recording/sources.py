@@ -100,7 +100,7 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
 def call_place(frame: FrameType | None, *, only_user: bool = False) -> Place | None:
     """Return the user's place nearest to ``frame``; a library's, where there is none and it will do."""
     place = locate(frame)[0]
-    return None if place and only_user and _owner(place.code.co_filename) != USER else place
+    return None if place and only_user and _owner(place[0].co_filename) != USER else place
 
 
 class Sources:
