@@ -6,13 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test browser lint docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test browser
 	$(BIN)/python -m pytest
+
+browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	    echo "no chromium: its tests are left out"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check

@@ -16,10 +16,9 @@ release = version = __version__
 extensions = ["gradtrace.sphinx", "myst_parser", "reference", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 gradtrace_path = [".."]  # so that examples/partials.py is found in the repository
 
-suppress_warnings = ["toc.empty_glob"]  # pages of features that are still to come
 exclude_patterns = ["_build"]
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 autodoc_typehints = "none"  # signatures of strings; the docstrings say more
 autodoc_member_order = "bysource"
 add_module_names = False

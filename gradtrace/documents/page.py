@@ -7,6 +7,9 @@ from xml.etree import ElementTree as ET
 
 from msgspec import Struct
 
+from gradtrace.formats.palette import DARK as PALETTE
+from gradtrace.formats.palette import PAGE
+
 __all__ = ["Frame", "inline"]
 
 # How pages say that they are dark or light, whatever the system prefers: furo and pydata, Material, Bootstrap, others.
@@ -21,6 +24,8 @@ DARK = f":is({','.join(SAID).format('dark', 'slate')})"
 LIGHT = f":is({','.join(SAID).format('light', 'default')})"
 UNSAID = f"html:not({LIGHT}) body:not({LIGHT})"
 DARK_RULES = re.compile(r"@media \(prefers-color-scheme:dark\)\{\s*((?:[^{}]+\{[^{}]*\}\s*)*)\}\s*")
+# What pages call their own background: a picture stands on it without a box around.
+GROUND = ("--color-background-primary", "--md-default-bg-color", "--pst-color-background", "--bs-body-bg")
 LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scrolled
 
 
@@ -69,10 +74,18 @@ def _themed(css: str, *, dark: bool) -> str:
     found = DARK_RULES.search(css)
     if not found:
         return css
-    rules = found[1].strip()
-    said = _within(DARK, rules)
+    before, rules, after = css[: found.start()], _grounded(found[1].strip()), css[found.end() :]
+    light = _grounded(f".gradtrace .graph>polygon{{fill:{PAGE}}}\n{before}")
     preferred = f"@media (prefers-color-scheme:dark){{\n{_within(UNSAID, rules)}}}\n" if dark else ""
-    return f"{css[: found.start()]}{said}{preferred}{css[found.end() :]}"
+    return f"{light}{_within(DARK, rules)}{preferred}{after}"
+
+
+def _grounded(css: str) -> str:
+    """Return the rules with the page's own background wherever they name ours."""
+    for color in (PAGE, PALETTE[PAGE]):
+        known = "".join(f"var({name}," for name in GROUND)
+        css = css.replace(f":{color}", f":{known}{color}{')' * len(GROUND)}")
+    return css
 
 
 def _within(scope: str, rules: str) -> str:
