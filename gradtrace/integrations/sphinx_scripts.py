@@ -78,7 +78,9 @@ def document_line(directive: SphinxDirective, line: int) -> int:
     """Return the document's line of a line of the code that ran; the directive's own for earlier code."""
     earlier = directive.env.current_document.get(CONTEXT, []) if "context" in directive.options else []
     own = line - sum(code.count("\n") for code in earlier[:-1])
-    return int(directive.content_offset) + own if own > 0 else int(directive.lineno)
+    # reStructuredText counts the offset from the document's first line, MyST from the directive's.
+    start = directive.lineno if type(directive.state).__module__.startswith("myst_parser") else 0
+    return int(start + directive.content_offset + own) if own > 0 else int(directive.lineno)
 
 
 def folder(env: BuildEnvironment) -> Path:

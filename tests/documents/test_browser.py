@@ -25,8 +25,7 @@ QUIET = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LOOK = (
-    """
+LOOK = """
 const ink = () => getComputedStyle(document.querySelector('svg text[fill="INK"]')).fill;
 const theme = name => { document.body.dataset.theme = name; return ink(); };
 const svg = document.querySelector("svg"), box = svg.getBoundingClientRect();
@@ -40,9 +39,7 @@ const found = {
   find: window.find("∂f/∂v = 50"), selected: getSelection().toString(),
 };
 document.body.dataset.found = JSON.stringify(found);
-"""
-    % INK
-)
+""".replace("INK", INK)
 
 
 @pytest.fixture(scope="module")

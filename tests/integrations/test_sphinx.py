@@ -252,6 +252,16 @@ The page goes on.
     assert "The page goes on." in built.html
 
 
+def test_the_line_of_a_failure_is_right_in_markdown_too(tmp_path, monkeypatch):
+    pytest.importorskip("myst_parser")
+    ran = scripts.Ran(None, problem="no", details="Traceback", line=2, error="ValueError")
+    monkeypatch.setattr(scripts, "_run", lambda _: ran)
+    write(tmp_path, "", "extensions += ['myst_parser']\nroot_doc = 'page'\nexclude_patterns = ['index.rst']")
+    page = "# T\n\n```{gradtrace}\n:caption: c\n\na = 1\nb = 2\n```\n"
+    (tmp_path / "page.md").write_text(page, encoding="utf-8")
+    assert "page.md:7: WARNING: no\nTraceback" in build(tmp_path).warnings
+
+
 def test_what_a_stopped_script_started_is_stopped_too(tmp_path):
     mark = tmp_path / "mark"
     child = f"import time; f = open({str(mark)!r}, 'w'); time.sleep(3); f.write('alive'); f.close()"
