@@ -41,7 +41,7 @@ class Commands(_Written):
     def lines(self) -> Iterator[str]:
         group: Any = typer.main.get_command(app)
         for name, command in group.commands.items():
-            yield from (f"## gradtrace {name}", "", command.get_short_help_str(1000), "", "```text")
+            yield from (f"## gradtrace {name}", "", _escaped(command.get_short_help_str(1000)), "", "```text")
             yield from (_usage(name, command), "```", "")
             yield from _options(command)
 
@@ -80,11 +80,17 @@ class Formats(_Written):
             yield f"| `{name}` | {' '.join(f'`{ending}`' for ending in plugin.suffixes)} | {_escaped(plugin.help)} |"
 
 
+class History(_Written):
+    """The version of the trace file, with its history."""
+
+    def lines(self) -> Iterator[str]:
+        yield from ("```python", *_history(), "```")
+
+
 class Structs(_Written):
     """The structs of the trace file with their fields, types and defaults, from ``gradtrace/model.py``."""
 
     def lines(self) -> Iterator[str]:
-        yield from ("```python", *_history(), "```", "")
         kinds = {name: kind for name, kind in vars(model).items() if _is_stored(kind)}
         for name in sorted(kinds, key=lambda name: (STRUCTS.index(name) if name in STRUCTS else 99, name)):
             yield from (f"## {name}", "", _escaped(inspect.getdoc(kinds[name]) or ""), "")
@@ -136,5 +142,6 @@ def setup(sphinx: Sphinx) -> dict[str, bool]:
     """Register the directives; what Sphinx calls."""
     sphinx.add_directive("gradtrace-commands", Commands)
     sphinx.add_directive("gradtrace-formats", Formats)
+    sphinx.add_directive("gradtrace-history", History)
     sphinx.add_directive("gradtrace-structs", Structs)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
