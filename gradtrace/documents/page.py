@@ -30,12 +30,21 @@ LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scroll
 
 
 class Frame(Struct, frozen=True):
-    """How a picture stands in its page: words for who can't see it, size in CSS units, whether it may turn dark."""
+    """How a picture stands in its page.
+
+    Args:
+        alt: words for who can't see it.
+        width: in CSS units; as wide as it is drawn where empty.
+        height: in CSS units.
+        dark: whether it may turn dark with the system, on a page that does not say what it is.
+        links: where each node leads, by its id.
+    """
 
     alt: str = ""
     width: str = ""
     height: str = ""
     dark: bool = True
+    links: dict[str, str] = {}
 
 
 PLAIN = Frame()
@@ -54,12 +63,25 @@ def inline(svg: str, frame: Frame = PLAIN) -> str:
         description = picture.find("desc")
         if description is not None:
             description.text = frame.alt
+    for group in list(picture.iter("g")):
+        target = frame.links.get(group.get("data-id", "").partition("_")[0])
+        if target:
+            _link(group, target)
     title = picture.find("title")
     if title is not None:
         picture.remove(title)  # on a page it would be a tooltip over everything
     picture.set("xmlns", "http://www.w3.org/2000/svg")
     picture.set("style", _size(picture.get("width", ""), frame))
     return ET.tostring(picture, encoding="unicode")
+
+
+def _link(group: ET.Element, target: str) -> None:
+    """Make a link of all that a group shows; its tooltip stays its own."""
+    link = ET.Element("a", {"href": target})
+    for child in [child for child in group if child.tag != "title"]:
+        group.remove(child)
+        link.append(child)
+    group.append(link)
 
 
 def _size(own: str, frame: Frame) -> str:

@@ -133,6 +133,7 @@ class GradtraceDirective(SphinxDirective):
 
     def _figure(self, ran: Ran, script: Script) -> nodes.Node:
         options = {key: self.options.get(key, "") for key in ("alt", "width", "height", "filename-prefix")}
+        options["path"] = scripts.path_in_project(self.env, script)
         picture = gradtrace_graph("", script=script, ran_key=ran.key, trace=scripts.kept(self.env, ran), **options)
         figure = nodes.figure("", picture, classes=["gradtrace", *self.options.get("class", [])])
         figure["align"] = self.options.get("align", "default")
@@ -226,6 +227,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_config_value("gradtrace_show", ["graph"], "env", types=(list, tuple))
     app.add_config_value("gradtrace_include_source", default=False, rebuild="env", types=(bool,))
     app.add_config_value("gradtrace_show_source_link", default=False, rebuild="env", types=(bool,))
+    app.add_config_value("gradtrace_link", "", "html", types=(str,))
     app.add_config_value("gradtrace_dark", "auto", "html", types=(str,))
     app.add_node(gradtrace_graph, html=html, epub=html, latex=latex, text=refuse, man=refuse, texinfo=refuse)
     app.add_post_transform(GraphToText)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
-from gradtrace import api
+from gradtrace import api, model
 from gradtrace.documents.page import Frame, inline
 from gradtrace.documents.script import Ran, draw
 from gradtrace.errors import EngineError
@@ -36,9 +36,23 @@ def _ran(node: nodes.Element) -> Ran:
     return Ran(api.load(node["trace"]), node["ran_key"])
 
 
-def _frame(node: nodes.Element, *, dark: bool) -> Frame:
-    sizes = {key: f"{size}px" if size.isdecimal() else size for key in ("width", "height") if (size := node[key])}
-    return Frame(node["alt"], dark=dark, **sizes)
+def _frame(node: nodes.Element, config: Config) -> Frame:
+    sizes: dict[str, str] = {
+        key: f"{size}px" if size.isdecimal() else size for key in ("width", "height") if (size := node[key])
+    }
+    links = _links(node, str(config.gradtrace_link))
+    return Frame(node["alt"], sizes.get("width", ""), sizes.get("height", ""), _is_dark(config), links)
+
+
+def _links(node: nodes.Element, template: str) -> dict[str, str]:
+    """Return where each node's line stands, by the node's id: in the script, if ``gradtrace_link`` tells where."""
+    script = node["script"]
+    if not template or not script.file:
+        return {}
+    shown = api.select(_ran(node).trace or model.Trace(model.FORMAT_VERSION), "last")
+    sources = {found.id: found.source for found in shown.nodes if found.source}
+    own = {name: at.line for name, at in sources.items() if Path(at.filename).name == script.name}
+    return {name: template.format(path=node["path"], line=line) for name, line in own.items()}
 
 
 def _is_dark(config: Config) -> bool:
@@ -49,9 +63,7 @@ def _is_dark(config: Config) -> bool:
 def _visit_html(translator: Any, node: nodes.Element) -> None:
     builder = translator.builder
     svg = draw(_ran(node), "svg", node["script"], folder(builder.env)).decode()
-    translator.body.append(
-        f'<div class="gradtrace-graph">{inline(svg, _frame(node, dark=_is_dark(builder.config)))}</div>\n'
-    )
+    translator.body.append(f'<div class="gradtrace-graph">{inline(svg, _frame(node, builder.config))}</div>\n')
     raise nodes.SkipNode
 
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from sphinx.environment import BuildEnvironment
     from sphinx.util.docutils import SphinxDirective
 
-__all__ = ["document_line", "folder", "kept", "of_directive", "of_path", "relative", "run", "shown_code", "table"]
+__all__ = [
+    "document_line",
+    "folder",
+    "kept",
+    "of_directive",
+    "of_path",
+    "path_in_project",
+    "relative",
+    "run",
+    "shown_code",
+    "table",
+]
 
 CONTEXT = "gradtrace_context"  # what earlier directives of the document left to the next
 
@@ -60,6 +71,13 @@ def _find(env: BuildEnvironment, name: str) -> Path | None:
     bare = name.lstrip("/")
     places = [Path(env.gradtrace_confdir, folder, bare) for folder in env.config.gradtrace_path]
     return next((file for file in (beside, Path(env.srcdir, bare), *places) if file.is_file()), None)
+
+
+def path_in_project(env: BuildEnvironment, script: Script) -> str:
+    """Return a script's path from the first of ``gradtrace_path`` and the source folder that it lies in."""
+    bases = [*(Path(env.gradtrace_confdir, folder).resolve() for folder in env.config.gradtrace_path), Path(env.srcdir)]
+    file = Path(script.file).resolve()
+    return next((file.relative_to(base).as_posix() for base in bases if file.is_relative_to(base)), script.name)
 
 
 def _before(directive: SphinxDirective) -> str:

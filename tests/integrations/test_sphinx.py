@@ -141,6 +141,14 @@ def test_an_attribute_of_a_module_is_called_and_its_definition_shown(project):
 
 
 @pytest.mark.usefixtures("no_runs")
+def test_each_box_leads_to_its_line_where_the_configuration_says_where(project):
+    built = build(project[0], "singlehtml", gradtrace_link="https://example.org/{path}#L{line}")
+    boxes = graphs(built.html)[0].iter("{http://www.w3.org/2000/svg}a")
+    assert {box.get("href") for box in boxes} == {"https://example.org/partials.py#L6"}
+    assert texts(graphs(built.html)[0], "text") == texts(graphs(project[1].html)[0], "text")
+
+
+@pytest.mark.usefixtures("no_runs")
 def test_other_builders_take_the_traces_of_the_first(project):
     built = build(project[0], "text")
     assert built.warnings == ""
