@@ -89,6 +89,13 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
             found.setdefault("text/plain", problems[0])
         return found
 
+    def __repr__(self) -> str:
+        """Return a line that says what it is; all that a trace holds would fill screens."""
+        name = f" of {Path(self.command[0]).name}" if self.command else ""
+        nodes = sum(len(graph.nodes) for graph in self.passes)
+        passes = f"{len(self.passes):,} pass{'' if len(self.passes) == 1 else 'es'}"
+        return f"<gradtrace.Trace{name}: {passes}, {nodes:,} nodes>"
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.bundle(include, exclude)
 
