@@ -1,4 +1,4 @@
-# make demo, make test, make lint: each makes its own .venv first, with the versions of constraints.txt.
+# make demo, make test, make lint, make docs: each makes its own .venv first, with the versions of constraints.txt.
 # A stamp remembers what was installed, so that a second run starts at once.
 
 PYTHON ?= python3
@@ -6,13 +6,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test browser lint docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test browser
 	$(BIN)/python -m pytest
+
+browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+	    echo "no chromium: its tests are left out"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -20,8 +25,12 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -q -j 2 docs docs/_build/html
+
 clean: # all that is made, but not .venv, which takes minutes
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf docs/_build
 	rm -f partials.svg
 	find gradtrace tests examples -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -34,6 +43,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(BIN)/python
 	$(INSTALL) -e '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(BIN)/python
+	$(INSTALL) -e '.[docs]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(BIN)/python

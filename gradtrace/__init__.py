@@ -36,3 +36,8 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return __all__
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Give a notebook the cell magic ``%%gradtrace``; what ``%load_ext gradtrace`` calls."""
+    import_module("gradtrace.integrations.jupyter").load(shell)

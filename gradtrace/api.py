@@ -16,7 +16,7 @@ from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import graphviz
     import torch
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gradtrace.registry import Plugin
 
 PLAIN = Style()
+IN_NOTEBOOK = Style(width=120, rows=200)
+MERMAID = "text/vnd.mermaid"
+MEDIA = {"image/svg+xml": "svg", "text/plain": "text", MERMAID: "mermaid"}  # the format of each
 
 __all__ = [
     "GradientReport",
@@ -85,20 +88,40 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         """Write the trace file (``.json``, or ``.json.gz`` compressed); raises OutputError."""
         tracefile.save(self, path)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Return the SVG and the table of the last pass, for Jupyter and its kin; never raises."""
-        makers: dict[str, Callable[[], str]] = {
-            "image/svg+xml": lambda: str(self.drawn("svg")),
-            "text/plain": lambda: str(self.drawn("text")),
-        }
-        wanted = [kind for kind in makers if (not include or kind in include) and kind not in (exclude or ())]
-        bundle = {}
-        for kind in wanted:
+    def bundle(self, include: Any = None, exclude: Any = None, *, number: str | int = "last") -> dict[str, str]:
+        """Return one pass as a notebook shows it, by media type: the SVG and the table; never raises.
+
+        Args:
+            include: the media types that are wanted; the SVG and the table where it is empty.
+                ``text/vnd.mermaid`` is given on request only: a notebook that knows it would prefer it.
+            exclude: the media types that are not.
+            number: the index of the pass, from 1, or ``last``.
+        """
+        try:
+            wanted = include or [kind for kind in MEDIA if kind != MERMAID]
+            kinds = [kind for kind in MEDIA if kind in wanted and kind not in (exclude or ())]
+        except Exception:  # noqa: BLE001 - a repr that raises hides the object it should show
+            kinds = list(MEDIA)
+        found, problems = {}, []
+        for kind in kinds:
             try:
-                bundle[kind] = makers[kind]()
-            except Exception as error:  # noqa: BLE001 - a repr that raises hides the object it should show
-                bundle.setdefault("text/plain", f"<gradtrace.Trace, which can't be drawn: {error}>")
-        return bundle
+                if MEDIA[kind] in FORMATS:
+                    found[kind] = str(self.drawn(MEDIA[kind], number=number, style=IN_NOTEBOOK))
+            except Exception as error:  # noqa: BLE001
+                problems.append(f"<gradtrace.Trace, which can't be drawn: {error}>")
+        if problems:
+            found.setdefault("text/plain", problems[0])
+        return found
+
+    def __repr__(self) -> str:
+        """Return a line that says what it is; all that a trace holds would fill screens."""
+        name = f" of {Path(self.command[0]).name}" if self.command else ""
+        nodes = sum(len(graph.nodes) for graph in self.passes)
+        passes = f"{len(self.passes):,} pass{'' if len(self.passes) == 1 else 'es'}"
+        return f"<gradtrace.Trace{name}: {passes}, {nodes:,} nodes>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return self.bundle(include, exclude)
 
 
 class Recording:
@@ -112,12 +135,25 @@ class Recording:
         """The passes recorded until now."""
         return _trace(self._recorder.trace)
 
+    def seed(self, variables: dict[str, Any]) -> None:
+        """Record a pass from the outputs among these variables, where the block has made no pass yet.
+
+        Outputs are the tensors with a ``grad_fn`` that no other of them depends on; each is seeded with ones
+        of its shape, their graph is retained, and no ``.grad`` is touched.
+        """
+        from gradtrace.recording.seeding import script_outputs, seed  # noqa: PLC0415 - imports torch
+
+        outputs = script_outputs(variables) if not self._recorder.count else ()
+        if outputs:
+            seed(self._recorder, outputs, [variables])
+
 
 @contextmanager
-def record(*, forward: bool = True) -> Iterator[Recording]:
+def record(*, forward: bool = True, command: Sequence[str] = ()) -> Iterator[Recording]:
     """Record every backward pass made in a ``with`` block.
 
     Args:
+        command: what the trace calls the code in the block, for the title of its pictures.
         forward: also record the line, the module and the forward value of each op called in the block.
 
     Returns:
@@ -127,6 +163,7 @@ def record(*, forward: bool = True) -> Iterator[Recording]:
     from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
 
     with Recorder(Options(forward=forward, facts=True), (str(Path.cwd()),)) as recorder:
+        recorder.command = tuple(command)
         yield Recording(recorder)
 
 

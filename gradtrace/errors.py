@@ -6,6 +6,7 @@ GradtraceError (2)
 ├── OutputError (2)           the output can't be written where it was asked for
 ├── TraceFileError (2)        not a trace file, truncated, or from a newer version
 ├── EngineError (2)           Graphviz is missing, failed, or took too long
+├── DocumentError (2)         what a document says of a graph is wrong, or its script fails
 ├── TensorError (2)           a tensor that has no graph to draw
 └── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
 """
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "DocumentError",
     "EngineError",
     "GradtraceError",
     "NothingRecordedError",
@@ -72,6 +74,10 @@ class TraceFileError(GradtraceError):
 
 class EngineError(GradtraceError):
     """Graphviz is missing, failed, or took too long."""
+
+
+class DocumentError(GradtraceError):
+    """What a document says of a graph is wrong, or the script that it names fails."""
 
 
 class TensorError(GradtraceError):

@@ -10,6 +10,7 @@ from gradtrace.cli.check import check
 from gradtrace.cli.checks import checks
 from gradtrace.cli.diff import diff
 from gradtrace.cli.explain import explain
+from gradtrace.cli.embed import embed
 from gradtrace.cli.formats import formats
 from gradtrace.cli.record import record
 from gradtrace.cli.render import render
@@ -29,6 +30,7 @@ app.command(context_settings=_SCRIPT)(record)
 app.command(context_settings=_SCRIPT)(explain)
 app.command(context_settings=_SCRIPT)(check)
 app.command(context_settings=_SCRIPT)(diff)
+app.command()(embed)
 app.command()(formats)
 app.command()(checks)
 

@@ -73,7 +73,9 @@ class Names:
         hidden = []
         for name, value in list(space.items()):
             if name.startswith("_"):
-                hidden.append((name, value))  # `_`, and a notebook's memory of its results
+                hidden.append((name, value))
+            elif name == "Out" and value is space.get("_oh"):
+                continue  # a notebook's memory of its results, older than the variables that hold them
             else:
                 self._visit(name, value, 0)
         for name, value in hidden:
@@ -143,4 +145,4 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 # Their objects are not the user's containers, and some compute on attribute access.
-_FOREIGN = {"torch", "numpy", "builtins", "gradtrace", *sys.stdlib_module_names} - {"__main__"}
+_FOREIGN = {"torch", "numpy", "builtins", "gradtrace", "IPython", "ipykernel", *sys.stdlib_module_names} - {"__main__"}

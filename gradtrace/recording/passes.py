@@ -52,7 +52,8 @@ def record_pass(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]]
     Tensors are named by the variables in ``spaces``, then by those of the frames that call the engine.
     """
     with torch._C.DisableTorchFunction():
-        raw.place = call_place(call.frame)
+        # A pass that gradtrace made is nobody's call, unless the user called gradtrace.draw().
+        raw.place = call_place(call.frame, only_user=raw.kind == "seeded")
         names = Names(chain(spaces, namespaces(call.frame)))
         raw.describe(call.outputs, call.seeds, names)
         graph = _graph(call)

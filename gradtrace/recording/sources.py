@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
+import sys
 import sysconfig
 from pathlib import Path
 from types import CodeType
@@ -31,6 +33,7 @@ _INTERNAL_FOLDERS = tuple(
 )
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
+_MAGIC = "get_ipython().run_cell_magic("
 _owners: dict[str, int] = {}
 # A script's frames end where it is run: beyond are ours and those of the command that started us.
 _OUTERMOST = execute.__code__
@@ -52,6 +55,8 @@ def _classify(filename: str) -> int:
         return INTERNAL
     if any(part in filename for part in _LIBRARY_PARTS):
         return LIBRARY
+    if _cell(filename) and linecache.getline(filename, 1).startswith(_MAGIC):
+        return INTERNAL  # a cell that only hands its text to a magic; the magic's code is the user's
     return INTERNAL if os.path.realpath(filename).startswith(_STANDARD) else USER
 
 
@@ -92,9 +97,10 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     return library, None
 
 
-def call_place(frame: FrameType | None) -> Place | None:
-    """Return the user's place nearest to ``frame``."""
-    return locate(frame)[0]
+def call_place(frame: FrameType | None, *, only_user: bool = False) -> Place | None:
+    """Return the user's place nearest to ``frame``; a library's, where there is none and it will do."""
+    place = locate(frame)[0]
+    return None if place and only_user and _owner(place[0].co_filename) != USER else place
 
 
 class Sources:
@@ -123,8 +129,9 @@ class Sources:
 
     def shown(self, filename: str) -> str:
         """Return the file name as the trace tells it: the same on every machine, where that can be."""
-        if filename.startswith("<"):
-            return filename
+        cell = _cell(filename)
+        if cell or filename.startswith("<"):
+            return cell or filename
         for part in _LIBRARY_PARTS:
             if part in filename:
                 return filename.rpartition(part)[2]
@@ -147,6 +154,19 @@ class Sources:
         lines = [linecache.getline(code.co_filename, number) for number in range(line, end_line + 1)]
         text, column, end_column = _cut(lines, start, end)
         return Source(filename, line, end_line, column, end_column, code.co_qualname, text)
+
+
+def _cell(filename: str) -> str:
+    """Return ``cell 3`` for the file name that IPython made up for the code of a notebook's third cell."""
+    interactive = sys.modules.get("IPython.core.interactiveshell")
+    if interactive is None or not interactive.InteractiveShell.initialized():
+        return ""
+    try:
+        known = interactive.InteractiveShell.instance().compile.format_code_name(filename)
+    except Exception:  # noqa: BLE001 - a name that is less nice must not cost the recording
+        return ""
+    number = re.search(r"\d+", known[1]) if known else None
+    return f"cell {number[0]}" if number else ""
 
 
 def _cut(lines: list[str], start: int, end: int) -> tuple[str, int, int]:

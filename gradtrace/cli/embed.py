@@ -1,0 +1,61 @@
+"""``gradtrace embed``: the graphs inside documents, drawn again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gradtrace.cli.output import say
+from gradtrace.errors import DocumentError
+from gradtrace.files import check_writable, write_whole
+
+if TYPE_CHECKING:
+    from gradtrace.documents.blocks import Refreshed
+
+__all__ = ["embed"]
+
+Files = Annotated[list[str], typer.Argument(metavar="FILE.md...", help="Markdown files.")]
+Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something would change.")]
+
+
+def embed(files: Files, *, check: Check = False) -> None:
+    """Refresh the graphs between <!-- gradtrace: SCRIPT format=FORMAT --> and <!-- /gradtrace -->."""
+    found = {Path(name): _text(name) for name in files}
+    if not check:
+        for path in found:
+            check_writable(path)
+    from gradtrace.documents.blocks import refreshed  # noqa: PLC0415 - the formats, which a wrong file doesn't need
+
+    stale = 0
+    for path, text in found.items():
+        stale += _settle(path, text, refreshed(path, text), check=check)
+    raise typer.Exit(int(check and stale > 0))
+
+
+def _text(name: str) -> str:
+    try:
+        return Path(name).read_bytes().decode()
+    except FileNotFoundError:
+        raise DocumentError(f"no such file: {name!r}", "name a Markdown file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentError(f"{name!r} can't be read: {error}", "name a Markdown file in UTF-8") from None
+
+
+def _settle(path: Path, text: str, new: Refreshed, *, check: bool) -> int:
+    """Write what has changed, or only tell it; return how many files that are."""
+    files: dict[Path, tuple[bytes | None, bytes]] = {path: (text.encode(), new.text.encode())}
+    files |= {picture: (_bytes(picture), data) for picture, data in new.pictures.items()}
+    changed = {file: data for file, (old, data) in files.items() if old != data}
+    for file, data in changed.items():
+        if not check:
+            write_whole(file, data)
+        say(f"{file} {'would change; refresh it with: gradtrace embed ' + str(path) if check else 'refreshed'}")
+    if not changed:
+        say(f"{path} is up to date")
+    return len(changed)
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
