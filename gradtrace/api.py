@@ -16,7 +16,7 @@ from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import graphviz
     import torch

@@ -9,8 +9,8 @@ import typer
 from gradtrace.cli.check import check
 from gradtrace.cli.checks import checks
 from gradtrace.cli.diff import diff
-from gradtrace.cli.explain import explain
 from gradtrace.cli.embed import embed
+from gradtrace.cli.explain import explain
 from gradtrace.cli.formats import formats
 from gradtrace.cli.record import record
 from gradtrace.cli.render import render
