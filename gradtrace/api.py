@@ -258,7 +258,8 @@ def make_dot(
 
     outputs = var if isinstance(var, (list, tuple)) else (var,)
     trace = _seeded(outputs, dict(params or {}))
-    return digraph(model.Report(trace, trace.passes[-1]))
+    style = Style(attributes=max_attr_chars if show_attrs else 0, saved=show_saved)
+    return digraph(model.Report(trace, trace.passes[-1]), style)
 
 
 def choose_format(path: str, name: str | None = None) -> Plugin[Any]:

@@ -13,14 +13,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "Between",
+    "Columns",
+    "Depth",
     "Engine",
+    "Focus",
     "FormatName",
     "Formulas",
+    "Full",
     "Late",
+    "Link",
     "Look",
+    "MaxNodes",
     "Module",
+    "Open",
     "Output",
     "PassNumber",
+    "Sort",
     "Source",
     "Timeout",
     "is_format",
@@ -39,6 +48,22 @@ Engine = Annotated[str, typer.Option("--engine", help="pygraphviz (in its wheel)
 Formulas = Annotated[bool, typer.Option("--formulas", help="Also write the formula of each node.")]
 Look = Annotated[str, typer.Option("--style", help="gradtrace, or torchviz for its look.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that the layout may take.")]
+MaxNodes = Annotated[int, typer.Option("--max-nodes", min=1, help="Boxes in a picture before it is folded.")]
+Depth = Annotated[int | None, typer.Option("--depth", min=0, help="Fold each module call at this depth, from 1.")]
+Open = Annotated[list[str] | None, typer.Option("--open", metavar="MODULE", help="Never fold this module.")]
+Full = Annotated[bool, typer.Option("--full", help="Fold nothing.")]
+Focus = Annotated[
+    str,
+    typer.Option("--focus", metavar="NAME", help="Only ways through a leaf, a line as train.py:42, an op or an id."),
+]
+Between = Annotated[
+    tuple[str, str] | None, typer.Option("--between", metavar="A B", help="Only the ways between these two.")
+]
+Columns = Annotated[str, typer.Option("--columns", metavar="N", help="Newspaper columns: a number, or auto.")]
+Link = Annotated[
+    str, typer.Option("--link", metavar="URL", help="Where a box leads, as 'https://host/{file}#L{line}'.")
+]
+Sort = Annotated[str, typer.Option("--sort", help="The table's order: order (of execution), or seconds.")]
 
 
 def kept_passes(number: str) -> frozenset[int] | None:

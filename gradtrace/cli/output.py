@@ -70,10 +70,10 @@ class Target:
             out.write(data)
 
 
-def print_table(report: Report) -> None:
+def print_table(report: Report, sort: str = "order") -> None:
     """Print the pass as a table, as wide as the terminal; plain and wide where there is none."""
     width, color = _terminal()
-    style = Style(width=width, color=color, rows=ROWS)
+    style = Style(width=width, color=color, rows=ROWS, sort=sort)
     print("", FORMATS["text"].function(report, style), sep="\n", end="", file=sys.stderr)
 
 

@@ -5,20 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import typer
+from msgspec.structs import replace
 
 from gradtrace.api import choose_format, report_of, select
+from gradtrace.cli.drawing import check_view, drawn_or_less
 from gradtrace.cli.explain import with_formulas
 from gradtrace.cli.options import (
+    Between,
+    Columns,
+    Depth,
     Engine,
+    Focus,
     FormatName,
     Formulas,
+    Full,
     Late,
+    Link,
     Look,
+    MaxNodes,
     Module,
+    Open,
     Output,
     PassNumber,
+    Sort,
     Source,
     Timeout,
     is_format,
@@ -31,6 +41,7 @@ from gradtrace.cli.output import Target, print_table, say
 from gradtrace.cli.source import FAILURES, Recorded, find
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
+from gradtrace.fold import View
 from gradtrace.formats.base import Style
 
 if TYPE_CHECKING:
@@ -59,6 +70,15 @@ def render(
     timeout: Timeout = 60.0,
     module: Module = False,
     formulas: Formulas = False,
+    max_nodes: MaxNodes = 150,
+    depth: Depth = None,
+    opened: Open = None,
+    full: Full = False,
+    focus: Focus = "",
+    between: Between = None,
+    columns: Columns = "auto",
+    link: Link = "",
+    sort: Sort = "order",
 ) -> None:
     """Run SCRIPT and draw its backward pass; arguments after SCRIPT are its own."""
     late, arguments = take_late(context.args, LATE)
@@ -68,6 +88,9 @@ def render(
     check_engine(engine)
     if look not in LOOKS:
         raise UnknownNameError.of("style", look, LOOKS)
+    view = View(max_nodes, depth, tuple(opened or ()), full, focus, between)
+    style = Style(engine=engine, timeout=timeout, view=view, columns=columns, link=link, sort=sort)
+    check_view(style)
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
     work = find(source, arguments, module=module)
@@ -75,15 +98,14 @@ def render(
     # Several passes go to as many files, whose names are known later; all can be written where one can.
     targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
-    style = Style(engine=engine, timeout=timeout)
     for graph in _chosen(recorded, number, keep):
         target = Target(_numbered(target_name, graph.index)) if many else targets[number]
         report = report_of(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
-        drawn = plugin.function(report, msgspec.structs.replace(style, dot=recorded.torchviz.get(graph.index)))
-        target.write(drawn)
+        drawing = replace(style, dot=recorded.torchviz.get(graph.index))
+        target.write(drawn_or_less(plugin, report, drawing, target.name))
         say(f"wrote {target.name}: {_described(graph, recorded)}")
     if output is None and not many:
-        print_table(_unexplained(report))
+        print_table(_unexplained(report), sort)
     raise typer.Exit(recorded.exit_code)
 
 
@@ -98,7 +120,7 @@ def _numbered(name: str, index: int) -> str:
 def _unexplained(report: Report) -> Report:
     """Return the report without the findings that were printed under the script's traceback."""
     rest = [finding for finding in report.findings if report.trace.error is None or finding.check not in FAILURES]
-    return msgspec.structs.replace(report, findings=tuple(rest))
+    return replace(report, findings=tuple(rest))
 
 
 def _beside(source: str, format_name: str | None) -> str:

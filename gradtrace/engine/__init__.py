@@ -15,7 +15,7 @@ from gradtrace.errors import EngineError, UnknownNameError
 
 __all__ = ["ENGINES", "Output", "check_engine", "draw"]
 
-Output = Literal["svg", "png", "pdf"]
+Output = Literal["svg", "png", "pdf", "plain"]
 
 ENGINES = ("pygraphviz", "dot")
 FONTS = Path(__file__).parent / "fonts"

@@ -6,10 +6,13 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gradtrace.fold import View
 from gradtrace.model import Report
 from gradtrace.registry import Registry
 
-__all__ = ["FORMATS", "Style", "register"]
+__all__ = ["FORMATS", "SORTS", "Style", "register"]
+
+SORTS = ("order", "seconds")
 
 
 class Style(Struct, frozen=True):
@@ -21,6 +24,13 @@ class Style(Struct, frozen=True):
         width: columns of a text table; None for as wide as needed.
         color: whether text carries ANSI colours.
         rows: nodes that a text table shows; None for all.
+        view: what to show of the pass, and how much of it is folded.
+        link: where a node's box leads, with ``{file}`` and ``{line}`` for its source; empty for nowhere.
+        columns: how many newspaper columns, or ``auto``: as many as make a page of what is too tall.
+        page: whether the picture is for a page, and so is cut earlier.
+        attributes: characters to show of each plain attribute that a node keeps; 0 for none of them.
+        saved: whether a node's box shows the tensors that it keeps.
+        sort: the order of a text table: ``order`` of execution, or ``seconds``.
         dot: DOT text to lay out in place of our own drawing (``--style torchviz``).
     """
 
@@ -29,6 +39,13 @@ class Style(Struct, frozen=True):
     width: int | None = None
     color: bool = False
     rows: int | None = None
+    view: View = View()
+    link: str = ""
+    columns: str = "auto"
+    page: bool = False
+    attributes: int = 0
+    saved: bool = False
+    sort: str = "order"
     dot: str | None = None
 
 

@@ -7,30 +7,40 @@ from typing import TYPE_CHECKING
 
 import graphviz
 
+from gradtrace.fold import Box, Folded, fold
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.labels import Context, card, heading, more
+from gradtrace.formats.clusters import Frames
+from gradtrace.formats.columns import columns_of, wanted
+from gradtrace.formats.flows import lines
+from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
+from gradtrace.formats.foldwords import details, opening_lines
+from gradtrace.formats.labels import Context, card, crossing, heading, kept
 from gradtrace.formats.numbers import Scale, kind, number, stats
-from gradtrace.formats.palette import INK, LINE, PAGE, SPECIAL, step
-from gradtrace.formats.words import called, clean, differentiated, escaped, expression, place, position, shorten, title
-from gradtrace.graph import beside_each_use, head, origin, span
+from gradtrace.formats.palette import INK, PAGE
+from gradtrace.formats.words import (
+    clean,
+    differentiated,
+    escaped,
+    expression,
+    href,
+    note,
+    place,
+    position,
+    shorten,
+    title,
+)
+from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.model import Report
 
 if TYPE_CHECKING:
-    from gradtrace.model import BackwardPass, Edge, Node, TensorStats
+    from gradtrace.model import BackwardPass, Node, TensorStats
 
 __all__ = ["digraph", "render", "source"]
 
 FONT = "Helvetica,Arial,sans-serif"
-MOST, LONGEST = 150, 1500  # nodes, and ranks that all edges span together; what is beyond is counted, not drawn
-SLOW = 500  # ranks; above, shared leaves are copied and the layout is tuned for speed
+SLOW = 500  # ranks that all edges span; above, shared leaves are copied and the layout is tuned for speed
 QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
-LONGEST_FLOW = 24  # characters beside an edge
-LOOKS = {
-    "none": {"style": "dashed"},
-    "zero": {"style": "dotted", "penwidth": "1.5"},
-    "inf": {"penwidth": "4.5"},
-    "nan": {"penwidth": "1.6", "color": f"{SPECIAL['nan']}:{PAGE}:{SPECIAL['nan']}"},
-}
+PLAIN = Style()
 
 
 @register("dot", ".dot", ".gv")
@@ -41,47 +51,86 @@ def render(report: Report, style: Style) -> str:
 
 def source(report: Report, style: Style) -> str:
     """Return the DOT text to lay out: the style's own, or that of our picture."""
-    return style.dot if style.dot is not None else str(digraph(report).source)
+    return style.dot if style.dot is not None else str(digraph(report, style).source)
 
 
-def digraph(report: Report) -> graphviz.Digraph:
+def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
     """Return the picture of a pass as a Digraph, which can be changed and rendered further."""
     whole, scale = report.graph, Scale.of(report.graph)
-    quick = len(whole.nodes) > MOST or span(whole) > SLOW
-    spread = beside_each_use(whole) if quick else whole
-    shown = head(spread, MOST, LONGEST) if quick else whole
-    picture = graphviz.Digraph(title(report), **_defaults(report, scale))
-    if quick:
-        picture.attr(**QUICK)
-        picture.attr(
-            "edge", weight="8"
-        )  # a straight spine: else a leaf, often the middle one of three, is straight below
-    copies = Counter(origin(node.id) for node in spread.nodes)
-    _draw(picture, shown, Context(differentiated(whole), scale, copies, whole.error, report.findings))
-    _mention(picture, whole, {origin(node.id): node.id for node in shown.nodes})
+    folded = _folded(report, style)
+    picture = graphviz.Digraph(title(report), **_defaults(report, scale, folded))
+    _tune(picture, folded)
+    counts = Counter(origin(name) for box in folded.boxes for name in (*box.nodes, *box.leaves))
+    _draw(picture, folded, Context(differentiated(whole), scale, counts, whole.error, report.findings), style)
     return picture
 
 
-def _mention(picture: graphviz.Digraph, whole: BackwardPass, shown: dict[str, str]) -> None:
-    """Draw one box for all nodes that are not shown, below the last that leads to one."""
-    hidden = len(whole.nodes) - len(shown)
-    if hidden:
-        cut = [edge.source for edge in whole.edges if edge.source in shown and edge.target not in shown]
-        picture.node("more", more(hidden), **{"class": "more"})
-        picture.edge(shown[cut[-1]] if cut else whole.nodes[0].id, "more", style="dashed", color=SPECIAL["none"])
+def _folded(report: Report, style: Style) -> Folded:
+    graph = report.graph
+    if style.view.full and span(graph) > SLOW:
+        graph = beside_each_use(graph)
+    return fold(graph, style.view, report.findings)
 
 
-def _draw(picture: graphviz.Digraph, graph: BackwardPass, context: Context) -> None:
-    for node in graph.nodes:
-        picture.node(node.id, card(node, context), tooltip=escaped(_details(node), 2), **{"class": node.kind})
-    for edge in graph.edges:
-        picture.edge(edge.source, edge.target, **_line(edge, graph, context.scale))
+def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
+    """Make the layout quick where it would be slow."""
+    if folded.is_folded or span(folded.graph) > SLOW:
+        picture.attr(**QUICK)
+        # A straight spine: else a leaf, often the middle one of three, is straight below.
+        picture.attr("edge", weight="8")
 
 
-def _defaults(report: Report, scale: Scale) -> dict[str, dict[str, str]]:
+def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: Style) -> None:
+    count = wanted(folded, style.columns, page=style.page)
+    column = columns_of(folded, count) if count > 1 else {}
+    parts = [graphviz.Digraph(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
+    for at, part in enumerate(parts if count > 1 else [picture]):
+        boxes = [box for box in folded.boxes if column.get(box.id, 0) == at]
+        frames = Frames(part, folded.graph, boxes, f"{at}_" if count > 1 else "")
+        for box in boxes:
+            _draw_box(frames.of(box.id), box, folded.graph, context, style)
+        frames.close()
+    if any(box.call is not None for box in folded.boxes) or count > 1:
+        picture.attr(newrank="true")  # ranks are of the whole: no edge runs upward
+    _draw_links([picture] if count == 1 else parts, folded, context, column)
+    for part in parts if count > 1 else []:
+        part.attr(label="")
+        picture.subgraph(part)
+
+
+def _draw_box(picture: graphviz.Digraph, box: Box, graph: BackwardPass, context: Context, style: Style) -> None:
+    node = graph.by_id[box.nodes[0]]
+    more = [*badges(box, beside=node.id), *leaf_rows(box, graph, context)]
+    label = fold_card(box, graph, context) if _is_fold(box) else card(node, context, [*more, *kept(node, style)])
+    told = details(box, graph) if _is_fold(box) else _details(node, box)
+    look = {"class": box.kind if _is_fold(box) else node.kind, **href(node, style.link)}
+    picture.node(box.id, label, tooltip=escaped(told, 2), **look)
+
+
+def _draw_links(parts: list[graphviz.Digraph], folded: Folded, context: Context, column: dict[str, int]) -> None:
+    """Draw the lines; one that crosses into another column ends at a number, and goes on from the same one."""
+    folds, crossed = {box.id for box in folded.boxes if _is_fold(box)}, 0
+    for link in folded.links:
+        for attributes in lines(link, folded.graph, context.scale, bundled=bool(folds & {link.source, link.target})):
+            here, there = column.get(link.source, 0), column.get(link.target, 0)
+            if here == there:
+                parts[here].edge(link.source, link.target, **attributes)
+                continue
+            crossed += 1
+            parts[here].node(f"to_{crossed}", crossing(crossed, f"to column {there + 1}"), **{"class": "crossing"})
+            parts[there].node(f"from_{crossed}", crossing(crossed, f"from column {here + 1}"), **{"class": "crossing"})
+            parts[here].edge(link.source, f"to_{crossed}", **attributes)
+            parts[there].edge(f"from_{crossed}", link.target, **attributes)
+
+
+def _is_fold(box: Box) -> bool:
+    return box.kind not in {"node", "op"}
+
+
+def _defaults(report: Report, scale: Scale, folded: Folded) -> dict[str, dict[str, str]]:
     graph = report.graph
     kinds = {kind(edge.grad) for edge in graph.edges} | {kind(grad) for node in graph.nodes for grad in node.grads}
-    label = heading(title(report), _subtitle(graph), scale, kinds)
+    label = heading(title(report), [_subtitle(graph), *opening_lines(folded)], scale, kinds)
     font = {"fontname": FONT, "fontcolor": INK}
     space = {"pad": "0.2", "nodesep": "0.35", "ranksep": "0.42"}
     return {
@@ -97,36 +146,13 @@ def _subtitle(graph: BackwardPass) -> str:
     return " · ".join(filter(None, [*said, stopped]))
 
 
-def _line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
-    """Return an edge's attributes: number, colour, thickness and line style, after what flowed along it."""
-    what = kind(edge.grad)
-    start = f"{called(graph.by_id[edge.source])}[{edge.source_index}]"
-    end = f"{called(graph.by_id[edge.target])}[{edge.target_index}]"
-    tooltip = escaped(f"{start} → {end}: {stats(edge.grad)}", 2)
-    if what == "finite":
-        share = scale.share(edge.grad)
-        look = {"color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
-    else:
-        look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
-    gap = " " * (1 + round(float(look.get("penwidth", 1)) / 2))  # a label stands beside the middle of the line
-    label = f"{gap}{escaped(_flow(edge.grad))}"
-    weight = {"weight": "1"} if graph.by_id[edge.target].kind == "leaf" else {}
-    return {**look, **weight, "label": label, "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
-
-
-def _flow(grad: TensorStats | None) -> str:
-    # The shape of a large one, or its values, stand on the node that it leads to.
-    text = stats(grad)
-    short = len(text) <= LONGEST_FLOW and "‖" not in text
-    return text if grad is None or short or kind(grad) != "finite" else f"‖{number(grad.norm)}‖"
-
-
-def _details(node: Node) -> str:
+def _details(node: Node, box: Box) -> str:
     """Return all that there is to say about a node, one fact per line."""
     values = [f"value {stats(value)}" for value in node.values if value]
     grads = [f"grad {_spread(grad)}" for grad in node.grads]
     what = [node.op if node.kind == "function" else node.kind, clean(node.name), expression(node)]
-    facts = [*what, clean(node.module), place(node), *values, *grads]
+    notes = [f"{finding.severity}: {clean(finding.message)}" for finding in box.findings]
+    facts = [*what, clean(node.module), place(node), *values, *grads, note(node), *notes]
     return "\n".join(filter(None, facts))
 
 

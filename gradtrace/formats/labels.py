@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gradtrace.formats.cells import alarm, bold, chip, row, small, table
 from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
-from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MUTED, SPECIAL, step
+from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, SPECIAL
 from gradtrace.formats.words import clean, escaped, expression, gradient, place, shorten
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from gradtrace.model import Node, TensorStats
+    from gradtrace.formats.base import Style
+    from gradtrace.model import Node
 
-__all__ = ["Context", "card", "heading", "more"]
+__all__ = ["Context", "card", "crossing", "heading", "kept"]
 
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
 BADGES = {"error": ("×", FAILED), "warning": ("!", SPECIAL["inf"]), "info": ("i", SPECIAL["zero"])}
@@ -36,66 +38,76 @@ class Context(Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
 
 
-def card(node: Node, context: Context) -> str:
-    """Return a node's label: what it is, what made it and its value, its gradient, its failure, its place."""
+def card(node: Node, context: Context, more: Sequence[str] = ()) -> str:
+    """Return a node's label: what it is, what made it and its value, its gradient, its failure, ``more``, its place."""
     error = context.error if context.error and context.error.node == node.id else None
     head = _function(node) if node.kind == "function" else _tensor(node)
     rows = [*head, *_formula(node), *_gradients(node, context), *_failure(error)]
-    rows += [*_badges(node, context.findings), *_place(node)]
+    rows += [*_badges(node, context.findings), *more, *_place(node)]
     uses = context.copies.get(origin(node.id), 1)
-    rows += [_row(_small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
+    rows += [row(small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
     style = "rounded,dashed" if node.kind == "function" and node.order is None and not error else "rounded"
-    return _table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
+    return table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
 
 
-def heading(title: str, subtitle: str, scale: Scale, kinds: Iterable[Kind]) -> str:
-    """Return the picture's title, and under it a legend of what occurs in it."""
-    lines = [_bold(title), _small(subtitle) if subtitle else "", "".join(_legend(scale, set(kinds)))]
-    rows = [_row(line, 'align="left"') for line in lines if line]
-    return _table([*rows, '<tr><td height="12"></td></tr>'], 'border="0" cellspacing="0"')
+def heading(title: str, lines: Iterable[str], scale: Scale, kinds: Iterable[Kind]) -> str:
+    """Return the picture's title, lines in small print, and under them a legend of what occurs in it."""
+    cells = [bold(title), *(small(line) for line in lines if line), "".join(_legend(scale, set(kinds)))]
+    rows = [row(cell, 'align="left"') for cell in cells if cell]
+    return table([*rows, '<tr><td height="12"></td></tr>'], 'border="0" cellspacing="0"')
 
 
-def more(hidden: int) -> str:
-    """Return the label that stands for the nodes that are not drawn."""
-    rows = [_row(_bold(f"{hidden:,} more nodes")), _row(_small("-f text or -f json shows all"))]
-    return _table(rows, f'border="1" style="rounded,dashed" color="{SPECIAL["none"]}" cellspacing="3"')
+def crossing(number_of: int, text: str) -> str:
+    """Return the label of the end of a line that goes on in another column."""
+    rows = [row(bold(str(number_of))), row(small(text))]
+    return table(rows, f'border="1" style="rounded" color="{SPECIAL["none"]}" bgcolor="{CARD}" cellspacing="0"')
+
+
+def kept(node: Node, style: Style) -> Iterator[str]:
+    """Yield small rows for what a node keeps for its backward: its attributes and its tensors, where asked for."""
+    if style.attributes:
+        for key, value in sorted(node.attributes.items()):
+            yield row(small(f"{key} = {shorten(clean(str(value)), style.attributes)}"))
+    if style.saved:
+        for each in node.saved:
+            yield row(small(f"saved {each.name} {shape(each.shape) if each.shape else 'scalar'} {each.dtype}"))
 
 
 def _function(node: Node) -> Iterator[str]:
-    yield _row(_bold(node.op))
+    yield row(bold(node.op))
     code = shorten(expression(node), LONGEST_CODE)
-    name = f"{_bold(shorten(clean(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
+    name = f"{bold(shorten(clean(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
     code_text = f'<font face="Menlo,Consolas,monospace">{escaped(code)}</font>' if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
         yield from _equation(f"{name}{code_text}", values[0], len(code) + len(node.name))
         return
     if name or code:
-        yield _row(f"{name}{code_text}")
+        yield row(f"{name}{code_text}")
     if any(value is not None for value in node.values):
-        yield from (_row(f"[{i}] = {escaped(text)}") for i, text in enumerate(values[:MOST_ROWS]))
+        yield from (row(f"[{i}] = {escaped(text)}") for i, text in enumerate(values[:MOST_ROWS]))
 
 
 def _formula(node: Node) -> Iterator[str]:
     if node.formula:
-        yield _row(_small(shorten(f"sends {clean(node.formula)}", LONGEST_SMALL)))
+        yield row(small(shorten(f"sends {clean(node.formula)}", LONGEST_SMALL)))
 
 
 def _tensor(node: Node) -> Iterator[str]:
     value = node.values[0] if node.values else None
     name = shorten(clean(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
     text = stats(value) if value else ""
-    yield from _equation(_bold(name), text, len(name)) if text else [_row(_bold(name))]
+    yield from _equation(bold(name), text, len(name)) if text else [row(bold(name))]
 
 
 def _equation(left: str, value: str, length: int) -> Iterator[str]:
     """Yield ``left = value`` in one row, or in two where the characters of both are too many for one."""
     if length and length + len(value) > LONGEST_LINE:
-        yield _row(left)
-        yield _row(f"= {escaped(value)}")
+        yield row(left)
+        yield row(f"= {escaped(value)}")
     else:
-        yield _row(f"{left}{' = ' if length else ''}{escaped(value)}")
+        yield row(f"{left}{' = ' if length else ''}{escaped(value)}")
 
 
 def _gradients(node: Node, context: Context) -> Iterator[str]:
@@ -104,35 +116,20 @@ def _gradients(node: Node, context: Context) -> Iterator[str]:
     for i, grad in enumerate(node.grads[:MOST_ROWS]):
         which = f"{called}[{i}]" if len(node.grads) > 1 else called
         text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
-        yield _chip(grad, f"{text}{'' if grad or ran else ', never ran'}", context.scale)
+        yield chip(grad, f"{text}{'' if grad or ran else ', never ran'}", context.scale)
     rest = node.grads[MOST_ROWS:]
     if rest:
         bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)
-        yield _row(_small(f"{len(rest)} more, {bad} of them not finite" if bad else f"{len(rest)} more"))
-
-
-def _chip(grad: TensorStats | None, text: str, scale: Scale) -> str:
-    what = kind(grad)
-    if what == "finite":
-        return _row(_bold(text), f'bgcolor="{step(scale.share(grad), FILL)}" style="rounded" cellpadding="3"')
-    color = SPECIAL[what]
-    if what in {"nan", "inf"}:
-        return _alarm(text, color)
-    line = {"none": "dashed", "zero": "dotted"}.get(what, "solid")
-    return _row(escaped(text), f'border="1" color="{color}" style="rounded,{line}" cellpadding="3"')
-
-
-def _alarm(text: str, color: str) -> str:
-    return _row(f'<font color="{INVERSE}">{_bold(text)}</font>', f'bgcolor="{color}" style="rounded" cellpadding="3"')
+        yield row(small(f"{len(rest)} more, {bad} of them not finite" if bad else f"{len(rest)} more"))
 
 
 def _failure(error: ErrorInfo | None) -> Iterator[str]:
     if error is None:
         return
-    yield _alarm(f"raised {clean(error.type)}", FAILED)
+    yield alarm(f"raised {clean(error.type)}", FAILED)
     lines = wrap(clean(error.message), LONGEST_SMALL, max_lines=3, placeholder=" …")
     if lines:
-        yield _row("<br/>".join(_small(line, FAILED) for line in lines))
+        yield row("<br/>".join(small(line, FAILED) for line in lines))
 
 
 def _badges(node: Node, findings: tuple[Finding, ...]) -> Iterator[str]:
@@ -140,40 +137,24 @@ def _badges(node: Node, findings: tuple[Finding, ...]) -> Iterator[str]:
     found = {f.check: f.severity for f in findings if f.nodes and f.nodes[0] == origin(node.id)}
     for name, severity in found.items():
         sign, color = BADGES[severity]
-        text = f'<font color="{INVERSE}">{_bold(f"{sign} {name}")}</font>'
-        yield _row(text, f'bgcolor="{color}" style="rounded"')
+        text = f'<font color="{INVERSE}">{bold(f"{sign} {name}")}</font>'
+        yield row(text, f'bgcolor="{color}" style="rounded"')
 
 
 def _place(node: Node) -> Iterator[str]:
     texts = [shorten(clean(text), LONGEST_SMALL) for text in (node.module, place(node)) if text]
     together = " · ".join(texts)
-    yield from (_row(_small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
+    yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
 
 
 def _legend(scale: Scale, kinds: set[Kind]) -> Iterator[str]:
     gap = ""
     if scale.low < scale.high:
-        yield _small(f"gradient {number(scale.low)} ")
+        yield small(f"gradient {number(scale.low)} ")
         yield from (f'<font point-size="10" color="{color}">■ </font>' for color in FILL)
-        yield _small(f"{number(scale.high)}, thicker is larger")
+        yield small(f"{number(scale.high)}, thicker is larger")
         gap = "   "
     for what, text in SAMPLES.items():
         if what in kinds:
-            yield _small(f"{gap}{text}", SPECIAL[what])
+            yield small(f"{gap}{text}", SPECIAL[what])
             gap = "   "
-
-
-def _table(rows: Iterable[str], attributes: str) -> str:
-    return f'<<table cellborder="0" cellpadding="2" {attributes}>{"".join(rows)}</table>>'
-
-
-def _row(text: str, attributes: str = "") -> str:
-    return f"<tr><td {attributes}>{text}</td></tr>"
-
-
-def _bold(text: str) -> str:
-    return f"<b>{escaped(text)}</b>"
-
-
-def _small(text: str, color: str = MUTED) -> str:
-    return f'<font point-size="8" color="{color}">{escaped(text)}</font>'

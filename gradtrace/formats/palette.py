@@ -6,12 +6,26 @@ dark page). What is not a magnitude has a colour and a line style of its own, an
 
 from __future__ import annotations
 
-__all__ = ["BORDER", "CARD", "DARK", "FAILED", "FILL", "INK", "INVERSE", "LINE", "MUTED", "PAGE", "SPECIAL", "step"]
+__all__ = [
+    "BORDER",
+    "CARD",
+    "DARK",
+    "FAILED",
+    "FILL",
+    "INK",
+    "INVERSE",
+    "LINE",
+    "MUTED",
+    "PAGE",
+    "SPECIAL",
+    "WARNED",
+    "step",
+]
 
 INK, MUTED, INVERSE = "#0f172a", "#5b6779", "#fffffe"
 PAGE, CARD = "#ffffff", "#f8fafc"
 BORDER = {"function": "#94a3b8", "output": "#0f766e", "leaf": "#1d4ed8"}
-FAILED = "#b42318"
+FAILED, WARNED = "#b42318", "#8a5a00"
 FILL = ("#fff3d6", "#ffe3a3", "#fecb6e", "#fdae4b", "#f9903a")  # behind ink
 LINE = ("#c9a36a", "#c08431", "#b16416", "#984a0b", "#743306")  # on the page
 SPECIAL = {"none": "#8b96a5", "zero": "#64748b", "unknown": "#64748a", "inf": "#a21caf", "nan": "#d0103a"}
@@ -27,6 +41,7 @@ DARK = {
     "#0f766e": "#2dd4bf",
     "#1d4ed8": "#6ea8fe",
     FAILED: "#ff7b72",
+    WARNED: "#f2cc60",
     **dict(zip(FILL, ("#33291a", "#4d3818", "#6d4a14", "#8f5c10", "#b36f0c"), strict=True)),
     **dict(zip(LINE, ("#75603c", "#9a7836", "#c2922f", "#e5ad36", "#ffd166"), strict=True)),
     "#8b96a5": "#7d8896",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from gradtrace.engine import draw
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.dot import source
@@ -13,4 +15,4 @@ __all__ = ["render"]
 @register("pdf", ".pdf")
 def render(report: Report, style: Style) -> bytes:
     """Picture for print and LaTeX, on white."""
-    return draw(source(report, style), "pdf", style.engine, style.timeout)
+    return draw(source(report, replace(style, page=True)), "pdf", style.engine, style.timeout)

@@ -1,6 +1,6 @@
 """Text in columns that fit a terminal: one line per row, shortened in the middle, never wrapped.
 
-rich measures and colours; its own Table would wrap or cut at the end, and takes 40 times as long.
+rich measures and colours; its own Table would wrap or cut at the end.
 """
 
 from __future__ import annotations

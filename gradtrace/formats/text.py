@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.numbers import Scale, kind, number, stats
 from gradtrace.formats.table import Cell, Column, lines, paint, shorten, visible
+from gradtrace.formats.words import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,11 +48,17 @@ def render(report: Report, style: Style) -> str:
 
 def _lines(report: Report, style: Style) -> Iterator[str]:
     graph = report.graph
-    nodes = graph.nodes if style.rows is None else graph.nodes[: style.rows]
+    ordered = graph.nodes if style.sort == "order" else sorted(graph.nodes, key=lambda node: -(node.seconds or 0.0))
+    nodes = ordered if style.rows is None else ordered[: style.rows]
     scale = Scale.of(graph)
     yield paint(shorten(_title(report), style.width or 10**6), "bold", color=style.color)
     yield ""
-    yield from lines(COLUMNS, [_row(graph, node, scale) for node in nodes], style.width, color=style.color)
+    rows = [_row(graph, node, scale) for node in nodes]
+    columns: tuple[Column, ...] = COLUMNS
+    if style.sort == "seconds":
+        columns = (*COLUMNS[:2], Column("time", 8, 8), *COLUMNS[2:])
+        rows = [[*row[:2], Cell(_time(node)), *row[2:]] for row, node in zip(rows, nodes, strict=True)]
+    yield from lines(columns, rows, style.width, color=style.color)
     if len(nodes) < len(graph.nodes):
         yield f"… {len(graph.nodes) - len(nodes):,} more; all of them with: -o FILE.txt"
     yield from _notes(report, scale, style)
@@ -86,6 +93,11 @@ def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
         Cell(_flows(graph, node), brief=_flows(graph, node, brief=True)),
         Cell("  ".join(part for part in (visible(node.module), _where(node.source or node.library)) if part), "dim"),
     ]
+
+
+def _time(node: Node) -> str:
+    """How long a node took, in milliseconds."""
+    return "" if node.seconds is None else f"{1000 * node.seconds:.3f} ms"
 
 
 def _what(node: Node, written: Written) -> str:
@@ -149,10 +161,31 @@ def _notes(report: Report, scale: Scale, style: Style) -> Iterator[str]:
             "dim",
             color=style.color,
         )
+    yield from (paint(text, "dim", color=style.color) for text in _kept(report.graph))
     for finding in report.findings:
         yield from _wrapped(finding.severity, _finding(finding), style)
     for error in _errors(report):
         yield from _wrapped("error", _error(error), style)
+
+
+def _kept(graph: BackwardPass) -> Iterator[str]:
+    """How much memory the pass's nodes keep for it, and which keeps most; what torch.compile hides."""
+    sizes = [(sum(each.bytes for each in node.saved), node) for node in graph.nodes if node.saved]
+    total = sum(size for size, _ in sizes)
+    if total:
+        most, node = max(sizes, key=lambda pair: pair[0])
+        yield f"saved for backward: {_bytes(total)}, most in {visible(node.op)} ({node.id}): {_bytes(most)}"
+    yield from dict.fromkeys(f"{node.id}: {note(node)}" for node in graph.nodes if note(node))
+
+
+def _bytes(count: int) -> str:
+    """A number of bytes as a person would say it."""
+    size, unit = float(count), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if size < 1024 or unit == "TiB":  # noqa: PLR2004
+            break
+        size /= 1024
+    return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
 
 
 def _finding(finding: Finding) -> str:

@@ -20,6 +20,8 @@ __all__ = [
     "escaped",
     "expression",
     "gradient",
+    "href",
+    "note",
     "place",
     "position",
     "shorten",
@@ -27,6 +29,7 @@ __all__ = [
 ]
 
 LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
+COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
 MOST_LEAVES = 12  # leaves that the alt text reads out
 
 
@@ -112,6 +115,20 @@ def position(source: Source) -> str:
 def called(node: Node) -> str:
     """Return a node's name, or what it is."""
     return clean(node.name) or (node.op if node.kind == "function" else node.kind)
+
+
+def href(node: Node, template: str) -> dict[str, str]:
+    """Return the link of a node's box, after a template such as ``https://host/{file}#L{line}``; none by default."""
+    source = node.source or node.library
+    if not template or source is None:
+        return {}
+    link = template.replace("{file}", source.filename).replace("{line}", str(source.line))
+    return {"href": escaped(link, 2), "target": "_blank"}
+
+
+def note(node: Node) -> str:
+    """Return what there is to know about an op that is not what it seems."""
+    return COMPILED if node.op == "CompiledFunctionBackward" else ""
 
 
 def _first(values: tuple[TensorStats | None, ...]) -> str:

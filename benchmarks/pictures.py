@@ -1,0 +1,179 @@
+"""How long a picture takes, trace in hand to file on disk, beside torchviz and dot on the same graph.
+
+python benchmarks/pictures.py [--limit SECONDS] [NAME...]; one core is enough. Nothing is asserted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torchviz
+import workloads
+from torch import nn
+
+import gradtrace
+from gradtrace.fold import fold
+from gradtrace.model import FORMAT_VERSION, BackwardPass, Edge, Node, TensorStats
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class DenseLayer(nn.Module):
+    """A layer of DenseNet: it reads all before it."""
+
+    def __init__(self, channels: int, growth: int) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(channels), nn.Conv2d(channels, 4 * growth, 1, bias=False)
+        self.norm2, self.conv2 = nn.BatchNorm2d(4 * growth), nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False)
+
+    def forward(self, seen: list[torch.Tensor]) -> torch.Tensor:
+        """Return the output."""
+        return self.conv2(self.norm2(self.conv1(self.norm1(torch.cat(seen, 1)).relu())).relu())
+
+
+class DenseBlock(nn.ModuleList):
+    """Layers that each read all before them."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        seen = [x]
+        for layer in self:
+            seen.append(layer(seen))
+        return torch.cat(seen, 1)
+
+
+class DenseNet(nn.Module):
+    """DenseNet-121 with narrow layers: the same graph."""
+
+    def __init__(self, growth: int = 4) -> None:
+        super().__init__()
+        channels = 2 * growth
+        self.stem, parts = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)), []
+        for block, layers in enumerate((6, 12, 24, 16)):
+            parts.append(DenseBlock(DenseLayer(channels + growth * i, growth) for i in range(layers)))
+            channels += layers * growth
+            if block < 3:  # noqa: PLR2004
+                half = nn.Conv2d(channels, channels // 2, 1, bias=False)
+                parts.append(nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), half))
+                channels //= 2
+        self.blocks, self.head = nn.Sequential(*parts), nn.Linear(channels, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
+
+
+class Experts(nn.Module):
+    """A mixture of experts in which each token goes to two."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.gate = nn.Linear(width, count)
+        self.experts = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(count)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the output."""
+        weight, chosen = self.gate(x).softmax(-1).topk(2)
+        out = torch.zeros_like(x)
+        for at, expert in enumerate(self.experts):
+            token, place = (chosen == at).nonzero(as_tuple=True)
+            out = out.index_add(0, token, expert(x[token]) * weight[token, place, None])
+        return x + out
+
+
+def gpt(layers: int) -> torch.Tensor:
+    """Return the loss of a narrow GPT."""
+    tokens = torch.randint(1000, (2, 16))
+    return nn.functional.cross_entropy(workloads.GPT(layers, 32)(tokens).flatten(0, 1), tokens.flatten())
+
+
+def rnn(steps: int) -> torch.Tensor:
+    """Return the loss of an RNN cell over so many steps."""
+    cell, head, x, h = nn.RNNCell(8, 16), nn.Linear(16, 1), torch.randn(steps, 2, 8), torch.zeros(2, 16)
+    for each in x:
+        h = cell(each, h)
+    return head(h).square().mean()
+
+
+def chain(ops: int) -> BackwardPass:
+    """Return the pass of a chain, made by hand: recording a million ops takes a minute."""
+    one = TensorStats((), norm=1.0, mean=1.0, min=1.0, max=1.0, values=1.0)
+    nodes = [Node("n0", "output", "output", "y", grads=(one,))]
+    nodes += [Node(f"n{at}", "function", "MulBackward0", grads=(one,), order=at - 1) for at in range(1, ops)]
+    nodes.append(Node(f"n{ops}", "leaf", "AccumulateGrad", "x", grads=(one,)))
+    return BackwardPass(1, "backward", tuple(nodes), tuple(Edge(f"n{i}", f"n{i + 1}", 0, 0, one) for i in range(ops)))
+
+
+# What to draw, and the seconds that it may take.
+CASES: dict[str, tuple[Callable[[], Any], float]] = {
+    "gpt-12": (lambda: gpt(12), 0.5),
+    "densenet-121": (lambda: DenseNet()(torch.randn(2, 3, 32, 32)).square().mean(), 1.5),
+    "moe-12x16": (
+        lambda: nn.Sequential(*(Experts(16, 16) for _ in range(12)))(torch.randn(64, 16)).square().mean(),
+        1.5,
+    ),
+    "rnn-1000": (lambda: rnn(1000), 1.5),
+    "rnn-5000": (lambda: rnn(5000), 5),
+    "gpt-256": (lambda: gpt(256), 5),
+    "chain-1000000": (lambda: chain(1_000_000), 30),
+}
+
+
+def main() -> None:
+    """Print one line per case: nodes, boxes, our seconds and the limit, torchviz's and dot's."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME")
+    parser.add_argument("--limit", type=float, default=120.0, help="seconds for torchviz and dot; 0 to leave them out")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    print("| graph | nodes | boxes | gradtrace s | limit s | torchviz + dot s |\n|---|---|---|---|---|---|")
+    for name in options.names or CASES:
+        make, budget = CASES[name]
+        torch.manual_seed(0)
+        print("| " + " | ".join(measured(name, make, budget, options.limit)) + " |", flush=True)
+
+
+def measured(name: str, make: Callable[[], Any], budget: float, limit: float) -> list[str]:
+    """Return the cells of one line."""
+    with gradtrace.record() as recording:
+        made = make()
+        if isinstance(made, torch.Tensor):
+            made.backward(retain_graph=True)
+    is_pass = isinstance(made, BackwardPass)
+    trace = gradtrace.Trace(FORMAT_VERSION, passes=(made,)) if is_pass else recording.trace
+    other = theirs(made, limit) if limit and not is_pass else "–"
+    graph = trace.passes[-1]
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        trace.render(f"{folder}/picture.svg")
+        ours = time.perf_counter() - start
+    return [name, f"{len(graph.nodes):,}", str(len(fold(graph).boxes)), f"{ours:.2f}", f"{budget:g}", other]
+
+
+def theirs(loss: torch.Tensor, limit: float) -> str:
+    """Return the seconds of torchviz and dot on the graph of ``loss``."""
+    start = time.perf_counter()
+    try:
+        source = torchviz.make_dot(loss).source
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "picture.svg"
+            left = max(0.1, limit - (time.perf_counter() - start))
+            subprocess.run(["dot", "-Tsvg", "-o", target], input=source.encode(), timeout=left, check=True)  # noqa: S603, S607
+    except subprocess.TimeoutExpired:
+        return f"over {limit:g}"
+    except (RecursionError, subprocess.CalledProcessError, FileNotFoundError) as error:
+        return type(error).__name__
+    return f"{time.perf_counter() - start:.2f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Groups of what stands together on the line: module calls at a depth, or stretches of even size."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gradtrace.model import BackwardPass
+
+__all__ = ["Part", "by_call", "chunked", "common_call", "deepest", "is_open"]
+
+
+class Part(Struct, frozen=True, gc=False):
+    """What one box will hold: places on the line in their order, and what kind of fold that is."""
+
+    kind: str
+    places: tuple[int, ...]
+    count: int = 1
+    call: int | None = None
+    name: str = ""
+
+
+def is_open(path: str, opened: Sequence[str]) -> bool:
+    """Tell whether a module is one of those opened, or inside one."""
+    return any(path == each or path.startswith(f"{each}.") for each in opened)
+
+
+class Calls:
+    """The module calls of a pass: which is around which."""
+
+    def __init__(self, graph: BackwardPass, opened: Sequence[str] = ()) -> None:
+        self._calls = graph.calls
+        self._chains: dict[int, tuple[int, ...]] = {}
+        self._opened = opened
+
+    def chain(self, call: int | None) -> tuple[int, ...]:
+        """Return the calls around a call, outermost first, and the call itself."""
+        if call is None:
+            return ()
+        if call not in self._chains:
+            found: list[int] = []
+            around: int | None = call
+            while around is not None:
+                found.append(around)
+                around = self._calls[around].parent
+            self._chains[call] = tuple(reversed(found))
+        return self._chains[call]
+
+    def at_depth(self, call: int | None, depth: int) -> int | None:
+        """Return the call around this one at a depth from 1, or deeper where that one has to stay open."""
+        for each in self.chain(call)[depth - 1 :]:
+            if not self._stays_open(each):
+                return each
+        return None
+
+    def _stays_open(self, call: int) -> bool:
+        path = self._calls[call].path
+        return any(each == path or each.startswith(f"{path}.") or path.startswith(f"{each}.") for each in self._opened)
+
+
+def deepest(graph: BackwardPass) -> int:
+    """Return how deep module calls are nested in a pass."""
+    depths: list[int] = []
+    for at, call in enumerate(graph.calls):
+        parent = call.parent
+        if parent is None or parent >= at:
+            depths.append(len(Calls(graph).chain(at)))
+        else:
+            depths.append(depths[parent] + 1)
+    return max(depths, default=0)
+
+
+def common_call(calls: Calls, members: Iterable[int | None]) -> int | None:
+    """Return the innermost call around all of these."""
+    common: tuple[int, ...] | None = None
+    for each in dict.fromkeys(members):
+        chain = calls.chain(each)
+        if common is None:
+            common = chain
+        size = 0
+        while size < min(len(common), len(chain)) and common[size] == chain[size]:
+            size += 1
+        common = common[:size]
+        if not common:
+            return None
+    return common[-1] if common else None
+
+
+def by_call(parts: Sequence[Part], calls: Calls, depth: int) -> list[Part]:
+    """Return the parts with each unbroken stretch of one module call at this depth as one."""
+    found: list[Part] = []
+    stretch: list[Part] = []
+    key: int | None = None
+    for part in parts:
+        mine = calls.at_depth(part.call, depth) if part.kind != "open" else None
+        if stretch and (mine is None or mine != key):
+            found.append(_joined(stretch, key))
+            stretch = []
+        key = mine
+        if mine is None:
+            found.append(part)
+        else:
+            stretch.append(part)
+    if stretch:
+        found.append(_joined(stretch, key))
+    return found
+
+
+def _joined(stretch: list[Part], call: int | None) -> Part:
+    if len(stretch) == 1:
+        return stretch[0]
+    return Part("module", tuple(place for part in stretch for place in part.places), call=call)
+
+
+def chunked(parts: Sequence[Part], most: int, calls: Calls) -> list[Part]:
+    """Return the parts with neighbours put together, so that no more than ``most`` are left; open ones stay."""
+    free = sum(part.kind != "open" for part in parts)
+    size = max(2, -(-free // max(1, most - (len(parts) - free))))
+    found: list[Part] = []
+    stretch: list[Part] = []
+    for part in [*parts, None]:
+        if stretch and (part is None or part.kind == "open" or len(stretch) == size):
+            found.append(stretch[0] if len(stretch) == 1 else _chunk(stretch, calls))
+            stretch = []
+        if part is not None:
+            (found if part.kind == "open" else stretch).append(part)
+    return found
+
+
+def _chunk(stretch: list[Part], calls: Calls) -> Part:
+    call = common_call(calls, (part.call for part in stretch))
+    return Part("stretch", tuple(place for part in stretch for place in part.places), call=call)

@@ -1,0 +1,75 @@
+"""A table and a Mermaid picture, for a README, an issue or a pull request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradtrace.fold import fold
+from gradtrace.formats import mermaid
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.foldwords import content, flow, names, opening_lines
+from gradtrace.formats.numbers import stats
+from gradtrace.formats.words import clean, expression, place, title
+from gradtrace.model import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.fold import Box, Folded
+
+__all__ = ["render"]
+
+# What Markdown, or HTML in it, would read as more than text.
+MARKS = {ord(c): f"&#{ord(c)};" for c in "|`*_[]<>&\\~#$@!"}
+
+
+@register("markdown", ".md")
+def render(report: Report, style: Style) -> str:
+    """A table and a Mermaid picture, for READMEs and issues."""
+    return "\n".join(_lines(report, style)) + "\n"
+
+
+def _lines(report: Report, style: Style) -> Iterator[str]:
+    folded = fold(report.graph, style.view, report.findings)
+    yield f"**{_text(title(report))}**"
+    yield ""
+    for line in opening_lines(folded):
+        yield f"{_text(line)}  "
+    yield ""
+    yield "| op | expression and value | gradient that arrived | where |"
+    yield "|---|---|---|---|"
+    for box in folded.boxes:
+        yield f"| {' | '.join(_text(cell) for cell in _cells(box, folded))} |"
+    yield ""
+    yield from (f"- {finding.severity}: {_text(finding.message)}" for finding in report.findings)
+    yield ""
+    yield "```mermaid"
+    yield str(mermaid.render(report, style)).rstrip()
+    yield "```"
+
+
+def _cells(box: Box, folded: Folded) -> list[str]:
+    node = folded.graph.by_id[box.nodes[0]]
+    if box.kind not in {"node", "op"}:
+        ends = [flow(box.truth.arrived, "in"), flow(box.truth.left, "out") if box.truth.left.tensors else ""]
+        return [names(box, folded.graph)[0], content(box), "; ".join(filter(None, ends)), names(box, folded.graph)[1]]
+    value = node.values[0] if node.values else None
+    parts = (clean(node.name), expression(node), stats(value) if value else "")
+    grads = [
+        f"{clean(leaf.name) or 'leaf'} {_grad(leaf.grads)}" for leaf in map(folded.graph.by_id.__getitem__, box.leaves)
+    ]
+    where = " · ".join(filter(None, (clean(node.module), place(node))))
+    return [
+        node.op if node.kind == "function" else node.kind,
+        " = ".join(filter(None, parts)),
+        "; ".join([_grad(node.grads), *grads]),
+        where,
+    ]
+
+
+def _grad(grads: tuple[object, ...]) -> str:
+    return stats(grads[0] if grads else None)  # type: ignore[arg-type]
+
+
+def _text(text: str) -> str:
+    return text.translate(MARKS)

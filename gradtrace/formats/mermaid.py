@@ -1,0 +1,92 @@
+"""The picture as Mermaid, to paste into Markdown; GitHub draws it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gradtrace.fold import fold
+from gradtrace.fold.truth import joined
+from gradtrace.formats.base import Style, register
+from gradtrace.formats.brief import sentences
+from gradtrace.formats.foldwords import opening_lines
+from gradtrace.formats.numbers import Scale, kind, number
+from gradtrace.formats.palette import BORDER, FILL, INK, SPECIAL, step
+from gradtrace.formats.words import title
+from gradtrace.model import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.fold import Box, Folded, Link
+    from gradtrace.model import TensorStats
+
+__all__ = ["render"]
+
+# Mermaid's own limits, which a diagram can't raise.
+MOST_EDGES, MOST_CHARACTERS = 500, 50_000
+# What Mermaid or its Markdown would read as more than text, by its entity.
+MARKS = {ord(c): f"#{ord(c)};" for c in "#\"<>&`*_[]{}()|\\;%~$^=@!/+-:'"}
+
+
+@register("mermaid", ".mmd", ".mermaid")
+def render(report: Report, style: Style) -> str:
+    """Mermaid flowchart, to paste into Markdown."""
+    view = replace(style.view, full=False)
+    while True:
+        folded = fold(report.graph, view, report.findings)
+        text = "\n".join(_lines(report, folded)) + "\n"
+        if (len(folded.links) <= MOST_EDGES and len(text) <= MOST_CHARACTERS) or view.max_nodes <= 1:
+            return text
+        view = replace(view, max_nodes=max(1, min(view.max_nodes, len(folded.boxes)) * 2 // 3), depth=None, open=())
+
+
+def _lines(report: Report, folded: Folded) -> Iterator[str]:
+    scale = Scale.of(report.graph)
+    yield "flowchart TD"
+    yield from (f"  %% {line.replace('%', '')}" for line in [title(report), *opening_lines(folded)])
+    ids = {box.id: f"b{at}" for at, box in enumerate(folded.boxes)}
+    for box in folded.boxes:
+        yield f"  {ids[box.id]}{_shape(box, folded)}"
+    for at, link in enumerate(folded.links):
+        yield f"  {ids[link.source]} -->|{_quoted(_flow(link))}| {ids[link.target]}"
+        yield f"  linkStyle {at} {_line_style(link, scale)}"
+    for box in folded.boxes:
+        yield f"  style {ids[box.id]} {_box_style(box, folded, scale)}"
+
+
+def _shape(box: Box, folded: Folded) -> str:
+    text = "<br/>".join(part.translate(MARKS) for part in sentences(box, folded))
+    node = folded.graph.by_id[box.nodes[0]]
+    start, end = {"leaf": ('(["', '"])'), "output": ('[["', '"]]')}.get(node.kind, ('["', '"]'))
+    return f"{start}{text}{end}" if box.kind in {"node", "op"} else f'["{text}"]'
+
+
+def _flow(link: Link) -> str:
+    together = joined([edge.grad for edge in link.edges])
+    count = f"{len(link.edges)} edges " if len(link.edges) > 1 else ""
+    norm = together.stats.norm if together.stats else None
+    what = kind(together.stats)
+    return f"{count}{number(norm) if what in {'finite', 'zero'} and norm is not None else what}"
+
+
+def _quoted(text: str) -> str:
+    return f'"{text.translate(MARKS)}"'
+
+
+def _line_style(link: Link, scale: Scale) -> str:
+    grad = joined([edge.grad for edge in link.edges]).stats
+    what = kind(grad)
+    dash = ",stroke-dasharray:4" if what in {"none", "zero"} else ""
+    color = f",stroke:{SPECIAL[what]}" if what != "finite" else ""
+    return f"stroke-width:{1 + round(4 * scale.share(grad))}px{color}{dash}"
+
+
+def _box_style(box: Box, folded: Folded, scale: Scale) -> str:
+    node = folded.graph.by_id[box.nodes[0]]
+    grad: TensorStats | None = box.truth.arrived.stats if box.truth.arrived.tensors else next(iter(node.grads), None)
+    what = kind(grad)
+    fill = step(scale.share(grad), FILL) if what == "finite" else "#ffffff"
+    border = BORDER[node.kind] if what == "finite" else SPECIAL[what]
+    return f"fill:{fill},stroke:{border},color:{INK}"

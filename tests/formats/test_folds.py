@@ -1,0 +1,161 @@
+from xml.etree import ElementTree as ET
+
+import pytest
+from hypothesis import given, settings
+from msgspec.structs import replace
+
+from gradtrace.cli.drawing import drawn_or_less
+from gradtrace.errors import EngineError, UnknownNameError
+from gradtrace.fold import View, fold
+from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.columns import columns_of, wanted
+from gradtrace.formats.dot import digraph
+from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Report
+from gradtrace.registry import Plugin
+from tests import builders
+from tests.fold.graphs import function, passes, repeated, tensor
+
+NS = "{http://www.w3.org/2000/svg}"
+
+
+def svg(graph, **style):
+    return ET.fromstring(FORMATS["svg"].function(builders.report(graph), Style(**style)))
+
+
+def heights(picture):
+    """Return the top of each box and both ends of each edge, from the SVG alone."""
+    tops = {}
+    for group in picture.iter(f"{NS}g"):
+        if "node" in group.get("class", "").split():
+            ys = [float(text.get("y")) for text in group.iter(f"{NS}text")]
+            tops[group.get("data-id")] = min(ys)
+    ends = [g.get("data-id").split("->") for g in picture.iter(f"{NS}g") if "edge" in g.get("class", "").split()]
+    return tops, ends
+
+
+def called_twice(times=6):
+    """One module, called again and again with other ops between: by name, one frame would hold all calls."""
+    calls = [ModuleCall("net", "Net")]
+    nodes = []
+    for _ in range(times):
+        calls.append(ModuleCall("net.drop", "Dropout", 0))
+        for call in (0, len(calls) - 1, len(calls) - 1):
+            nodes.append(function(len(nodes), call=call, module=calls[call].path))
+    edges = [Edge(f"n{at}", f"n{at + 1}", 0, 0, tensor()) for at in range(len(nodes) - 1)]
+    edges += [Edge(f"n{at}", f"n{at + 4}", 1, 0, tensor()) for at in range(0, len(nodes) - 4, 3)]
+    return BackwardPass(1, "backward", tuple(nodes), tuple(edges), calls=tuple(calls))
+
+
+def test_no_edge_runs_upward_though_a_module_is_called_again_and_again():
+    picture = svg(called_twice(), columns="1")
+    tops, ends = heights(picture)
+    assert len(ends) == 22
+    assert all(tops[source] < tops[target] for source, target in ends)
+    assert sum("drop" in (text.text or "") and "Dropout" in text.text for text in picture.iter(f"{NS}text")) == 6
+
+
+@settings(max_examples=25, deadline=None)
+@given(passes(most=20))
+def test_no_edge_of_any_pass_runs_upward(graph):
+    tops, ends = heights(svg(graph, columns="1", view=View(max_nodes=12)))
+    assert all(tops[source] < tops[target] for source, target in ends)
+
+
+def test_a_changed_gradient_changes_numbers_and_no_box_and_no_line():
+    one = repeated(4, 60)
+    nodes = tuple(replace(node, grads=(tensor(norm=0.5 + at),)) for at, node in enumerate(one.nodes))
+    before, after = (fold(graph) for graph in (one, replace(one, nodes=nodes)))
+    assert [box.nodes for box in before.boxes] == [box.nodes for box in after.boxes]
+    assert [(link.source, link.target) for link in before.links] == [(link.source, link.target) for link in after.links]
+    assert before.openings == after.openings
+
+
+def test_two_runs_draw_the_same_bytes():
+    style = Style(view=View(max_nodes=20))
+    sources = [FORMATS["svg"].function(builders.report(repeated(4, 60)), style) for _ in range(2)]
+    assert sources[0] == sources[1]
+
+
+def test_where_all_is_too_much_for_the_engine_the_fold_is_drawn_with_text_and_json_beside(tmp_path, capsys):
+    report, target = builders.report(repeated(4, 60)), tmp_path / "x.svg"
+    style = Style(view=View(full=True), timeout=5)
+    late = Plugin("late", _late)
+    assert drawn_or_less(late, report, style, str(target)) == "folded"
+    assert "301 nodes" in (tmp_path / "x.svg.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "x.svg.json").stat().st_size > 1000
+    assert "took more than 5 s" in capsys.readouterr().err
+
+
+def _late(_report, style):
+    if style.view.full:
+        raise EngineError("the layout took more than 5 s and was stopped")
+    return "folded"
+
+
+def test_a_box_says_what_was_found_in_it_and_so_does_a_node():
+    finding = Finding("nonfinite-origin", "error", "made a NaN", nodes=("n4",))
+    graph = repeated(4, 60)
+    folded = digraph(Report(builders.trace(graph), graph, (finding,)), Style(view=View(max_nodes=20))).source
+    assert "error: nonfinite-origin" in folded
+    small = digraph(Report(builders.trace(), builders.partials(), (finding,))).source
+    assert "× nonfinite-origin" in small
+    assert "made a NaN" in small
+
+
+def test_boxes_lead_nowhere_or_to_the_line_of_their_code():
+    assert "href" not in digraph(builders.report()).source
+    source = digraph(builders.report(), Style(link="https://host/blob/main/{file}#L{line}")).source
+    assert 'href="https://host/blob/main/examples/partials.py#L6"' in source
+
+
+def test_only_the_ways_through_what_is_in_focus_are_drawn():
+    focus = fold(builders.partials(), View(focus="n4"))
+    assert {node.id for node in focus.graph.nodes} == {"n0", "n1", "n3", "n4", "n5"}
+    assert {node.id for node in fold(builders.partials(), View(focus="u")).graph.nodes} == {
+        "n0",
+        "n1",
+        "n2",
+        "n3",
+        "n6",
+        "n7",
+    }
+    assert len(fold(builders.partials(), View(focus="partials.py:6")).graph.nodes) == 8
+    assert len(fold(builders.partials(), View(focus="Pow")).graph.nodes) == 7
+
+
+def test_only_the_ways_between_two_are_drawn_whichever_is_named_first():
+    for pair in (("n1", "v"), ("v", "n1")):
+        graph = fold(builders.partials(), View(between=pair)).graph
+        assert {node.id for node in graph.nodes} == {"n1", "n2", "n3", "n4", "n5"}
+    with pytest.raises(UnknownNameError, match="no way"):
+        fold(builders.partials(), View(between=("n2", "n4")))
+    with pytest.raises(UnknownNameError, match="unknown node 'w'"):
+        fold(builders.partials(), View(focus="w"))
+
+
+def ribbon(length=100):
+    nodes = tuple(function(at, f"Op{at}Backward0") for at in range(length))
+    edges = tuple(Edge(f"n{at}", f"n{at + 1}", 0, 0, tensor()) for at in range(length - 1))
+    return BackwardPass(1, "backward", nodes, edges)
+
+
+def test_a_ribbon_is_wrapped_into_columns_and_what_crosses_is_numbered_at_both_ends():
+    folded = fold(ribbon())
+    count = wanted(folded, "auto")
+    assert count > 3
+    column = columns_of(folded, count)
+    assert all(column[link.source] <= column[link.target] for link in folded.links)
+    assert set(column.values()) == set(range(count))
+    picture = svg(ribbon())
+    width, height = (float(picture.get(key).removesuffix("pt")) for key in ("width", "height"))
+    assert height < 4 * width
+    words = [text.text for text in picture.iter(f"{NS}text")]
+    assert words.count("to column 2") == words.count("from column 1") == 1
+    assert wanted(fold(builders.partials()), "auto") == 1
+    assert wanted(folded, "1") == 1
+
+
+def test_attributes_and_saved_tensors_are_shown_where_asked_for():
+    style = Style(attributes=50, saved=True)
+    assert "exponent = 3" in digraph(builders.report(), style).source
+    assert "exponent" not in digraph(builders.report()).source
