@@ -191,7 +191,7 @@ class GradientReport:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.comparisons = trace.passes[-1].comparisons
-        self.findings = tuple(wrong_gradient(trace.passes[-1]))
+        self.findings = tuple(wrong_gradient(trace.passes[-1], Thresholds()))
 
     def __bool__(self) -> bool:
         """Tell whether gradients were compared, and none was wrong."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradtrace.checks.base import check
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradtrace.checks.base import Thresholds
     from gradtrace.model import BackwardPass, Comparison, Node, Values
 
 __all__ = ["factor_in_words", "wrong_gradient"]
@@ -18,8 +20,9 @@ _CLOSE = 2e-3
 _HINT = "make its backward the derivative of its forward; if it differs on purpose (straight-through), ignore this"
 
 
-def wrong_gradient(graph: BackwardPass) -> Iterator[Finding]:
-    """An op whose backward is not the derivative of its forward, by finite differences.
+@check("wrong-gradient")
+def wrong_gradient(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
+    """An op whose backward is not the derivative of its forward, by finite differences (--numeric).
 
     One wrong op makes every gradient after it wrong, so the ops are what is reported; a leaf is reported
     only where it is wrong and no op is, for then something between the ops has changed the gradient.

@@ -28,6 +28,9 @@ FailOn = Annotated[
     str, typer.Option("--fail-on", metavar="SEVERITY", help="Exit 1 from here on: error, warning, info, never.")
 ]
 Limits = Annotated[list[str] | None, typer.Option("--threshold", metavar="NAME=VALUE", help="See: gradtrace checks.")]
+Numeric = Annotated[
+    bool, typer.Option("--numeric", help="Also compare each op's and leaf's gradient with finite differences.")
+]
 ReportName = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="text, json, github or sarif.")]
 
 
@@ -39,6 +42,7 @@ def check(
     fail_on: FailOn = "error",
     threshold: Limits = None,
     format_name: ReportName = "text",
+    numeric: Numeric = False,
     module: Module = False,
 ) -> None:
     """Run SCRIPT and say what is wrong with its backward passes; arguments after SCRIPT are its own."""
@@ -50,7 +54,7 @@ def check(
     _check_choice("format", format_name, FORMATS)
     work = find(source, arguments, module=module)
     target = None if format_name == "text" else Target("-")
-    recorded = work.record(None, explain=False)
+    recorded = work.record(None, explain=False, numeric=numeric or "numeric" in late)
     findings = run(recorded.trace, limits)
     if target is None:
         print_findings(findings)
@@ -74,6 +78,7 @@ def _late(given: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
 
     options = (
         Late("json", ("--json",)),
+        Late("numeric", ("--numeric",)),
         Late("fail-on", ("--fail-on",), lambda value: value in FAIL_ON),
         Late("threshold", ("--threshold",), keeps),
         Late("format", ("-f", "--format"), lambda value: value in FORMATS),

@@ -10,6 +10,7 @@ import typer
 from msgspec.structs import replace
 
 from gradtrace.api import select
+from gradtrace.checks.base import Thresholds
 from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.cli.options import Late, Module, PassNumber, Source, is_pass, kept_passes, take_late
 from gradtrace.cli.output import Target, say
@@ -126,7 +127,7 @@ def _told(graph: BackwardPass, order: int, format_name: str, table: Table) -> st
     explanation: Explanation = explain(graph, order, table)
     if format_name != "text":
         return markdown(explanation) if format_name == "markdown" else latex(explanation)
-    return text(explanation) + "".join(_finding(found) for found in wrong_gradient(graph))
+    return text(explanation) + "".join(_finding(found) for found in wrong_gradient(graph, Thresholds()))
 
 
 def _finding(found: Finding) -> str:

@@ -74,6 +74,6 @@ class Frames:
         found = self._graph.calls[call]
         label = escaped(" · ".join(filter(None, dict.fromkeys((clean(found.path), found.type)))))
         frame = graphviz.Digraph(f"cluster_{self._prefix}{call}")
-        look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10"}
+        look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10", "peripheries": "1"}
         frame.attr(label=label, labeljust="l", labelloc="t", fontsize="9", fontcolor=MUTED, tooltip=label, **look)
         return frame
