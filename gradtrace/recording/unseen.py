@@ -11,15 +11,15 @@ from torch.autograd import profiler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_watched", "unseen"]
+__all__ = ["has_modes", "is_watched", "unseen"]
 
-_functions: Callable[[], int] = torch._C._len_torch_function_stack
+has_modes: Callable[[], int] = torch._C._len_torch_function_stack
 _dispatches: Callable[[], int] = torch._C._len_torch_dispatch_stack
 
 
 def is_watched() -> bool:
     """Tell whether a mode of the script's (ours is aside by now), a trace or a profiler would see our calls."""
-    return bool(_dispatches() or _functions() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
+    return bool(_dispatches() or has_modes() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
 
 
 @contextmanager
