@@ -75,6 +75,7 @@ def test_the_compiled_region_is_one_node_with_its_line():
     assert (leaf.name, leaf.grads[0].values) == ("w", w.grad.tolist())
 
 
+@pytest.mark.filterwarnings("ignore:The .grad attribute")
 def test_a_break_in_the_graph_leaves_what_is_between_in_sight():
     torch._dynamo.reset()
 
