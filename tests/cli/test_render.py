@@ -71,7 +71,8 @@ def test_nothing_to_draw_is_exit_code_3_and_a_second_backward_marks_the_node_tha
     assert "no backward pass" in nothing.said
     plain = run(tmp_path, "double.py")
     done = render("-o", "double.text", "-f", "text", "double.py")
-    assert (done.code, done.stderr) == (1, plain.stderr)
+    assert done.code == 1
+    assert done.stderr.startswith(plain.stderr)  # and then what the checks find
     assert "Trying to backward through the graph a second time" in done.files["double.text"].decode()
 
 

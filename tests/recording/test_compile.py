@@ -41,14 +41,19 @@ def train(backend, fullgraph, watching):
             optimizer.zero_grad()
             (compiled(torch.ones(size, 4)) + whole(torch.ones(size, 4)).sum()).backward()
             optimizer.step()
-    did = {name: dict(values) for name, values in counters.items() if name not in {"inductor"}}
+    did = {name: dict(values) for name, values in counters.items() if name != "inductor"}
     numbers = [parameter.tolist() for parameter in model.parameters()]
     return graphs, did, numbers, sorted(str(w.message) for w in warned if "deprecat" not in str(w.message))
 
 
 @pytest.mark.parametrize(
     ("backend", "fullgraph"),
-    [("counted", True), ("counted", False), ("aot_eager", True), pytest.param("inductor", True, marks=pytest.mark.slow)],
+    [
+        ("counted", True),
+        ("counted", False),
+        ("aot_eager", True),
+        pytest.param("inductor", True, marks=pytest.mark.slow),
+    ],
 )
 def test_the_same_graphs_are_compiled_with_no_break_recompile_or_warning_more(backend, fullgraph):
     expected = train(backend, fullgraph, contextlib.nullcontext())

@@ -69,7 +69,9 @@ def test_a_transform_gives_the_same_result_and_is_never_an_error(name):
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     for graph in recording.trace.passes:
         assert graph.error is None
-        assert all(stats is None or stats.norm is not None or stats.note for node in graph.nodes for stats in node.grads)
+        assert all(
+            stats is None or stats.norm is not None or stats.note for node in graph.nodes for stats in node.grads
+        )
 
 
 def test_a_second_derivative_knows_the_nodes_of_the_first_pass_it_came_from():

@@ -74,7 +74,6 @@ def test_an_optimizer_that_steps_inside_backward_leaves_the_gradients_on_the_pic
 def test_a_gradient_that_is_zeroed_in_place_later_is_shown_as_it_was():
     x = torch.tensor([1.0, 2.0], requires_grad=True)
 
-
     def zero(parameter):
         parameter.grad.zero_()
 

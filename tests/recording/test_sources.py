@@ -13,7 +13,7 @@ import torch
 
 import gradtrace
 
-CODE = '''
+CODE = """
 import functools
 import torch
 from torch.nn import functional as F
@@ -44,7 +44,7 @@ class Model:
     def __call__(self, a): return a.sigmoid()
 w = Model()(x) @ x
 (total + y + z + both + inplace).sum().mul(w).backward()
-'''
+"""
 
 # Each op, the line that holds it, and the text that must be cut out of it.
 EXPECTED = {
@@ -68,7 +68,7 @@ def nodes(tmp_path):
     path = tmp_path / "code.py"
     path.write_text(CODE, encoding="utf-8")
     with gradtrace.record() as recording:
-        exec(compile(CODE, str(path), "exec"), {"__name__": "code"})  # noqa: S102
+        exec(compile(CODE, str(path), "exec"), {"__name__": "code"})
     (graph,) = recording.trace.passes
     assert graph.call.text.endswith(".backward()")
     return [node for node in graph.nodes if node.kind == "function"]
@@ -104,14 +104,16 @@ def test_all_nodes_of_a_composite_op_point_to_its_one_call():
     x = torch.randn(3, 1, 4)
     with gradtrace.record() as recording:
         attention(x, x, x)[0].sum().backward()
-    places = {(n.source.line, n.source.text) for n in recording.trace.passes[0].nodes if n.source and n.op != "SumBackward0"}
+    places = {
+        (n.source.line, n.source.text) for n in recording.trace.passes[0].nodes if n.source and n.op != "SumBackward0"
+    }
     assert {text for _, text in places} == {"attention(x, x, x)"}
 
 
 def test_code_without_a_file_has_a_line_and_no_text():
     names = {"torch": torch}
     with gradtrace.record() as recording:
-        exec("x = torch.ones(2, requires_grad=True)\ny = x.sin().sum()\ny.backward()", names)  # noqa: S102
+        exec("x = torch.ones(2, requires_grad=True)\ny = x.sin().sum()\ny.backward()", names)
     sources = {node.op: node.source for node in recording.trace.passes[0].nodes}
     assert (sources["SinBackward0"].filename, sources["SinBackward0"].line) == ("<string>", 2)
     assert sources["SinBackward0"].text == ""
@@ -121,7 +123,7 @@ def test_code_whose_text_python_knows_shows_it_as_notebooks_do():
     text = "z = (x.sin() +\n     x.cos())\nz.sum().backward()\n"
     linecache.cache["<cell 7>"] = (len(text), None, text.splitlines(keepends=True), "<cell 7>")
     with gradtrace.record() as recording:
-        exec(compile(text, "<cell 7>", "exec"), {"x": torch.ones(2, requires_grad=True)})  # noqa: S102
+        exec(compile(text, "<cell 7>", "exec"), {"x": torch.ones(2, requires_grad=True)})
     found = {node.op: node.source.text for node in recording.trace.passes[0].nodes if node.source}
     assert (found["CosBackward0"], found["AddBackward0"]) == ("x.cos()", "x.sin() +\n     x.cos()")
 
@@ -129,12 +131,14 @@ def test_code_whose_text_python_knows_shows_it_as_notebooks_do():
 def test_a_library_of_site_packages_keeps_its_line_beside_the_user_s(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages" / "layers_of_theirs"
     folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text(textwrap.dedent("""
+    (folder / "__init__.py").write_text(
+        textwrap.dedent("""
         def activate(x):
             return x.sigmoid() * 2
         def train(x):
             activate(x).sum().backward()
-    """))
+    """)
+    )
     monkeypatch.syspath_prepend(folder.parent)
     theirs = importlib.import_module("layers_of_theirs")
     x = torch.ones(2, requires_grad=True)
