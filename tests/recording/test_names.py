@@ -35,8 +35,8 @@ def test_leaves_are_named_by_variables_items_and_attributes():
         (found + layers[0].weight + holder.inner.tensor).backward()
 
     assert leaf_names(work) == sorted(
-        ["u", "params['w1']", "params[2]", "layers[1]", "pair[0]", "pair[1][0]", "config.scale"]
-        + ["", ""]  # a SimpleNamespace belongs to the standard library
+        # A SimpleNamespace belongs to the standard library.
+        ["u", "params['w1']", "params[2]", "layers[1]", "pair[0]", "pair[1][0]", "config.scale", "", ""]
     )
 
 
