@@ -57,7 +57,6 @@ class _Assembly:
             nodes,
             tuple(self._edges()),
             self.sources(raw.place),
-            parent=self.logs.pass_of_task(raw.outer_task),
             calls=tuple(self.calls.found),
             error=self._error(),
             forward=forward_calls(raw.scene, self.ids, raw.numbers) if raw.scene else (),

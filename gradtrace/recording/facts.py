@@ -30,6 +30,7 @@ import torch
 from gradtrace.model import Fact
 from gradtrace.recording.leaves import LeafFacts, LeafHooks
 from gradtrace.recording.seen import UNREADABLE, CallFacts
+from gradtrace.recording.unseen import unseen
 
 if TYPE_CHECKING:
     from gradtrace.model import Attribute
@@ -80,12 +81,12 @@ class Facts:
 
     def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""
-        with suppress(*UNREADABLE):
+        with suppress(*UNREADABLE), unseen():
             self._before(raw, call, graph, names)
 
     def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
         """Note what the engine's run tells, its failure above all; of a pass that is not kept, the leaves alone."""
-        with suppress(*UNREADABLE):
+        with suppress(*UNREADABLE), unseen():
             self._after(raw, call, graph, whole=whole)
 
     def _before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
@@ -202,13 +203,19 @@ def _saved(node: Any) -> list[tuple[str, torch.Tensor]]:
 
 def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
     """Return the ops that kept data which is not finite; looked for only where the output is not finite, either."""
-    outputs = [output for output in call.outputs if isinstance(output, torch.Tensor)]
+    # Those of other types may compute by code of their own, which would be seen.
+    outputs = [output for output in call.outputs if type(output) is torch.Tensor]
     if all(output.device.type != "cpu" or bool(output.isfinite().all()) for output in outputs):
         return []
     found = []
     for position, node in enumerate(graph.nodes):
         for name, tensor in _saved(node):
-            data = not tensor.requires_grad and name != "result" and tensor.device.type == "cpu"
+            data = (
+                type(tensor) is torch.Tensor
+                and not tensor.requires_grad
+                and name != "result"
+                and tensor.device.type == "cpu"
+            )
             if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
     return found

@@ -19,6 +19,7 @@ from torch.overrides import TorchFunctionMode
 from gradtrace.recording.replaced import TRUSTED, meant
 from gradtrace.recording.sources import Place, locate
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
+from gradtrace.recording.unseen import has_modes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -147,7 +148,10 @@ class ForwardMode(TorchFunctionMode):
         if log.closed or (calls and calls[-1][0] >= start):
             return  # a call of the engine, whose nodes were noted one by one as it made them
         calls.append(Call(start, end, *locate(frame)))
-        if type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
+        if has_modes():  # of the script's, around ours: they would see each attribute that is read
+            with torch._C.DisableTorchFunction():
+                self._add_values(start, (result,))
+        elif type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
             log.values[start] = self._measure(result)
         else:
             self._add_values(start, (result,))

@@ -16,6 +16,9 @@ _ROOM = 5_000
 # Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
 RECENT = 16
 
+# Ids of nodes that made other nodes, by which these know where they come from.
+_MANY_IDS = 300_000
+
 
 class ThreadLog:
     """The calls and module calls that one thread made."""
@@ -44,8 +47,11 @@ class Logs:
     def __init__(self) -> None:
         self._all: list[ThreadLog] = []
         self._local = threading.local()
-        self._tasks: dict[int, int] = {}
+        # Those of the engine's tasks that had passes nested in them, and the tasks that each such pass was in.
+        self._tasks: dict[int, int | None] = {}
+        self._nested: dict[int, int] = {}
         self._ids: dict[int, dict[int, str]] = {}
+        self._noted = 0
 
     def here(self) -> ThreadLog:
         """Return the log of this thread."""
@@ -67,18 +73,28 @@ class Logs:
         for log in self._all:
             log.calls.closed = True
 
+    def note_nested(self, pass_index: int, outer_task: int) -> None:
+        """Note that a pass began inside a task of the engine, whose own pass is told when it has ended."""
+        if outer_task >= 0:
+            self._tasks.setdefault(outer_task, None)
+            self._nested[pass_index] = outer_task
+
     def note_task(self, task: int, pass_index: int) -> None:
         """Note that the engine ran this pass under this task."""
-        if task >= 0:
+        if task in self._tasks:
             self._tasks[task] = pass_index
 
-    def pass_of_task(self, task: int) -> int | None:
-        """Return the index of the pass that the engine ran under this task."""
-        return self._tasks.get(task)
+    def parent(self, pass_index: int) -> int | None:
+        """Return the index of the pass that this one was nested in, known when that one has ended."""
+        task = self._nested.get(pass_index)
+        return None if task is None else self._tasks[task]
 
     def note_ids(self, pass_index: int, ids: dict[int, str]) -> None:
-        """Note the ids of the nodes of a pass that made nodes itself."""
+        """Note the ids of the nodes of a pass that made nodes itself; the oldest are forgotten."""
         self._ids[pass_index] = ids
+        self._noted += len(ids)
+        while self._noted > _MANY_IDS and len(self._ids) > 1:
+            self._noted -= len(self._ids.pop(next(iter(self._ids))))
 
     def origin(self, log: ThreadLog, number: int) -> Origin | None:
         """Return the backward node whose run made the node with this number."""

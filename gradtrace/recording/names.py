@@ -76,7 +76,7 @@ class Names:
                 hidden.append((name, value))
             elif name == "Out" and value is space.get("_oh"):
                 continue  # a notebook's memory of its results, older than the variables that hold them
-            else:
+            elif name.isidentifier():  # not the iterator of a comprehension, or what pytest adds
                 self._visit(name, value, 0)
         for name, value in hidden:
             if isinstance(value, torch.Tensor):

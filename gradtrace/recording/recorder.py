@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from msgspec import Struct
+from msgspec.structs import replace
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
@@ -111,7 +112,10 @@ class Recorder:
     def trace(self) -> Trace:
         """What was recorded until now, as plain immutable data."""
         self._kept = self._assembled()
-        passes = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
+        kept = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
+        # The pass around a nested one ends after it.
+        parents = [self._logs.parent(graph.index) for graph in kept]
+        passes = [replace(p, parent=parent) if parent else p for p, parent in zip(kept, parents, strict=True)]
         facts = self._facts.of_run(self.sources) if self._facts is not None else ()
         facts += self.facts_of_end
         series = self._series.found()
@@ -149,6 +153,7 @@ class Recorder:
         kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
         raw = RawPass(self.count, kind, self._logs.here())
         raw.notes = self._facts
+        self._logs.note_nested(raw.index, raw.outer_task)
         keep = self.options.keep
         whole = not keep or raw.index in keep
         try:

@@ -256,7 +256,7 @@ def _settle_copies(same: list[Pending]) -> None:
     for pending, row, numbers in zip(same, rows, sums.t().tolist(), strict=True):
         least, most, total, norm, nonzero = numbers
         if math.isfinite(least) and math.isfinite(most):
-            norm = _in_range(norm, row) if least or most else 0.0  # noqa: PLW2901
+            norm = _in_range(norm, row) if least or most else 0.0
             pending.found = Sums(row.numel(), 1, least, most, total, norm, int(nonzero))
         else:
             pending.found = _reduce_nonfinite(row, 1)

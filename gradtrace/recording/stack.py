@@ -24,7 +24,7 @@ from gradtrace.recording.patch import Patch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import CodeType, FrameType, TracebackType
+    from types import FrameType, TracebackType
 
 __all__ = ["plain_traceback", "strip", "traceback_patches", "warning_patches"]
 

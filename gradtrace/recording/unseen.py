@@ -11,15 +11,16 @@ from torch.autograd import profiler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["is_watched", "unseen"]
+__all__ = ["has_modes", "is_watched", "unseen"]
 
-_functions: Callable[[], int] = torch._C._len_torch_function_stack
+_set_tracing: Callable[[object], None] = torch._C._set_tracing_state  # type: ignore[attr-defined]
+has_modes: Callable[[], int] = torch._C._len_torch_function_stack
 _dispatches: Callable[[], int] = torch._C._len_torch_dispatch_stack
 
 
 def is_watched() -> bool:
     """Tell whether a mode of the script's (ours is aside by now), a trace or a profiler would see our calls."""
-    return bool(_dispatches() or _functions() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
+    return bool(_dispatches() or has_modes() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
 
 
 @contextmanager
@@ -31,9 +32,9 @@ def unseen() -> Iterator[None]:
         undo.enter_context(torch._C._DisableAutocast())
         tracing = torch._C._get_tracing_state()
         if tracing is not None:
-            undo.callback(torch._C._set_tracing_state, tracing)
-            torch._C._set_tracing_state(None)  # type: ignore[arg-type]
+            undo.callback(_set_tracing, tracing)
+            _set_tracing(None)
         if profiler._is_profiler_enabled:
             undo.callback(torch._C._autograd._enable_record_function, True)  # noqa: FBT003
-            torch._C._autograd._enable_record_function(False)  # type: ignore[attr-defined]  # noqa: FBT003
+            torch._C._autograd._enable_record_function(False)  # noqa: FBT003
         yield

@@ -112,7 +112,8 @@ class Watch:
             way = on_way.pop(position, None)
             first = arriving[0] if arriving else None
             if way is not None and way[0]() is first and first is not None and way[1] == first._version:
-                arrived = way[2]
+                # Nothing arrived for its other outputs, if it has some: no edge leads there.
+                arrived = way[2] if len(arriving) == 1 else [*way[2], *[None] * (len(arriving) - 1)]
             else:
                 arrived = [None if grad is None else measure(grad) for grad in arriving]
             known = arrived[0] if first is not None else None

@@ -38,7 +38,8 @@ EVERYTHING = '''
         for batch in torch.utils.data.DataLoader(Squares(), batch_size=4, num_workers=2):
             (batch * x).sum().backward()
         print(x.grad)
-        signal.signal(signal.SIGUSR1, lambda number, frame: print("signal", number == signal.SIGUSR1, frame.f_code.co_name))
+        told = lambda number, frame: print("signal", number == signal.SIGUSR1, frame.f_code.co_name)
+        signal.signal(signal.SIGUSR1, told)
         os.kill(os.getpid(), signal.SIGUSR1)
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
         worker = threading.Thread(target=lambda: (time.sleep(0.2), print("thread", gradient(3.0))))
@@ -221,13 +222,13 @@ def test_the_exit_code_is_what_python_would_end_with(code, tmp_path, monkeypatch
     write(
         tmp_path,
         script_in_scripts=f"import sys, torch; torch.ones(1, requires_grad=True).sum().backward(); sys.exit({code})",
-    )  # noqa: E501
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["gradtrace", "record", "-o", "out.json", "scripts/script.py"])
     monkeypatch.setattr("sys.path", ["", *__import__("sys").path])
     monkeypatch.setitem(__import__("sys").modules, "__main__", __import__("sys").modules["__main__"])
     with pytest.raises(SystemExit) as ended:
         main()
-    expected = eval(code)  # noqa: S307
+    expected = eval(code)
     assert (ended.value.code or 0) == (expected if isinstance(expected, int) else int(expected is not None))
     assert ("words" in capfd.readouterr().err) == (code == "'words'")

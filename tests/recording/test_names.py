@@ -1,0 +1,137 @@
+"""Names: of variables, items, attributes, and of parameters by their path from the outermost module."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import torch
+from torch import nn
+
+import gradtrace
+
+
+def leaf_names(work):
+    with gradtrace.record() as recording:
+        work()
+    return sorted(node.name for node in recording.trace.passes[-1].nodes if node.kind == "leaf")
+
+
+def new(*shape):
+    return torch.rand(shape, requires_grad=True)
+
+
+def test_leaves_are_named_by_variables_items_and_attributes():
+    u, params, layers, pair = new(), {"w1": new(), 2: new()}, [SimpleNamespace(weight=new()), new()], (new(), [new()])
+    holder = SimpleNamespace(inner=SimpleNamespace(tensor=new()))
+
+    class Config:
+        def __init__(self):
+            self.scale = new()
+
+    config = Config()
+
+    def work():
+        found = u + params["w1"] + params[2] + layers[1] + pair[0] + pair[1][0] + config.scale
+        (found + layers[0].weight + holder.inner.tensor).backward()
+
+    assert leaf_names(work) == sorted(
+        # A SimpleNamespace belongs to the standard library.
+        ["u", "params['w1']", "params[2]", "layers[1]", "pair[0]", "pair[1][0]", "config.scale", "", ""]
+    )
+
+
+def test_outputs_and_intermediates_have_their_variable_too():
+    x = new()
+    y = x * 2
+    z = y.sin()
+    with gradtrace.record() as recording:
+        z.backward()
+    names = {node.op: node.name for node in recording.trace.passes[0].nodes}
+    assert names == {"output": "z", "SinBackward0": "z", "MulBackward0": "y", "AccumulateGrad": "x"}
+
+
+def test_a_tensor_with_two_names_shows_the_first_bound():
+    first = new()
+    second = first
+    assert leaf_names(lambda: (second * first).backward()) == ["first"]
+
+
+def test_an_outer_frame_was_there_first():
+    outer = new()
+
+    def inner(argument):
+        (argument * outer).backward()
+
+    assert leaf_names(lambda: inner(outer)) == ["outer"]
+
+
+def test_a_tensor_without_a_name_has_none():
+    assert leaf_names(lambda: (new(3) * 2).sum().backward()) == [""]
+
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(2, 2), nn.Tanh())
+        self.heads = nn.ModuleDict({"a": nn.Linear(2, 1)})
+        self.scale = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return self.heads["a"](self.layers(x)) * self.scale
+
+
+def test_parameters_are_named_by_their_path_from_the_outermost_module_in_reach():
+    net = nn.ModuleList([Block()])
+    block = net[0]
+    assert leaf_names(lambda: block(torch.ones(1, 2)).sum().backward()) == sorted(
+        f"net.0.{name}" for name, _ in block.named_parameters()
+    )
+
+
+class Trainer:
+    def __init__(self):
+        self.model = Block()
+
+    def step(self):
+        self.model(torch.ones(1, 2)).sum().backward()
+
+
+def test_a_method_names_its_model_through_self_and_outside_by_its_owner():
+    expected = [name for name, _ in Block().named_parameters()]
+    trainer = Trainer()
+    assert leaf_names(trainer.step) == sorted(f"trainer.model.{name}" for name in expected)
+    names = leaf_names(Trainer().step)
+    assert names == sorted(f"self.model.{name}" for name in expected)
+
+
+def test_a_shared_parameter_has_its_first_path():
+    net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 2, bias=False))
+    net[1].weight = net[0].weight
+    assert leaf_names(lambda: net(torch.ones(1, 2)).sum().backward()) == ["net.0.weight"]
+
+
+def test_a_name_does_not_keep_its_tensor_alive():
+    import weakref  # noqa: PLC0415
+
+    with gradtrace.record() as recording:
+        x = new(3)
+        loss = (x * 2).sum()
+        loss.backward()
+        gone = [weakref.ref(x), weakref.ref(loss)]
+        del x, loss
+        assert [ref() for ref in gone] == [None, None]
+    assert recording.trace.passes
+
+
+def test_objects_that_compute_on_access_are_left_alone():
+    class Lazy:
+        def __getattr__(self, name):
+            raise SystemExit(name)
+
+        @property
+        def tensor(self):
+            raise SystemExit
+
+    lazy, x = Lazy(), new()
+    assert leaf_names(lambda: (x * 2).backward()) == ["x"]
+    del lazy
