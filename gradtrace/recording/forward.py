@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from gradtrace.recording.replaced import TRUSTED, meant
 from gradtrace.recording.sources import Place, locate
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
-from gradtrace.recording.unseen import has_modes
+from gradtrace.recording.unseen import has_modes, is_watched, unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -126,7 +126,12 @@ class ForwardMode(TorchFunctionMode):
         if end != start:
             self._note(start, end, result, sys._getframe(1))
         if self.watcher is not None:
-            self.watcher(func, args, kwargs, result, end if end != start else -1)
+            last = end if end != start else -1
+            if is_watched():
+                with unseen():
+                    self.watcher(func, args, kwargs, result, last)
+            else:
+                self.watcher(func, args, kwargs, result, last)
         return result
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
