@@ -81,12 +81,12 @@ class Facts:
 
     def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""
-        with suppress(*UNREADABLE), unseen():
+        with suppress(*UNREADABLE), unseen(), torch.no_grad():
             self._before(raw, call, graph, names)
 
     def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
         """Note what the engine's run tells, its failure above all; of a pass that is not kept, the leaves alone."""
-        with suppress(*UNREADABLE), unseen():
+        with suppress(*UNREADABLE), unseen(), torch.no_grad():
             self._after(raw, call, graph, whole=whole)
 
     def _before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
