@@ -8,7 +8,6 @@ from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Nod
 from gradtrace.recording.calls import forward_calls
 from gradtrace.recording.compare import compare
 from gradtrace.recording.reduction import settle
-from gradtrace.recording.saved import attributes, saved_tensors
 from gradtrace.recording.statistics import Measured, finish
 
 if TYPE_CHECKING:
@@ -109,8 +108,7 @@ class _Assembly:
             self.sources(call.library) if call else None,
             tuple([self.stats(log.calls.value(number, output)) for output in range(outputs)]),
             grads or (None,),
-            saved_tensors(raw.kept[position]),
-            attributes(raw.kept[position]),
+            *raw.kept[position],
             rank,
             seconds,
             self.logs.origin(log, number),

@@ -46,7 +46,7 @@ class RawPass:
         self.leaves: set[int] = set()
         self.names: dict[int, str] = {}
         self.leaf_values: dict[int, Measured] = {}
-        self.kept: list[Kept | None] = []
+        self.kept: list[Kept] = []
         self.output_names: list[str] = []
         self.output_values: list[Measured | None] = []
         self.seeds: list[Measured | None] = []

@@ -57,8 +57,8 @@ class Kind(NamedTuple):
 
 
 # What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.
-# A plain tuple: there are several for each op of the script.
-Measured = tuple[Kind, Any]
+# A plain list: there are several for each op of the script, and what is found takes the place of what it is from.
+Measured = list[Any]
 
 _kinds: dict[tuple[torch.Size, torch.dtype, torch.device], Kind] = {}
 
@@ -77,18 +77,18 @@ def _measure(tensor: torch.Tensor) -> Measured:
             kind = _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor)
             route = kind.route
             if route == READ:
-                return kind, tensor.tolist()
+                return [kind, tensor.tolist()]
             if route != SPECIAL and tensor.layout is torch.strided:
-                return kind, _REDUCERS[route](tensor)
+                return [kind, _REDUCERS[route](tensor)]
     except (RuntimeError, NotImplementedError, TypeError):
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
-    return Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats
+    return [Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats]
 
 
 def is_shareable(measured: Measured) -> bool:
     """Tell whether this may stand for a view of the same elements, too."""
-    return measured[0].route >= COMPILED
+    return bool(measured[0].route >= COMPILED)
 
 
 def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
@@ -101,9 +101,9 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
         return None
     if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
         return None
-    if not (is_dense(tensor) and is_dense(other)):
+    if not (is_dense(tensor) and is_dense(other)) or type(measured[1]) is TensorStats:
         return None
-    return _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]
+    return [_kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]]
 
 
 def address(tensor: torch.Tensor) -> int:
@@ -136,11 +136,19 @@ def _route(tensor: torch.Tensor) -> int:
 
 
 def finish(measured: Measured) -> TensorStats:
-    """Return the statistics of a measured tensor."""
+    """Return the statistics of a measured tensor, the same object each time."""
+    found = measured[1]
+    if type(found) is not TensorStats:
+        found = measured[1] = _finish(measured)
+    return found
+
+
+def _finish(measured: Measured) -> TensorStats:
     kind, found = measured
     if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
+        norm = found if found > 0 else abs(found)
         return TensorStats(
-            kind.shape, kind.dtype, kind.device, abs(found), found, found, found, 0.0 if found else 1.0, values=found
+            kind.shape, kind.dtype, kind.device, norm, found, found, found, 0.0 if found else 1.0, values=found
         )
     if isinstance(found, Pending):
         if found.tensor is not None:
@@ -148,8 +156,6 @@ def finish(measured: Measured) -> TensorStats:
         found = found.found
         if kind.route == AWAY:
             return _from_device(kind, found)
-    if isinstance(found, TensorStats):
-        return found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
 
 
