@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
 from gradtrace.recording.calls import forward_calls
+from gradtrace.recording.collection import no_collection
 from gradtrace.recording.compare import compare
 from gradtrace.recording.reduction import settle
 from gradtrace.recording.statistics import Measured, finish
@@ -24,7 +25,8 @@ __all__ = ["assemble"]
 
 def assemble(raw: RawPass, logs: Logs, sources: Sources) -> BackwardPass:
     """Return the pass as plain immutable data."""
-    return _Assembly(raw, logs, sources).build()
+    with no_collection():
+        return _Assembly(raw, logs, sources).build()
 
 
 class _Assembly:
@@ -43,7 +45,6 @@ class _Assembly:
         if raw.made:
             logs.note_ids(raw.index, self.ids)
         settle(all_measured(raw))
-        self.stats = _Stats()
         self.calls = _Calls(raw.module_names)
         self.failed = raw.failed() if raw.error else None
 
@@ -75,17 +76,17 @@ class _Assembly:
     def _outputs(self) -> Iterable[Node]:
         raw = self.raw
         for index, (name, value, seed) in enumerate(zip(raw.output_names, raw.output_values, raw.seeds, strict=True)):
-            stats = self.stats
-            yield Node(f"n{index}", "output", "output", name, values=(stats(value),), grads=(stats(seed),))
+            yield Node(f"n{index}", "output", "output", name, values=(_stats(value),), grads=(_stats(seed),))
 
     def _node(self, position: int) -> Node:
         raw = self.raw
         run = self.runs.get(position)
         grads = self._arrived(position, run)
-        seconds = run[4] if run else None
+        # As exact as the clock is; a longer number would only fill the file.
+        seconds = round(run[4], 7) if run and run[4] is not None else None
         rank = self.ranks.get(position)
         if position in raw.leaves:
-            value = (self.stats(raw.leaf_values[position]),)
+            value = (_stats(raw.leaf_values[position]),)
             return Node(
                 self.ids[position], "leaf", raw.ops[position], raw.names[position],
                 values=value, grads=grads or (None,), order=rank, seconds=seconds,
@@ -104,9 +105,9 @@ class _Assembly:
             raw.names.get(position, ""),
             module,
             module_index,
-            self.sources(call.user) if call else None,
-            self.sources(call.library) if call else None,
-            tuple([self.stats(log.calls.value(number, output)) for output in range(outputs)]),
+            self.sources(call[2]) if call else None,
+            self.sources(call[3]) if call else None,
+            tuple([_stats(log.calls.value(number, output)) for output in range(outputs)]),
             grads or (None,),
             *raw.kept[position],
             rank,
@@ -116,35 +117,35 @@ class _Assembly:
 
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
         if run is not None:
-            return tuple([self.stats(measured) for measured in run[2]])
+            return tuple([_stats(measured) for measured in run[2]])
         if position == self.failed:
             return self._came_in(position)
         captured = {output: found for (node, output), found in self.raw.captured.items() if node == position}
         if not captured:
             return ()
-        return tuple([self.stats(captured.get(output)) for output in range(max(captured) + 1)])
+        return tuple([_stats(captured.get(output)) for output in range(max(captured) + 1)])
 
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
         """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
         flows: dict[int, list[TensorStats | None]] = {}
         for source, index, target, output in self.raw.links:
             if target == position and source in self.runs:
-                flows.setdefault(output, []).append(self.stats(self.runs[source][3][index]))
+                flows.setdefault(output, []).append(_stats(self.runs[source][3][index]))
         for index, (root, output) in enumerate(self.raw.roots):
             if root == position:
-                flows.setdefault(output, []).append(self.stats(self.raw.seeds[index]))
+                flows.setdefault(output, []).append(_stats(self.raw.seeds[index]))
         found = {output: same[0] for output, same in flows.items() if len(same) == 1}
         return tuple([found.get(output) for output in range(max(flows, default=-1) + 1)])
 
     def _edges(self) -> Iterable[Edge]:
         raw = self.raw
         for index, (position, output) in enumerate(raw.roots):
-            yield Edge(f"n{index}", self.ids[position], 0, output, self.stats(raw.seeds[index]))
+            yield Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.seeds[index]))
         ranks = {position: rank for rank, position in enumerate(self.order)}
         for source, index, target, output in sorted(raw.links, key=lambda link: (ranks[link[0]], link[1])):
             run = self.runs.get(source)
             sent = run[3][index] if run and index < len(run[3]) else None
-            yield Edge(self.ids[source], self.ids[target], index, output, self.stats(sent))
+            yield Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
 
     def _error(self) -> ErrorInfo | None:
         raw = self.raw
@@ -159,20 +160,8 @@ class _Assembly:
             yield Fact(kind, tuple([self.ids[position] for position in positions]), self.sources(place), data)
 
 
-class _Stats:
-    """Measurements to statistics, each once; None stays None."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, TensorStats] = {}
-
-    def __call__(self, measured: Measured | None) -> TensorStats | None:
-        if measured is None:
-            return None
-        key = id(measured)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = finish(measured)
-        return found
+def _stats(measured: Measured | None) -> TensorStats | None:
+    return None if measured is None else finish(measured)
 
 
 def all_measured(raw: RawPass) -> list[Measured]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -42,7 +43,7 @@ class RawPass:
         self.roots: list[tuple[int, int]] = []
         self.links: list[Link] = []
         self.ops: list[str] = []
-        self.numbers: list[int] = []
+        self.numbers: array[int] = array("Q")
         self.leaves: set[int] = set()
         self.names: dict[int, str] = {}
         self.leaf_values: dict[int, Measured] = {}
@@ -88,7 +89,7 @@ class RawPass:
     def describe_graph(self, graph: Walk, names: Names) -> None:
         """Note the rest of the graph: its ops, numbers, names, and what each node keeps."""
         self.links, self.ops = graph.links, graph.ops
-        self.numbers = [node._sequence_nr() for node in graph.nodes]
+        self.numbers = array("Q", [node._sequence_nr() for node in graph.nodes])
         self.kept = [kept_by(node) for node in graph.nodes]
         self._name_intermediates(graph, names)
 

@@ -33,6 +33,7 @@ class _Fields(NamedTuple):
 
 NOTHING: Kept = ((), {})
 _MANY = 10_000
+_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None)}
 _fields: dict[type, _Fields] = {}
 
 
@@ -46,21 +47,20 @@ def kept_by(node: Any) -> Kept:
         return _kept(node, fields)
     found = fields.read(node)
     count = len(fields.tensors)
-    key: list[Any] = []
-    for value in found[:count]:
-        if type(value) is torch.Tensor and not value.is_nested:
-            key.append((value.shape, value.dtype, value.nbytes))
-        elif value is None:
-            key.append(None)
-        else:
-            return _kept(node, fields)
-    if fields.plain:
-        key.append(repr(found[count:]))  # 1, 1.0 and True are equal, and so are 0.0 and -0.0
-    kept = fields.known.get(tuple(key))
+    tensors = found[:count] if fields.plain else found
+    if not _PLAIN.issuperset(map(type, tensors)):
+        return _kept(node, fields)
+    try:
+        kinds = [value if value is None else (value.shape, value.dtype, value.nbytes) for value in tensors]
+    except RuntimeError:  # a nested tensor has no shape
+        return _kept(node, fields)
+    # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
+    key = (*kinds, repr(found[count:])) if fields.plain else tuple(kinds)
+    kept = fields.known.get(key)
     if kept is None:
         if len(fields.known) > _MANY:
             fields.known.clear()
-        kept = fields.known[tuple(key)] = _kept(node, fields)
+        kept = fields.known[key] = _kept(node, fields)
     return kept
 
 

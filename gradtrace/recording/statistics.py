@@ -9,6 +9,7 @@ would make the script wait for the device.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -39,6 +40,8 @@ __all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "measure", "
 # Without a kernel, copying more than this costs more than reducing it at once.
 _MAX_COPIED = 4096
 _MANY_KINDS = 10_000
+# The default itself: as it is the same object, it is left out of the file.
+NO_ZEROS: float = TensorStats.__struct_defaults__[-5]
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
@@ -60,7 +63,7 @@ class Kind(NamedTuple):
 # A plain list: there are several for each op of the script, and what is found takes the place of what it is from.
 Measured = list[Any]
 
-_kinds: dict[tuple[torch.Size, torch.dtype, torch.device], Kind] = {}
+_kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
 
 
 def measure(tensor: torch.Tensor) -> Measured:
@@ -74,7 +77,9 @@ def measure(tensor: torch.Tensor) -> Measured:
 def _measure(tensor: torch.Tensor) -> Measured:
     try:
         if type(tensor) in _PLAIN:
-            kind = _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor)
+            # A device takes longer to read and to hash than all the rest.
+            place = "cpu" if tensor.is_cpu else tensor.device
+            kind = _kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor)
             route = kind.route
             if route == READ:
                 return [kind, tensor.tolist()]
@@ -103,7 +108,8 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
         return None
     if not (is_dense(tensor) and is_dense(other)) or type(measured[1]) is TensorStats:
         return None
-    return [_kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]]
+    place = "cpu" if tensor.is_cpu else tensor.device
+    return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), measured[1]]
 
 
 def address(tensor: torch.Tensor) -> int:
@@ -118,8 +124,10 @@ def _new_kind(tensor: torch.Tensor) -> Kind:
     if len(_kinds) > _MANY_KINDS:
         _kinds.clear()
     shape = tuple(int(size) for size in tensor.shape)
-    kind = Kind(shape, str(tensor.dtype).removeprefix("torch."), str(tensor.device), _route(tensor))
-    _kinds[tensor.shape, tensor.dtype, tensor.device] = kind
+    # Interned, they are the very strings that TensorStats has as defaults, which are then left out of the file.
+    dtype, device = sys.intern(str(tensor.dtype).removeprefix("torch.")), sys.intern(str(tensor.device))
+    kind = Kind(shape, dtype, device, _route(tensor))
+    _kinds[tensor.shape, tensor.dtype, "cpu" if tensor.is_cpu else tensor.device] = kind
     return kind
 
 
@@ -148,7 +156,7 @@ def _finish(measured: Measured) -> TensorStats:
     if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
         norm = found if found > 0 else abs(found)
         return TensorStats(
-            kind.shape, kind.dtype, kind.device, norm, found, found, found, 0.0 if found else 1.0, values=found
+            kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
         )
     if isinstance(found, Pending):
         if found.tensor is not None:
@@ -172,7 +180,7 @@ def _from_values(kind: Kind, values: Any) -> TensorStats:
         _mean(finite) if count else None,
         min(finite, default=None),
         max(finite, default=None),
-        flat.count(0) / len(flat) if flat else 0.0,
+        flat.count(0) / len(flat) if 0 in flat else NO_ZEROS,
         nan,
         len(flat) - count - nan,
         values if count == len(flat) else _finite_only(values),
@@ -216,7 +224,7 @@ def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
         _in_range(sums.total / sums.finite) if known else None,
         sums.low if known else None,
         sums.high if known else None,
-        1 - sums.nonzero / size if size else 0.0,
+        1 - sums.nonzero / size if sums.nonzero < size else NO_ZEROS,
         sums.nan * sums.repeats,
         sums.inf * sums.repeats,
     )
