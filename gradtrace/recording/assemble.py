@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.logs import Logs
     from gradtrace.recording.raw import RawPass
     from gradtrace.recording.sources import Sources
+    from gradtrace.recording.walk import Link
     from gradtrace.recording.watch import Event
 
 __all__ = ["assemble"]
@@ -37,25 +38,30 @@ class _Assembly:
         self.logs = logs
         self.sources = sources
         events = raw.own_events()
-        self.runs = {event[1]: event for event in events}
-        self.ranks = {event[1]: rank for rank, event in enumerate(events)}
+        # Tables by position, as lists: dictionaries of a million nodes take more memory than the nodes.
+        self.runs: list[Event | None] = [None] * len(raw.ops)
+        self.ranks: list[int | None] = [None] * len(raw.ops)
+        for rank, event in enumerate(events):
+            self.runs[event[1]], self.ranks[event[1]] = event, rank
+        self.last = events[-1][1] if events else None
         self.order = self._backward_order(events)
-        first = len(raw.output_names)
-        self.ids = {position: f"n{first + rank}" for rank, position in enumerate(self.order)}
+        self.ids = [""] * len(raw.ops)
+        for index, position in enumerate(self.order, len(raw.output_names)):
+            self.ids[position] = f"n{index}"
         if raw.made:
-            logs.note_ids(raw.index, self.ids)
+            logs.note_ids(raw.index, dict(enumerate(self.ids)))
         settle(all_measured(raw))
         self.calls = _Calls(raw.module_names)
         self.failed = raw.failed() if raw.error else None
 
     def build(self) -> BackwardPass:
         raw = self.raw
-        nodes = (*self._outputs(), *(self._node(position) for position in self.order))
+        nodes, edges = self._nodes_and_edges()
         return BackwardPass(
             raw.index,
             raw.kind,
-            nodes,
-            tuple(self._edges()),
+            tuple(nodes),
+            tuple(edges),
             self.sources(raw.place),
             parent=self.logs.pass_of_task(raw.outer_task),
             calls=tuple(self.calls.found),
@@ -65,11 +71,34 @@ class _Assembly:
             facts=tuple(self._facts()),
         )
 
+    def _nodes_and_edges(self) -> tuple[list[Node], list[Edge]]:
+        """Return them in backward order; what was noted of a node's run is let go of as soon as it is told."""
+        raw = self.raw
+        nodes = list(self._outputs())
+        edges = [
+            Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.seeds[index]))
+            for index, (position, output) in enumerate(raw.roots)
+        ]
+        places = [0] * len(raw.ops)
+        for place, position in enumerate(self.order):
+            places[position] = place
+        links = iter(sorted(raw.links, key=lambda link: (places[link[0]], link[1])))
+        link = next(links, None)
+        raw.events = []
+        for position in self.order:
+            nodes.append(self._node(position))
+            while link is not None and link[0] == position:
+                edges.append(self._edge(link))
+                link = next(links, None)
+            if self.failed is None:  # else it is told by the runs around it
+                self.runs[position] = None
+        return nodes, edges
+
     def _backward_order(self, events: list[Event]) -> list[int]:
         """Return the positions of the nodes: those that ran in their order, then the others, latest made first."""
         raw = self.raw
         ran = [event[1] for event in events]
-        waiting = [position for position in range(len(raw.ops)) if position not in self.ranks]
+        waiting = [position for position, rank in enumerate(self.ranks) if rank is None]
         waiting.sort(key=lambda position: (position in raw.leaves, -raw.numbers[position], position))
         return list(dict.fromkeys([*ran, *waiting]))
 
@@ -80,11 +109,11 @@ class _Assembly:
 
     def _node(self, position: int) -> Node:
         raw = self.raw
-        run = self.runs.get(position)
+        run = self.runs[position]
         grads = self._arrived(position, run)
         # As exact as the clock is; a longer number would only fill the file.
         seconds = round(run[4], 7) if run and run[4] is not None else None
-        rank = self.ranks.get(position)
+        rank = self.ranks[position]
         if position in raw.leaves:
             value = (_stats(raw.leaf_values[position]),)
             return Node(
@@ -129,23 +158,20 @@ class _Assembly:
         """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
         flows: dict[int, list[TensorStats | None]] = {}
         for source, index, target, output in self.raw.links:
-            if target == position and source in self.runs:
-                flows.setdefault(output, []).append(_stats(self.runs[source][3][index]))
+            run = self.runs[source]
+            if target == position and run is not None:
+                flows.setdefault(output, []).append(_stats(run[3][index]))
         for index, (root, output) in enumerate(self.raw.roots):
             if root == position:
                 flows.setdefault(output, []).append(_stats(self.raw.seeds[index]))
         found = {output: same[0] for output, same in flows.items() if len(same) == 1}
         return tuple([found.get(output) for output in range(max(flows, default=-1) + 1)])
 
-    def _edges(self) -> Iterable[Edge]:
-        raw = self.raw
-        for index, (position, output) in enumerate(raw.roots):
-            yield Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.seeds[index]))
-        ranks = {position: rank for rank, position in enumerate(self.order)}
-        for source, index, target, output in sorted(raw.links, key=lambda link: (ranks[link[0]], link[1])):
-            run = self.runs.get(source)
-            sent = run[3][index] if run and index < len(run[3]) else None
-            yield Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
+    def _edge(self, link: Link) -> Edge:
+        source, index, target, output = link
+        run = self.runs[source]
+        sent = run[3][index] if run and index < len(run[3]) else None
+        return Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
 
     def _error(self) -> ErrorInfo | None:
         raw = self.raw

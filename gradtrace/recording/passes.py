@@ -12,7 +12,7 @@ from gradtrace.recording.collection import no_collection
 from gradtrace.recording.depth import make_room
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.sources import call_place
-from gradtrace.recording.statistics import measure
+from gradtrace.recording.statistics import kind_of, measure
 from gradtrace.recording.torchviz_bridge import torchviz_dot
 from gradtrace.recording.walk import Walk, root_edge, walk
 from gradtrace.recording.watch import Watch
@@ -76,7 +76,7 @@ def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any
         if graph is not None:
             leaves = [graph.nodes[position].variable for position in graph.leaves]
             known.learn(leaves, lambda: Names(chain(spaces, namespaces(call.frame))))
-            raw.describe_leaves(graph, known.name)
+            raw.describe_leaves(graph, known.name, kind_of)
             if raw.notes is not None:
                 raw.notes.leaves.before(raw, call, graph)
     watched = None if graph is None else {*graph.leaves, *(position for position, _ in graph.roots)}

@@ -78,12 +78,14 @@ class RawPass:
             self.output_values.append(None if tensor is None else measure(tensor))
             self.seeds.append(None if seed is None else measure(seed))
 
-    def describe_leaves(self, graph: Walk, name: Callable[[torch.Tensor], str | None]) -> None:
-        """Note the roots and the leaves: their names and values."""
+    def describe_leaves(
+        self, graph: Walk, name: Callable[[torch.Tensor], str | None], look: Callable[[torch.Tensor], Measured] = measure
+    ) -> None:
+        """Note the roots and the leaves: their names, and what ``look`` finds of their values."""
         self.roots, self.leaves = graph.roots, set(graph.leaves)
         for position in graph.leaves:
             tensor = graph.nodes[position].variable
-            self.leaf_values[position] = measure(tensor)
+            self.leaf_values[position] = look(tensor)
             self.names[position] = name(tensor) or ""
 
     def describe_graph(self, graph: Walk, names: Names) -> None:
@@ -135,5 +137,4 @@ class RawPass:
         """Take over what the hooks saw."""
         self.events = watch.events
         self.hooked_leaves, self.finished_leaves = watch.hooked_leaves, watch.finished_leaves
-        roots = {position for position, _ in self.roots}
-        self.task = next((event[0] for event in self.events if event[1] in roots), -1)
+        self.task = watch.task

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Values
 
-__all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "measure", "same_memory"]
+__all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "kind_of", "measure", "same_memory"]
 
 # Without a kernel, copying more than this costs more than reducing it at once.
 _MAX_COPIED = 4096
@@ -89,6 +89,13 @@ def _measure(tensor: torch.Tensor) -> Measured:
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
     return [Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats]
+
+
+def kind_of(tensor: torch.Tensor) -> Measured:
+    """Return what a tensor is, without a measurement of it."""
+    if type(tensor) in _PLAIN and tensor.is_cpu:
+        return [_kinds.get((tensor.shape, tensor.dtype, "cpu")) or _new_kind(tensor), None]
+    return measure(tensor)
 
 
 def is_shareable(measured: Measured) -> bool:

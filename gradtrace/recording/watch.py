@@ -6,7 +6,7 @@ from collections import OrderedDict
 from functools import partial
 from threading import RLock, get_ident
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 import torch
@@ -35,7 +35,7 @@ _REMEMBERED = 4096
 
 
 class Watch:
-    """Records the runs of the nodes of ``walk``, or of those ``watched``, while its hooks are there.
+    """Records the runs of the nodes of ``walk`` while its hooks are there, or of the leaves among those ``watched``.
 
     A hook sees every run of its node, those in nested passes and other threads included; ``events`` tells
     them apart by the engine's task.
@@ -53,7 +53,10 @@ class Watch:
         # version, which changes when another one is added to it; what was measured of it.
         self._on_way: dict[int, tuple[ref[torch.Tensor], int, Measured]] = {}
         self._handles: list[Any] = []
-        self._hooks: list[dict[Any, Any]] = []
+        self._hooks: list[dict[Any, Any] | None] = []
+        self._leaf_hooks: list[dict[Any, Any]] = []
+        self._roots = {position for position, _ in walk.roots}
+        self.task = -1  # the engine's task of this pass: the first that runs one of its roots
         self._key = f"gradtrace {id(self)}"  # text, which makes a smaller dictionary
         self._last = 0.0
         self._number = 0
@@ -61,13 +64,20 @@ class Watch:
     def put(self) -> None:
         """Install the hooks."""
         nodes, leaves = self.walk.nodes, set(self.walk.leaves)
+        self._hooks = [None] * len(nodes)
         after = self._after()
-        with _Registering(self._key, self._hooks):
+        with _Registering(self._key) as registering:
             for position in range(len(nodes)) if self._watched is None else self._watched:
                 if position in leaves:
                     self._watch_leaf(position, nodes[position])
+                    self._leaf_hooks += registering.found
+                elif self._watched is not None:  # a root: all that is asked is the task
+                    self._keep(nodes[position].register_prehook(self._before_root))
+                    self._leaf_hooks += registering.found
                 else:
                     self._keep(nodes[position].register_hook(partial(after, position)))
+                    self._hooks[position] = registering.found[0] if registering.found else None
+                registering.found.clear()
         self._number = sequence_number()
         self._last = perf_counter()
 
@@ -75,10 +85,10 @@ class Watch:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
-        for hooks in self._hooks:
+        for hooks in (*self._leaf_hooks, *filter(None, self._hooks)):
             hooks.pop(self._key, None)
+        self._leaf_hooks.clear()
         self._handles.clear()
-        self._hooks.clear()
         self._on_way.clear()
 
     def _watch_leaf(self, position: int, node: Any) -> None:
@@ -96,8 +106,15 @@ class Watch:
     def _before_leaf(self, position: int, arriving: Gradients) -> None:
         grad = arriving[0]
         arrived = None if grad is None else self._arrived(grad)
-        self.events.append((task(), position, (arrived,), (), None))
+        number = task()
+        if self.task < 0 and position in self._roots:
+            self.task = number
+        self.events.append((number, position, (arrived,), (), None))
         self._last = perf_counter()
+
+    def _before_root(self, _: Gradients) -> None:
+        if self.task < 0:
+            self.task = task()
 
     def _arrived(self, grad: torch.Tensor) -> Measured:
         way = self._on_way.get(id(grad))
@@ -127,7 +144,17 @@ class Watch:
                     measured = measure(grad)
                 on_way[id(grad)] = ref(grad), grad._version, measured
                 sent.append(measured)
-            events.append((task(), position, arrived, tuple(sent), seconds))
+            number = task()
+            events.append((number, position, arrived, tuple(sent), seconds))
+            if number == self.task:
+                # It ran, and won't again in this pass: its hook makes room for what is noted of the others.
+                hooks, self._hooks[position] = self._hooks[position], None
+                if hooks is not None and len(hooks) == 1:
+                    hooks.clear()
+                elif hooks is not None:
+                    hooks.pop(self._key, None)
+            elif self.task < 0 and position in self._roots:
+                self.task = number
             if self.on_made is not None:
                 self._tell_made(position)
             if len(on_way) > _REMEMBERED:
@@ -144,14 +171,14 @@ class Watch:
 
 
 class _Registering:
-    """While entered, ``register_hook`` of a node puts the hook under ``key`` into ``found``, without a handle.
+    """While entered, ``register_hook`` of a node puts the hook under ``key``, into a dictionary told in ``found``.
 
     A handle for each hook takes twice as long as all the rest of registering it, and half a kilobyte.
     """
 
-    def __init__(self, key: str, found: list[dict[Any, Any]]) -> None:
+    def __init__(self, key: str) -> None:
+        self.found: list[dict[Any, Any]] = []
         self._key = key
-        self._found = found
         self._thread = get_ident()
 
     def _register(self, hooks: dict[Any, Any] | None, hook: Any) -> tuple[dict[Any, Any], Any]:
@@ -160,13 +187,14 @@ class _Registering:
         if hooks is None:
             hooks = OrderedDict()  # as torch has it: the script may add a hook of its own
         hooks[self._key] = hook
-        self._found.append(hooks)
+        self.found.append(hooks)
         return hooks, None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         _REGISTERING.acquire()
         self._original = vars(_HookMixin)["_register_hook"]
         _HookMixin._register_hook = staticmethod(self._register)  # type: ignore[method-assign]
+        return self
 
     def __exit__(self, *_: object) -> None:
         _HookMixin._register_hook = self._original
