@@ -78,7 +78,7 @@ def anomaly(step: Step) -> Step:
 
 @contender("torchlens")
 def torchlens(step: Any) -> Step:
-    """torchlens keeps what a module computes, then its backward; it takes the module rather than a script."""
+    """Keep, with torchlens, what a module computes, then its backward; it takes the module rather than a script."""
 
     def run() -> Any:
         import torchlens as tl  # noqa: PLC0415 - not everyone has it

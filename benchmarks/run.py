@@ -1,9 +1,9 @@
-"""``make bench``: measure everything, and write the table to docs/benchmarks.md (``--quick``: tiny sizes, to stdout)."""
+"""``make bench``: measure everything, and write the table to docs/benchmarks.md."""
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import platform
 import sys
@@ -53,7 +53,7 @@ def _page(rows: list[Row], size: Size) -> str:
         "",
         "Written by `make bench`; not by hand.",
         "",
-        f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}: {_machine()}.",
+        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}: {_machine()}.",
         "",
         HOW.format(rounds=size.rounds),
         _line(["what", "gradtrace", "target", "plain", *OTHERS]),

@@ -43,7 +43,6 @@ class _Assembly:
         self.ranks: list[int | None] = [None] * len(raw.ops)
         for rank, event in enumerate(events):
             self.runs[event[1]], self.ranks[event[1]] = event, rank
-        self.last = events[-1][1] if events else None
         self.order = self._backward_order(events)
         self.ids = [""] * len(raw.ops)
         for index, position in enumerate(self.order, len(raw.output_names)):
@@ -57,6 +56,7 @@ class _Assembly:
     def build(self) -> BackwardPass:
         raw = self.raw
         nodes, edges = self._nodes_and_edges()
+        ids = dict(enumerate(self.ids)) if raw.scene else {}
         return BackwardPass(
             raw.index,
             raw.kind,
@@ -66,8 +66,8 @@ class _Assembly:
             parent=self.logs.pass_of_task(raw.outer_task),
             calls=tuple(self.calls.found),
             error=self._error(),
-            forward=forward_calls(raw.scene, self.ids, raw.numbers) if raw.scene else (),
-            comparisons=compare(raw.scene, raw.arrivals, self.ids, self.sources) if raw.scene and raw.arrivals else (),
+            forward=forward_calls(raw.scene, ids, list(raw.numbers)) if raw.scene else (),
+            comparisons=compare(raw.scene, raw.arrivals, ids, self.sources) if raw.scene and raw.arrivals else (),
             facts=tuple(self._facts()),
         )
 

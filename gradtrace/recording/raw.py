@@ -79,7 +79,10 @@ class RawPass:
             self.seeds.append(None if seed is None else measure(seed))
 
     def describe_leaves(
-        self, graph: Walk, name: Callable[[torch.Tensor], str | None], look: Callable[[torch.Tensor], Measured] = measure
+        self,
+        graph: Walk,
+        name: Callable[[torch.Tensor], str | None],
+        look: Callable[[torch.Tensor], Measured] = measure,
     ) -> None:
         """Note the roots and the leaves: their names, and what ``look`` finds of their values."""
         self.roots, self.leaves = graph.roots, set(graph.leaves)

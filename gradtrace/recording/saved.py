@@ -71,8 +71,8 @@ def _find_fields(node: Any) -> _Fields:
     tensors = tuple(name for name in names if name.startswith(_RAW))
     saved = {name.removeprefix(_RAW) for name in tensors}
     # Symbolic sizes and strides only repeat what the tensors' shapes say.
-    plain = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED) and "_sym_" not in name)
-    plain = tuple(name for name in plain if name not in saved)
+    shown = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED) and "_sym_" not in name)
+    plain = tuple(name for name in shown if name not in saved)
     found = _Fields(tensors, plain, _reader(node, tensors, plain), {})
     _fields[type(node)] = found
     return found
@@ -83,9 +83,10 @@ def _reader(node: Any, tensors: tuple[str, ...], plain: tuple[str, ...]) -> Call
     if any(not hasattr(getattr(node, name), "data") for name in tensors):
         return None
     names = [*(f"{name}.data" for name in tensors), *(_SAVED + name for name in plain)]
-    if len(names) > 1:
-        return attrgetter(*names)
-    return (lambda node, get=attrgetter(*names): (get(node),)) if names else lambda _: ()
+    if not names:
+        return lambda _: ()
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda node: (get(node),)
 
 
 def _kept(node: Any, fields: _Fields) -> Kept:

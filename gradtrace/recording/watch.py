@@ -197,5 +197,5 @@ class _Registering:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _HookMixin._register_hook = self._original
+        _HookMixin._register_hook = self._original  # type: ignore[method-assign]
         _REGISTERING.release()
