@@ -1,4 +1,4 @@
-# make demo, make test, make lint, make docs: each makes its own .venv first, with the versions of constraints.txt.
+# make demo, make test, make lint, make docs, make bench: each makes its own .venv first, with the versions of constraints.txt.
 # A stamp remembers what was installed, so that a second run starts at once.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test browser lint docs clean
+.PHONY: demo test browser lint docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
@@ -27,6 +27,9 @@ lint: $(VENV)/.installed-dev
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -q -j 2 docs docs/_build/html
+
+bench: $(VENV)/.installed # a quarter of an hour; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/run.py
 
 clean: # all that is made, but not .venv, which takes minutes
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

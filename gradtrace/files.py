@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import os
 import secrets
 import shutil
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from gradtrace.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["check_writable", "write_whole"]
 
@@ -35,21 +34,21 @@ def check_writable(path: str | Path) -> None:
                 raise OutputError(f"{str(path)!r} can't be written: no permission for {str(place)!r}")
 
 
-def write_whole(path: str | Path, data: str | bytes) -> None:
+def write_whole(path: str | Path, data: str | bytes | Iterable[bytes]) -> None:
     """Write ``data`` to ``path`` at once: all of it or nothing; a name that ends in ``.gz`` is compressed.
 
-    Text is UTF-8. A file that was there keeps its permissions, and a link stays a link.
-    Raises OutputError, and leaves what was there before.
+    Text is UTF-8; much of it is better given in pieces. A file that was there keeps its permissions, and a
+    link stays a link. Raises OutputError, and leaves what was there before.
     """
-    content = data.encode() if isinstance(data, str) else data
-    content = _gzip(content) if str(path).lower().endswith(".gz") else content
+    pieces = [data.encode()] if isinstance(data, str) else [data] if isinstance(data, bytes) else data
+    write = _write_gzip if str(path).lower().endswith(".gz") else _write
     check_writable(path)
     with _told(path):
         target = _target(path)
         if _is_special(target):
-            target.write_bytes(content)
+            write(target, pieces)
         else:
-            _replace(target, content)
+            _replace(target, lambda part: write(part, pieces))
 
 
 def _target(path: str | Path) -> Path:
@@ -57,11 +56,11 @@ def _target(path: str | Path) -> Path:
     return Path(path) if _is_special(Path(path)) else Path(os.path.realpath(path))
 
 
-def _replace(target: Path, content: bytes) -> None:
+def _replace(target: Path, write: Callable[[Path], None]) -> None:
     """Write a neighbour of ``target``, then give it the name: readers see the old file or the new one."""
     part = target.parent / f".gradtrace-{secrets.token_hex(8)}.part"
     try:
-        part.write_bytes(content)
+        write(part)
         if target.exists():
             shutil.copymode(target, part)
         part.replace(target)
@@ -74,12 +73,15 @@ def _is_special(target: Path) -> bool:
     return target.exists() and not target.is_file()
 
 
-def _gzip(content: bytes) -> bytes:
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(pieces)
+
+
+def _write_gzip(path: Path, pieces: Iterable[bytes]) -> None:
     """Compress without the time and the name, so that the same content gives the same bytes."""
-    buffer = io.BytesIO()
-    with gzip.GzipFile("", "wb", compresslevel=6, fileobj=buffer, mtime=0) as file:
-        file.write(content)
-    return buffer.getvalue()
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", compresslevel=6, fileobj=raw, mtime=0) as file:
+        file.writelines(pieces)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -14,9 +14,15 @@ from gradtrace.errors import TraceFileError
 from gradtrace.files import write_whole
 from gradtrace.model import FORMAT_VERSION, Trace
 
-__all__ = ["dumps", "is_trace", "load", "loads", "save"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gradtrace.model import BackwardPass
+
+__all__ = ["dumps", "is_trace", "load", "loads", "pieces", "save"]
 
 T = TypeVar("T")
+_CHUNK = 1000  # nodes or edges
 GZIP = b"\x1f\x8b"
 SUFFIXES = (".json", ".json.gz")
 HINT = "make one with: gradtrace record SCRIPT -o FILE"
@@ -28,7 +34,7 @@ class _Head(msgspec.Struct):
 
 def save(trace: Trace, path: str | Path) -> None:
     """Write the trace to ``path``, compressed if it ends in ``.gz``; raises OutputError."""
-    write_whole(path, dumps(trace))
+    write_whole(path, pieces(trace))
 
 
 def load(path: str | Path) -> Trace:
@@ -46,11 +52,53 @@ def load(path: str | Path) -> Trace:
 
 def dumps(trace: Trace) -> bytes:
     """Return the trace as one line of JSON; a number that is not finite becomes null."""
+    return b"".join(pieces(trace))
+
+
+def pieces(trace: Trace) -> Iterator[bytes]:
+    """Yield the same line piece by piece: that of a million nodes takes as much memory as the nodes do."""
+    yield from _struct(trace, {"passes": lambda: _list(trace.passes, _pass)})
+    yield b"\n"
+
+
+def _pass(graph: BackwardPass) -> Iterator[bytes]:
+    lists = {"nodes": lambda: _chunks(graph.nodes), "edges": lambda: _chunks(graph.edges)}
+    return _struct(graph, lists)
+
+
+def _struct(value: msgspec.Struct, lists: dict[str, Callable[[], Iterator[bytes]]]) -> Iterator[bytes]:
+    """Yield a struct, without the fields that have their default, as msgspec does; ``lists`` yield theirs."""
+    opening = b"{"
+    for field in msgspec.structs.fields(value):
+        found = getattr(value, field.name)
+        if not field.required and (found is field.default or found in ((), [], {})):
+            continue
+        yield opening + _encode(field.name) + b":"
+        yield from lists[field.name]() if field.name in lists else [_encode(found)]
+        opening = b","
+    yield b"}"
+
+
+def _list(items: Sequence[T], each: Callable[[T], Iterator[bytes]]) -> Iterator[bytes]:
+    opening = b"["
+    for item in items:
+        yield opening
+        yield from each(item)
+        opening = b","
+    yield b"]"
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[bytes]:
+    starts = range(0, len(items), _CHUNK)
+    return _list(starts, lambda start: iter([_encode(items[start : start + _CHUNK])[1:-1]]))
+
+
+def _encode(value: Any) -> bytes:
     try:
-        return msgspec.json.encode(trace) + b"\n"
+        return msgspec.json.encode(value)
     except UnicodeEncodeError:  # a file name that is not UTF-8, as Python reads it; the name is spoilt, the rest is not
-        text = json.dumps(msgspec.to_builtins(trace), ensure_ascii=False)
-        return msgspec.json.encode(json.loads(text.encode(errors="replace"), parse_constant=lambda _: None)) + b"\n"
+        text = json.dumps(msgspec.to_builtins(value), ensure_ascii=False)
+        return msgspec.json.encode(json.loads(text.encode(errors="replace"), parse_constant=lambda _: None))
 
 
 def loads(data: bytes, name: str = "trace") -> Trace:

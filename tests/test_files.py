@@ -22,12 +22,13 @@ def mode(path):
 def disk_full(monkeypatch):
     """The disk fills up after some bytes of a file are written."""
 
-    def write_some(path, data):
+    def write_some(path, pieces):
+        data = b"".join(pieces)
         with path.open("wb") as file:
             file.write(data[: len(data) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("pathlib.Path.write_bytes", write_some)
+    monkeypatch.setattr("gradtrace.files._write", write_some)
 
 
 @pytest.mark.parametrize("data", [b"\x89PNG", "∂f/∂u\n"])

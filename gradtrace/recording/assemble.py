@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
 from gradtrace.recording.calls import forward_calls
+from gradtrace.recording.collection import no_collection
 from gradtrace.recording.compare import compare
 from gradtrace.recording.reduction import settle
-from gradtrace.recording.saved import attributes, saved_tensors
 from gradtrace.recording.statistics import Measured, finish
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.logs import Logs
     from gradtrace.recording.raw import RawPass
     from gradtrace.recording.sources import Sources
+    from gradtrace.recording.walk import Link
     from gradtrace.recording.watch import Event
 
 __all__ = ["assemble"]
@@ -25,7 +26,8 @@ __all__ = ["assemble"]
 
 def assemble(raw: RawPass, logs: Logs, sources: Sources) -> BackwardPass:
     """Return the pass as plain immutable data."""
-    return _Assembly(raw, logs, sources).build()
+    with no_collection():
+        return _Assembly(raw, logs, sources).build()
 
 
 class _Assembly:
@@ -36,56 +38,83 @@ class _Assembly:
         self.logs = logs
         self.sources = sources
         events = raw.own_events()
-        self.runs = {event[1]: event for event in events}
-        self.ranks = {event[1]: rank for rank, event in enumerate(events)}
+        # Tables by position, as lists: dictionaries of a million nodes take more memory than the nodes.
+        self.runs: list[Event | None] = [None] * len(raw.ops)
+        self.ranks: list[int | None] = [None] * len(raw.ops)
+        for rank, event in enumerate(events):
+            self.runs[event[1]], self.ranks[event[1]] = event, rank
         self.order = self._backward_order(events)
-        first = len(raw.output_names)
-        self.ids = {position: f"n{first + rank}" for rank, position in enumerate(self.order)}
+        self.ids = [""] * len(raw.ops)
+        for index, position in enumerate(self.order, len(raw.output_names)):
+            self.ids[position] = f"n{index}"
         if raw.made:
-            logs.note_ids(raw.index, self.ids)
+            logs.note_ids(raw.index, dict(enumerate(self.ids)))
         settle(all_measured(raw))
-        self.stats = _Stats()
         self.calls = _Calls(raw.module_names)
         self.failed = raw.failed() if raw.error else None
 
     def build(self) -> BackwardPass:
         raw = self.raw
-        nodes = (*self._outputs(), *(self._node(position) for position in self.order))
+        nodes, edges = self._nodes_and_edges()
+        ids = dict(enumerate(self.ids)) if raw.scene else {}
         return BackwardPass(
             raw.index,
             raw.kind,
-            nodes,
-            tuple(self._edges()),
+            tuple(nodes),
+            tuple(edges),
             self.sources(raw.place),
             calls=tuple(self.calls.found),
             error=self._error(),
-            forward=forward_calls(raw.scene, self.ids, raw.numbers) if raw.scene else (),
-            comparisons=compare(raw.scene, raw.arrivals, self.ids, self.sources) if raw.scene and raw.arrivals else (),
+            forward=forward_calls(raw.scene, ids, list(raw.numbers)) if raw.scene else (),
+            comparisons=compare(raw.scene, raw.arrivals, ids, self.sources) if raw.scene and raw.arrivals else (),
             facts=tuple(self._facts()),
         )
+
+    def _nodes_and_edges(self) -> tuple[list[Node], list[Edge]]:
+        """Return them in backward order; what was noted of a node's run is let go of as soon as it is told."""
+        raw = self.raw
+        nodes = list(self._outputs())
+        edges = [
+            Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.seeds[index]))
+            for index, (position, output) in enumerate(raw.roots)
+        ]
+        places = [0] * len(raw.ops)
+        for place, position in enumerate(self.order):
+            places[position] = place
+        links = iter(sorted(raw.links, key=lambda link: (places[link[0]], link[1])))
+        link = next(links, None)
+        raw.events = []
+        for position in self.order:
+            nodes.append(self._node(position))
+            while link is not None and link[0] == position:
+                edges.append(self._edge(link))
+                link = next(links, None)
+            if self.failed is None:  # else it is told by the runs around it
+                self.runs[position] = None
+        return nodes, edges
 
     def _backward_order(self, events: list[Event]) -> list[int]:
         """Return the positions of the nodes: those that ran in their order, then the others, latest made first."""
         raw = self.raw
         ran = [event[1] for event in events]
-        waiting = [position for position in range(len(raw.ops)) if position not in self.ranks]
+        waiting = [position for position, rank in enumerate(self.ranks) if rank is None]
         waiting.sort(key=lambda position: (position in raw.leaves, -raw.numbers[position], position))
         return list(dict.fromkeys([*ran, *waiting]))
 
     def _outputs(self) -> Iterable[Node]:
         raw = self.raw
         for index, (name, value, seed) in enumerate(zip(raw.output_names, raw.output_values, raw.seeds, strict=True)):
-            stats = self.stats
-            yield Node(f"n{index}", "output", "output", name, values=(stats(value),), grads=(stats(seed),))
+            yield Node(f"n{index}", "output", "output", name, values=(_stats(value),), grads=(_stats(seed),))
 
     def _node(self, position: int) -> Node:
         raw = self.raw
-        run = self.runs.get(position)
+        run = self.runs[position]
         grads = self._arrived(position, run)
-        seconds = run[4] if run else None
-        rank = self.ranks.get(position)
+        # As exact as the clock is; a longer number would only fill the file.
+        seconds = round(run[4], 7) if run and run[4] is not None else None
+        rank = self.ranks[position]
         if position in raw.leaves:
-            value = (self.stats(raw.leaf_values[position]),)
+            value = (_stats(raw.leaf_values[position]),)
             return Node(
                 self.ids[position], "leaf", raw.ops[position], raw.names[position],
                 values=value, grads=grads or (None,), order=rank, seconds=seconds,
@@ -104,12 +133,11 @@ class _Assembly:
             raw.names.get(position, ""),
             module,
             module_index,
-            self.sources(call.user) if call else None,
-            self.sources(call.library) if call else None,
-            tuple([self.stats(log.calls.value(number, output)) for output in range(outputs)]),
+            self.sources(call[2]) if call else None,
+            self.sources(call[3]) if call else None,
+            tuple([_stats(log.calls.value(number, output)) for output in range(outputs)]),
             grads or (None,),
-            saved_tensors(raw.kept[position]),
-            attributes(raw.kept[position]),
+            *raw.kept[position],
             rank,
             seconds,
             self.logs.origin(log, number),
@@ -117,35 +145,32 @@ class _Assembly:
 
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
         if run is not None:
-            return tuple([self.stats(measured) for measured in run[2]])
+            return tuple([_stats(measured) for measured in run[2]])
         if position == self.failed:
             return self._came_in(position)
         captured = {output: found for (node, output), found in self.raw.captured.items() if node == position}
         if not captured:
             return ()
-        return tuple([self.stats(captured.get(output)) for output in range(max(captured) + 1)])
+        return tuple([_stats(captured.get(output)) for output in range(max(captured) + 1)])
 
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
         """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
         flows: dict[int, list[TensorStats | None]] = {}
         for source, index, target, output in self.raw.links:
-            if target == position and source in self.runs:
-                flows.setdefault(output, []).append(self.stats(self.runs[source][3][index]))
+            run = self.runs[source]
+            if target == position and run is not None:
+                flows.setdefault(output, []).append(_stats(run[3][index]))
         for index, (root, output) in enumerate(self.raw.roots):
             if root == position:
-                flows.setdefault(output, []).append(self.stats(self.raw.seeds[index]))
+                flows.setdefault(output, []).append(_stats(self.raw.seeds[index]))
         found = {output: same[0] for output, same in flows.items() if len(same) == 1}
         return tuple([found.get(output) for output in range(max(flows, default=-1) + 1)])
 
-    def _edges(self) -> Iterable[Edge]:
-        raw = self.raw
-        for index, (position, output) in enumerate(raw.roots):
-            yield Edge(f"n{index}", self.ids[position], 0, output, self.stats(raw.seeds[index]))
-        ranks = {position: rank for rank, position in enumerate(self.order)}
-        for source, index, target, output in sorted(raw.links, key=lambda link: (ranks[link[0]], link[1])):
-            run = self.runs.get(source)
-            sent = run[3][index] if run and index < len(run[3]) else None
-            yield Edge(self.ids[source], self.ids[target], index, output, self.stats(sent))
+    def _edge(self, link: Link) -> Edge:
+        source, index, target, output = link
+        run = self.runs[source]
+        sent = run[3][index] if run and index < len(run[3]) else None
+        return Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
 
     def _error(self) -> ErrorInfo | None:
         raw = self.raw
@@ -160,20 +185,8 @@ class _Assembly:
             yield Fact(kind, tuple([self.ids[position] for position in positions]), self.sources(place), data)
 
 
-class _Stats:
-    """Measurements to statistics, each once; None stays None."""
-
-    def __init__(self) -> None:
-        self._found: dict[int, TensorStats] = {}
-
-    def __call__(self, measured: Measured | None) -> TensorStats | None:
-        if measured is None:
-            return None
-        key = id(measured)
-        found = self._found.get(key)
-        if found is None:
-            found = self._found[key] = finish(measured)
-        return found
+def _stats(measured: Measured | None) -> TensorStats | None:
+    return None if measured is None else finish(measured)
 
 
 def all_measured(raw: RawPass) -> list[Measured]:

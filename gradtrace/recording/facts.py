@@ -93,13 +93,13 @@ class Facts:
         if graph is None:
             raw.facts += self._cuts(call)
             return
-        raw.facts += [RawFact("broadcast", (p,), *found) for p, found in self.calls.pairs_among(raw.numbers)]
+        raw.facts += [RawFact("broadcast", (p,), *found) for p, found in self.calls.pairs_among(list(raw.numbers))]
         self.leaves.learn(names)
         held = self.leaves.before(raw, call, graph)
         raw.facts += [RawFact("held", positions, None, {"passes": count}) for count, positions in held.items()]
         raw.facts += _unused(call, graph, names)
         raw.facts += _broken_data(call, graph)
-        self.calls.note_flows(raw.numbers, raw.index)
+        self.calls.note_flows(list(raw.numbers), raw.index)
 
     def _after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
         message = raw.error[1] if raw.error is not None else ""

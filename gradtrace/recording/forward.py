@@ -33,13 +33,9 @@ sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ig
 _RECENT = 64
 
 
-class Call(NamedTuple):
-    """A torch call: it made the nodes from ``start`` up to ``end``; the user's and a library's place."""
-
-    start: int
-    end: int
-    user: Place | None
-    library: Place | None
+# A torch call: the first number of the nodes that it made, the number beyond the last; the user's place, and a
+# library's; what it computed, where it made one node with one output. A plain tuple: there is one for each op.
+Call = tuple[int, int, Place | None, Place | None, Measured | None]
 
 
 class Maker(NamedTuple):
@@ -56,7 +52,7 @@ class CallLog:
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
-        self.values: dict[int, Measured | dict[int, Measured]] = {}
+        self.values: dict[int, dict[int, Measured]] = {}  # of all other nodes, by output
         self.closed = False  # set when the recording ends; the mode of another thread may outlive it
         self._makers: dict[int, Maker] = {}
         self._starts: list[int] = []
@@ -67,19 +63,19 @@ class CallLog:
         if len(starts) < len(calls):
             starts += [call[0] for call in calls[len(starts) :]]
         at = bisect_right(starts, number) - 1
-        return calls[at] if at >= 0 and number < calls[at].end else None
+        return calls[at] if at >= 0 and number < calls[at][1] else None
 
     def value(self, number: int, output: int) -> Measured | None:
         """Return what a forward output of the node with this sequence number held."""
-        found = self.values.get(number)
-        if isinstance(found, dict):
-            return found.get(output)
-        return found if output == 0 else None
+        call = self.call(number)
+        if call is not None and call[4] is not None:
+            return call[4] if output == 0 else None
+        return self.values.get(number, {}).get(output)
 
     def add_made(self, start: int, end: int, maker: Maker) -> None:
         """Note that a node's run made the nodes from ``start`` up to ``end``; they share its place."""
         call = self.call(maker.number)
-        self.calls.append(Call(start, end, call.user, call.library) if call else Call(start, end, None, None))
+        self.calls.append((start, end, call[2], call[3], None) if call else (start, end, None, None, None))
         for number in range(start, end):
             self._makers[number] = maker
 
@@ -89,9 +85,7 @@ class CallLog:
 
     def forget(self, kept: set[int], before: int) -> None:
         """Drop all that is older than ``before``, other than the nodes whose numbers are in ``kept``."""
-        self.calls = [
-            call for call in self.calls if call.start >= before or not kept.isdisjoint(range(call.start, call.end))
-        ]
+        self.calls = [call for call in self.calls if call[0] >= before or not kept.isdisjoint(range(call[0], call[1]))]
         self._starts = []
         self.values = {key: value for key, value in self.values.items() if key >= before or key in kept}
         self._makers = {key: value for key, value in self._makers.items() if key >= before or key in kept}
@@ -152,13 +146,21 @@ class ForwardMode(TorchFunctionMode):
         calls = log.calls
         if log.closed or (calls and calls[-1][0] >= start):
             return  # a call of the engine, whose nodes were noted one by one as it made them
-        calls.append(Call(start, end, *locate(frame)))
+        user, library = locate(frame)
+        if calls:  # what is the same as before is the same object: a loop has one place rather than one for each turn
+            last = calls[-1]
+            if last[2] == user:
+                user = last[2]
+            if last[1] == start:
+                start = last[1]
         if has_modes():  # of the script's, around ours: they would see each attribute that is read
+            calls.append((start, end, user, library, None))
             with torch._C.DisableTorchFunction():
                 self._add_values(start, (result,))
         elif type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
-            log.values[start] = self._measure(result)
+            calls.append((start, end, user, library, self._measure(result)))
         else:
+            calls.append((start, end, user, library, None))
             self._add_values(start, (result,))
 
     def _add_values(self, start: int, results: Iterable[Any]) -> None:
@@ -167,9 +169,7 @@ class ForwardMode(TorchFunctionMode):
             if type(result) is torch.Tensor or isinstance(result, torch.Tensor):
                 node = result.grad_fn
                 if node is not None and (number := node._sequence_nr()) >= start:
-                    outputs = self._log.values.setdefault(number, {})
-                    if isinstance(outputs, dict):
-                        outputs[result.output_nr] = self._measure(result)
+                    self._log.values.setdefault(number, {})[result.output_nr] = self._measure(result)
             elif isinstance(result, (tuple, list)):
                 self._add_values(start, result)
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from typing import TYPE_CHECKING
 
 from gradtrace.model import Origin
 from gradtrace.recording.forward import CallLog, ForwardMode, sequence_number
 from gradtrace.recording.modules import ModuleLog
+
+if TYPE_CHECKING:
+    from array import array
 
 __all__ = ["RECENT", "Logs", "ThreadLog"]
 
@@ -28,9 +32,9 @@ class ThreadLog:
         self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
         self._room = _ROOM
-        self._recent: deque[tuple[int, list[int]]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
 
-    def make_room(self, numbers: list[int]) -> None:
+    def make_room(self, numbers: array[int]) -> None:
         """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
         self._recent.append((sequence_number(), numbers))
         if len(self.calls) <= self._room:

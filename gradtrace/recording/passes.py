@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd.graph import GradientEdge
 
+from gradtrace.recording.collection import no_collection
 from gradtrace.recording.depth import make_room
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.sources import call_place
-from gradtrace.recording.statistics import measure
+from gradtrace.recording.statistics import kind_of, measure
 from gradtrace.recording.torchviz_bridge import torchviz_dot
 from gradtrace.recording.walk import Walk, root_edge, walk
 from gradtrace.recording.watch import Watch
@@ -51,7 +52,7 @@ def record_pass(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]]
 
     Tensors are named by the variables in ``spaces``, then by those of the frames that call the engine.
     """
-    with torch._C.DisableTorchFunction():
+    with no_collection(), torch._C.DisableTorchFunction():
         # A pass that gradtrace made is nobody's call, unless the user called gradtrace.draw().
         raw.place = call_place(call.frame, only_user=raw.kind == "seeded")
         names = Names(chain(spaces, namespaces(call.frame)))
@@ -75,7 +76,7 @@ def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any
         if graph is not None:
             leaves = [graph.nodes[position].variable for position in graph.leaves]
             known.learn(leaves, lambda: Names(chain(spaces, namespaces(call.frame))))
-            raw.describe_leaves(graph, known.name)
+            raw.describe_leaves(graph, known.name, kind_of)
             if raw.notes is not None:
                 raw.notes.leaves.before(raw, call, graph)
     watched = None if graph is None else {*graph.leaves, *(position for position, _ in graph.roots)}
@@ -85,15 +86,18 @@ def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any
 def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: set[int] | None) -> Any:
     if graph is None:
         return _run(raw, call)
-    with Watch(graph, watched) as watch:
-        if call.create_graph and watched is None:
-            watch.on_made = raw.note_made
-        try:
-            result = _run(raw, call)
-        finally:
-            raw.close(watch)
-            if raw.notes is not None:
-                raw.notes.after(raw, call, graph, whole=watched is None)
+    watch = Watch(graph, watched)
+    if call.create_graph and watched is None:
+        watch.on_made = raw.note_made
+    try:
+        with no_collection():
+            watch.put()
+        result = _run(raw, call)
+    finally:
+        watch.take_away()
+        raw.close(watch)
+        if raw.notes is not None:
+            raw.notes.after(raw, call, graph, whole=watched is None)
     with torch._C.DisableTorchFunction():
         _note_captured(raw, call, graph, result)
     return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -42,11 +43,11 @@ class RawPass:
         self.roots: list[tuple[int, int]] = []
         self.links: list[Link] = []
         self.ops: list[str] = []
-        self.numbers: list[int] = []
+        self.numbers: array[int] = array("Q")
         self.leaves: set[int] = set()
         self.names: dict[int, str] = {}
         self.leaf_values: dict[int, Measured] = {}
-        self.kept: list[Kept | None] = []
+        self.kept: list[Kept] = []
         self.output_names: list[str] = []
         self.output_values: list[Measured | None] = []
         self.seeds: list[Measured | None] = []
@@ -77,18 +78,23 @@ class RawPass:
             self.output_values.append(None if tensor is None else measure(tensor))
             self.seeds.append(None if seed is None else measure(seed))
 
-    def describe_leaves(self, graph: Walk, name: Callable[[torch.Tensor], str | None]) -> None:
-        """Note the roots and the leaves: their names and values."""
+    def describe_leaves(
+        self,
+        graph: Walk,
+        name: Callable[[torch.Tensor], str | None],
+        look: Callable[[torch.Tensor], Measured] = measure,
+    ) -> None:
+        """Note the roots and the leaves: their names, and what ``look`` finds of their values."""
         self.roots, self.leaves = graph.roots, set(graph.leaves)
         for position in graph.leaves:
             tensor = graph.nodes[position].variable
-            self.leaf_values[position] = measure(tensor)
+            self.leaf_values[position] = look(tensor)
             self.names[position] = name(tensor) or ""
 
     def describe_graph(self, graph: Walk, names: Names) -> None:
         """Note the rest of the graph: its ops, numbers, names, and what each node keeps."""
         self.links, self.ops = graph.links, graph.ops
-        self.numbers = [node._sequence_nr() for node in graph.nodes]
+        self.numbers = array("Q", [node._sequence_nr() for node in graph.nodes])
         self.kept = [kept_by(node) for node in graph.nodes]
         self._name_intermediates(graph, names)
 
@@ -134,5 +140,4 @@ class RawPass:
         """Take over what the hooks saw."""
         self.events = watch.events
         self.hooked_leaves, self.finished_leaves = watch.hooked_leaves, watch.finished_leaves
-        roots = {position for position, _ in self.roots}
-        self.task = next((event[0] for event in self.events if event[1] in roots), -1)
+        self.task = watch.task

@@ -230,7 +230,7 @@ def _reduce_away(tensor: torch.Tensor) -> Pending:
     return Pending(torch.cat([*parts, flat.double()] if flat.numel() <= MAX_VALUES else parts))
 
 
-def settle(measured: Iterable[tuple[Any, Any]]) -> None:
+def settle(measured: Iterable[list[Any]]) -> None:
     """Find out what is pending: copies of one size together, and one transfer for each other device."""
     copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
     others: dict[torch.device, list[Pending]] = {}

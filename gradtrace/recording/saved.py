@@ -2,76 +2,112 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
 
 from gradtrace.model import Attribute, SavedTensor
 
-__all__ = ["Kept", "attributes", "kept_by", "saved_tensors"]
+__all__ = ["NOTHING", "Kept", "kept_by"]
 
 _SAVED, _RAW = "_saved_", "_raw_saved_"
 
 
+# What a node keeps: its tensors, and its plain attributes, such as ``exponent`` or ``dim``, as JSON can hold them.
+Kept = tuple[tuple[SavedTensor, ...], dict[str, Attribute]]
+
+
 class _Fields(NamedTuple):
-    """The names of the saved tensors and of the plain attributes of one type of node."""
+    """Of one type of node: names of the saved tensors, of the plain attributes, how to read them all at once.
+
+    Nodes that keep the like share what was found; in a loop almost all do.
+    """
 
     tensors: tuple[str, ...]
     plain: tuple[str, ...]
+    read: Callable[[Any], tuple[Any, ...]] | None
+    known: dict[tuple[Any, ...], Kept]
 
 
-# What a node keeps, as it was read: its attributes, and name, shape, dtype and bytes of its tensors.
-Kept = tuple[dict[str, Any], list[tuple[str, torch.Size, torch.dtype, int]]]
-
+NOTHING: Kept = ((), {})
+_MANY = 10_000
+_PLAIN = {torch.Tensor, torch.nn.Parameter, type(None)}
 _fields: dict[type, _Fields] = {}
-_CUSTOM = _Fields(("_raw_saved_tensors",), ())
 
 
-def kept_by(node: Any) -> Kept | None:
-    """Return what the node keeps, or None if it keeps nothing.
+def kept_by(node: Any) -> Kept:
+    """Return what the node keeps.
 
     Raw fields are read: the plain ones unpack, which runs the forward of a checkpoint again.
     """
     fields = _fields.get(type(node)) or _find_fields(node)
-    if not fields.tensors and not fields.plain:
-        return None
-    plain = {name: getattr(node, _SAVED + name) for name in fields.plain} if fields.plain else {}
-    tensors: list[tuple[str, torch.Size, torch.dtype, int]] = []
-    for name in fields.tensors:
-        value = getattr(node, name)
-        if type(value) is tuple or type(value) is list:
-            for index, packed in enumerate(value):
-                _read(f"{name}[{index}]", packed, tensors)
-        else:
-            _read(name, value, tensors)
-    return plain, tensors
+    if fields.read is None:
+        return _kept(node, fields)
+    found = fields.read(node)
+    count = len(fields.tensors)
+    tensors = found[:count] if fields.plain else found
+    if not _PLAIN.issuperset(map(type, tensors)):
+        return _kept(node, fields)
+    try:
+        kinds = [value if value is None else (value.shape, value.dtype, value.nbytes) for value in tensors]
+    except RuntimeError:  # a nested tensor has no shape
+        return _kept(node, fields)
+    # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
+    key = (*kinds, repr(found[count:])) if fields.plain else tuple(kinds)
+    kept = fields.known.get(key)
+    if kept is None:
+        if len(fields.known) > _MANY:
+            fields.known.clear()
+        kept = fields.known[key] = _kept(node, fields)
+    return kept
 
 
 def _find_fields(node: Any) -> _Fields:
     if isinstance(node, torch._C._FunctionBase):
-        return _CUSTOM  # its type is the script's own, which must not live on here
+        return _Fields(("_raw_saved_tensors",), (), None, {})  # its type is the script's own: it must not live on here
     names = dir(type(node))
     tensors = tuple(name for name in names if name.startswith(_RAW))
     saved = {name.removeprefix(_RAW) for name in tensors}
-    plain = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED))
     # Symbolic sizes and strides only repeat what the tensors' shapes say.
-    found = _Fields(tensors, tuple(name for name in plain if name not in saved and "_sym_" not in name))
+    shown = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED) and "_sym_" not in name)
+    plain = tuple(name for name in shown if name not in saved)
+    found = _Fields(tensors, plain, _reader(node, tensors, plain), {})
     _fields[type(node)] = found
     return found
 
 
-def _read(name: str, packed: Any, found: list[tuple[str, torch.Size, torch.dtype, int]]) -> None:
+def _reader(node: Any, tensors: tuple[str, ...], plain: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
+    """Return what reads all fields at once, None where one of them is a list of tensors."""
+    if any(not hasattr(getattr(node, name), "data") for name in tensors):
+        return None
+    names = [*(f"{name}.data" for name in tensors), *(_SAVED + name for name in plain)]
+    if not names:
+        return lambda _: ()
+    get = attrgetter(*names)
+    return get if len(names) > 1 else lambda node: (get(node),)
+
+
+def _kept(node: Any, fields: _Fields) -> Kept:
+    tensors: list[SavedTensor] = []
+    for name in fields.tensors:
+        value, shown = getattr(node, name), name.removeprefix(_RAW)
+        if type(value) is tuple or type(value) is list:
+            for index, packed in enumerate(value):
+                _read(f"{shown}[{index}]", packed, tensors)
+        else:
+            _read(shown, value, tensors)
+    if not tensors and not fields.plain:
+        return NOTHING
+    return tuple(tensors), {name: _plain(getattr(node, _SAVED + name)) for name in fields.plain}
+
+
+def _read(name: str, packed: Any, found: list[SavedTensor]) -> None:
     tensor = getattr(packed, "data", None)
-    # isinstance asks the metaclass, which takes longer than all the rest.
-    if tensor is None or not (type(tensor) is torch.Tensor or isinstance(tensor, torch.Tensor)):
-        return
-    if not tensor.is_nested:
-        found.append((name, tensor.shape, tensor.dtype, tensor.nbytes))
-
-
-def attributes(kept: Kept | None) -> dict[str, Attribute]:
-    """Return the plain attributes, such as ``exponent`` or ``dim``, as JSON can hold them."""
-    return {name: _plain(value) for name, value in kept[0].items()} if kept else {}
+    if isinstance(tensor, torch.Tensor) and not tensor.is_nested:
+        shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
+        found.append(SavedTensor(name, shape, dtype, tensor.nbytes))
 
 
 def _plain(value: Any) -> Attribute:
@@ -85,13 +121,3 @@ def _plain(value: Any) -> Attribute:
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
     return str(value)
-
-
-def saved_tensors(kept: Kept | None) -> tuple[SavedTensor, ...]:
-    """Return the name, shape, dtype and bytes of each tensor that the node keeps."""
-    if kept is None:
-        return ()
-    return tuple(
-        SavedTensor(name.removeprefix(_RAW), tuple(map(int, shape)), str(dtype).removeprefix("torch."), size)
-        for name, shape, dtype, size in kept[1]
-    )

@@ -9,6 +9,7 @@ would make the script wait for the device.
 from __future__ import annotations
 
 import math
+import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -34,11 +35,13 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Values
 
-__all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "measure", "same_memory"]
+__all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "kind_of", "measure", "same_memory"]
 
 # Without a kernel, copying more than this costs more than reducing it at once.
 _MAX_COPIED = 4096
 _MANY_KINDS = 10_000
+# The default itself: as it is the same object, it is left out of the file.
+NO_ZEROS: float = TensorStats.__struct_defaults__[-5]
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
@@ -57,10 +60,10 @@ class Kind(NamedTuple):
 
 
 # What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.
-# A plain tuple: there are several for each op of the script.
-Measured = tuple[Kind, Any]
+# A plain list: there are several for each op of the script, and what is found takes the place of what it is from.
+Measured = list[Any]
 
-_kinds: dict[tuple[torch.Size, torch.dtype, torch.device], Kind] = {}
+_kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
 
 
 def measure(tensor: torch.Tensor) -> Measured:
@@ -74,21 +77,30 @@ def measure(tensor: torch.Tensor) -> Measured:
 def _measure(tensor: torch.Tensor) -> Measured:
     try:
         if type(tensor) in _PLAIN:
-            kind = _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor)
+            # A device takes longer to read and to hash than all the rest.
+            place = "cpu" if tensor.is_cpu else tensor.device
+            kind = _kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor)
             route = kind.route
             if route == READ:
-                return kind, tensor.tolist()
+                return [kind, tensor.tolist()]
             if route != SPECIAL and tensor.layout is torch.strided:
-                return kind, _REDUCERS[route](tensor)
+                return [kind, _REDUCERS[route](tensor)]
     except (RuntimeError, NotImplementedError, TypeError):
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
-    return Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats
+    return [Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats]
+
+
+def kind_of(tensor: torch.Tensor) -> Measured:
+    """Return what a tensor is, without a measurement of it."""
+    if type(tensor) in _PLAIN and tensor.is_cpu:
+        return [_kinds.get((tensor.shape, tensor.dtype, "cpu")) or _new_kind(tensor), None]
+    return measure(tensor)
 
 
 def is_shareable(measured: Measured) -> bool:
     """Tell whether this may stand for a view of the same elements, too."""
-    return measured[0].route >= COMPILED
+    return bool(measured[0].route >= COMPILED)
 
 
 def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
@@ -101,9 +113,10 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
         return None
     if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
         return None
-    if not (is_dense(tensor) and is_dense(other)):
+    if not (is_dense(tensor) and is_dense(other)) or type(measured[1]) is TensorStats:
         return None
-    return _kinds.get((tensor.shape, tensor.dtype, tensor.device)) or _new_kind(tensor), measured[1]
+    place = "cpu" if tensor.is_cpu else tensor.device
+    return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), measured[1]]
 
 
 def address(tensor: torch.Tensor) -> int:
@@ -118,8 +131,10 @@ def _new_kind(tensor: torch.Tensor) -> Kind:
     if len(_kinds) > _MANY_KINDS:
         _kinds.clear()
     shape = tuple(int(size) for size in tensor.shape)
-    kind = Kind(shape, str(tensor.dtype).removeprefix("torch."), str(tensor.device), _route(tensor))
-    _kinds[tensor.shape, tensor.dtype, tensor.device] = kind
+    # Interned, they are the very strings that TensorStats has as defaults, which are then left out of the file.
+    dtype, device = sys.intern(str(tensor.dtype).removeprefix("torch.")), sys.intern(str(tensor.device))
+    kind = Kind(shape, dtype, device, _route(tensor))
+    _kinds[tensor.shape, tensor.dtype, "cpu" if tensor.is_cpu else tensor.device] = kind
     return kind
 
 
@@ -136,11 +151,19 @@ def _route(tensor: torch.Tensor) -> int:
 
 
 def finish(measured: Measured) -> TensorStats:
-    """Return the statistics of a measured tensor."""
+    """Return the statistics of a measured tensor, the same object each time."""
+    found = measured[1]
+    if type(found) is not TensorStats:
+        found = measured[1] = _finish(measured)
+    return found
+
+
+def _finish(measured: Measured) -> TensorStats:
     kind, found = measured
     if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
+        norm = found if found > 0 else abs(found)
         return TensorStats(
-            kind.shape, kind.dtype, kind.device, abs(found), found, found, found, 0.0 if found else 1.0, values=found
+            kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
         )
     if isinstance(found, Pending):
         if found.tensor is not None:
@@ -148,8 +171,6 @@ def finish(measured: Measured) -> TensorStats:
         found = found.found
         if kind.route == AWAY:
             return _from_device(kind, found)
-    if isinstance(found, TensorStats):
-        return found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
 
 
@@ -166,7 +187,7 @@ def _from_values(kind: Kind, values: Any) -> TensorStats:
         _mean(finite) if count else None,
         min(finite, default=None),
         max(finite, default=None),
-        flat.count(0) / len(flat) if flat else 0.0,
+        flat.count(0) / len(flat) if 0 in flat else NO_ZEROS,
         nan,
         len(flat) - count - nan,
         values if count == len(flat) else _finite_only(values),
@@ -210,7 +231,7 @@ def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
         _in_range(sums.total / sums.finite) if known else None,
         sums.low if known else None,
         sums.high if known else None,
-        1 - sums.nonzero / size if size else 0.0,
+        1 - sums.nonzero / size if sums.nonzero < size else NO_ZEROS,
         sums.nan * sums.repeats,
         sums.inf * sums.repeats,
     )

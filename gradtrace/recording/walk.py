@@ -44,9 +44,12 @@ def walk(outputs: list[tuple[GradFn, int]]) -> Walk:
     ops: list[str] = []
     links: list[Link] = []
     leaves: list[int] = []
+    names: dict[type, str] = {}  # each read of a name makes a new string
     source = 0
     for node in nodes:  # which grows as it is walked
-        op = type(node).__name__
+        op = names.get(type(node))
+        if op is None:
+            op = names[type(node)] = type(node).__name__
         ops.append(op)
         if op == "AccumulateGrad":
             leaves.append(source)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from functools import partial
+from threading import RLock, get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 from weakref import ref
 
 import torch
+from torch.autograd.function import _HookMixin
 
 from gradtrace.recording.forward import sequence_number
 from gradtrace.recording.statistics import Measured, measure, same_memory
@@ -23,11 +27,15 @@ Gradients = tuple[torch.Tensor | None, ...]
 task: Callable[[], int] = torch._C._current_graph_task_id
 
 # One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
-Event = tuple[int, int, list[Measured | None], list[Measured | None], float | None]
+Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, ...]", float | None]
+
+_REGISTERING = RLock()
+# Gradients on their way that are remembered; of one that was forgotten the memory is read again.
+_REMEMBERED = 4096
 
 
 class Watch:
-    """Records the runs of the nodes of ``walk``, or of those ``watched``, while it is entered as a context.
+    """Records the runs of the nodes of ``walk`` while its hooks are there, or of the leaves among those ``watched``.
 
     A hook sees every run of its node, those in nested passes and other threads included; ``events`` tells
     them apart by the engine's task.
@@ -41,82 +49,91 @@ class Watch:
         self.finished_leaves: set[int] = set()
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
-        # A gradient on its way to a node that no other gradient joins: itself, weakly, so that the engine
-        # can still take its memory; its version; what was measured of it, as it will be noted on arrival.
-        self._on_way: dict[int, tuple[ref[torch.Tensor], int, list[Measured | None]]] = {}
+        # A gradient on its way, by its id: itself, weakly, so that the engine can still take its memory; its
+        # version, which changes when another one is added to it; what was measured of it.
+        self._on_way: dict[int, tuple[ref[torch.Tensor], int, Measured]] = {}
         self._handles: list[Any] = []
+        self._hooks: list[dict[Any, Any] | None] = []
+        self._leaf_hooks: list[dict[Any, Any]] = []
+        self._roots = {position for position, _ in walk.roots}
+        self.task = -1  # the engine's task of this pass: the first that runs one of its roots
+        self._key = f"gradtrace {id(self)}"  # text, which makes a smaller dictionary
         self._last = 0.0
         self._number = 0
 
-    def __enter__(self) -> Self:
+    def put(self) -> None:
         """Install the hooks."""
-        targets = self._only_targets()
-        leaves = set(self.walk.leaves)
-        for position, node in enumerate(self.walk.nodes):
-            if self._watched is not None and position not in self._watched:
-                continue
-            if position in leaves:
-                self._watch_leaf(position, node)
-            else:
-                self._handles.append(node.register_hook(self._function_hook(position, targets[position])))
+        nodes, leaves = self.walk.nodes, set(self.walk.leaves)
+        self._hooks = [None] * len(nodes)
+        after = self._after()
+        with _Registering(self._key) as registering:
+            for position in range(len(nodes)) if self._watched is None else self._watched:
+                if position in leaves:
+                    self._watch_leaf(position, nodes[position])
+                    self._leaf_hooks += registering.found
+                elif self._watched is not None:  # a root: all that is asked is the task
+                    self._keep(nodes[position].register_prehook(self._before_root))
+                    self._leaf_hooks += registering.found
+                else:
+                    self._keep(nodes[position].register_hook(partial(after, position)))
+                    self._hooks[position] = registering.found[0] if registering.found else None
+                registering.found.clear()
         self._number = sequence_number()
         self._last = perf_counter()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def take_away(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
+        for hooks in (*self._leaf_hooks, *filter(None, self._hooks)):
+            hooks.pop(self._key, None)
+        self._leaf_hooks.clear()
         self._handles.clear()
         self._on_way.clear()
 
-    def _only_targets(self) -> list[dict[int, int]]:
-        """Return for each node the targets that only one edge leads to, by the grad_input that leads there."""
-        uses = [0] * len(self.walk.nodes)
-        for link in self.walk.links:
-            if link[3]:  # a node of several outputs, of which none stands for all
-                uses[link[2]] += 1
-        for position, _ in self.walk.roots:
-            uses[position] += 1
-        for link in self.walk.links:
-            uses[link[2]] += 1
-        found: list[dict[int, int]] = [{} for _ in uses]
-        for source, index, target, _ in self.walk.links:
-            if uses[target] == 1:
-                found[source][index] = target
-        return found
-
     def _watch_leaf(self, position: int, node: Any) -> None:
         """Measure before the leaf accumulates: afterwards its optimizer may have zeroed the same memory."""
-
-        def before(arriving: Gradients) -> None:
-            grad, way = arriving[0], self._on_way.pop(position, None)
-            if way is not None and way[0]() is grad and grad is not None and way[1] == grad._version:
-                arrived = way[2]
-            else:
-                arrived = [None if grad is None else measure(grad)]
-            self.events.append((task(), position, arrived, [], None))
-            self._last = perf_counter()
-
-        self._handles.append(node.register_prehook(before))
+        self._keep(node.register_prehook(partial(self._before_leaf, position)))
         if node.variable._post_accumulate_grad_hooks:
             # These hooks are the user's and may raise: then this leaf is the node that failed.
             self.hooked_leaves.add(position)
-            self._handles.append(node.register_hook(lambda *_: self.finished_leaves.add(position)))
+            self._keep(node.register_hook(lambda *_: self.finished_leaves.add(position)))
 
-    def _function_hook(self, position: int, targets: dict[int, int]) -> Callable[[Gradients, Gradients], None]:
+    def _keep(self, handle: Any) -> None:
+        if handle is not None:  # from a torch that does not ask us
+            self._handles.append(handle)
+
+    def _before_leaf(self, position: int, arriving: Gradients) -> None:
+        grad = arriving[0]
+        arrived = None if grad is None else self._arrived(grad)
+        number = task()
+        if self.task < 0 and position in self._roots:
+            self.task = number
+        self.events.append((number, position, (arrived,), (), None))
+        self._last = perf_counter()
+
+    def _before_root(self, _: Gradients) -> None:
+        if self.task < 0:
+            self.task = task()
+
+    def _arrived(self, grad: torch.Tensor) -> Measured:
+        way = self._on_way.get(id(grad))
+        return way[2] if way is not None and way[0]() is grad and way[1] == grad._version else measure(grad)
+
+    def _after(self) -> Callable[[int, Gradients, Gradients], None]:
         events, on_way = self.events, self._on_way
 
-        def after(sending: Gradients, arriving: Gradients) -> None:
+        def after(position: int, sending: Gradients, arriving: Gradients) -> None:
             seconds = perf_counter() - self._last
-            way = on_way.pop(position, None)
             first = arriving[0] if arriving else None
-            if way is not None and way[0]() is first and first is not None and way[1] == first._version:
-                # Nothing arrived for its other outputs, if it has some: no edge leads there.
-                arrived = way[2] if len(arriving) == 1 else [*way[2], *[None] * (len(arriving) - 1)]
-            else:
-                arrived = [None if grad is None else measure(grad) for grad in arriving]
-            known = arrived[0] if first is not None else None
+            known = None
+            if first is not None:
+                way = on_way.get(id(first))
+                known = way[2] if way is not None and way[0]() is first and way[1] == first._version else measure(first)
+            arrived: tuple[Measured | None, ...] = (known,)
+            if len(arriving) != 1:
+                others = [None if grad is None else self._arrived(grad) for grad in arriving[1:]]
+                arrived = (known, *others) if arriving else ()
             sent: list[Measured | None] = []
             for grad in sending:
                 if grad is None:
@@ -125,13 +142,23 @@ class Watch:
                 measured = None if known is None or first is None else same_memory(grad, first, known)
                 if measured is None:
                     measured = measure(grad)
-                target = targets.get(len(sent))
-                if target is not None:
-                    on_way[target] = (ref(grad), grad._version, [measured])
+                on_way[id(grad)] = ref(grad), grad._version, measured
                 sent.append(measured)
-            events.append((task(), position, arrived, sent, seconds))
+            number = task()
+            events.append((number, position, arrived, tuple(sent), seconds))
+            if number == self.task:
+                # It ran, and won't again in this pass: its hook makes room for what is noted of the others.
+                hooks, self._hooks[position] = self._hooks[position], None
+                if hooks is not None and len(hooks) == 1:
+                    hooks.clear()
+                elif hooks is not None:
+                    hooks.pop(self._key, None)
+            elif self.task < 0 and position in self._roots:
+                self.task = number
             if self.on_made is not None:
                 self._tell_made(position)
+            if len(on_way) > _REMEMBERED:
+                on_way.clear()
             self._last = perf_counter()
 
         return after
@@ -141,3 +168,34 @@ class Watch:
         if self.on_made is not None and number > self._number:
             self.on_made(position, self._number, number)
         self._number = number
+
+
+class _Registering:
+    """While entered, ``register_hook`` of a node puts the hook under ``key``, into a dictionary told in ``found``.
+
+    A handle for each hook takes twice as long as all the rest of registering it, and half a kilobyte.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.found: list[dict[Any, Any]] = []
+        self._key = key
+        self._thread = get_ident()
+
+    def _register(self, hooks: dict[Any, Any] | None, hook: Any) -> tuple[dict[Any, Any], Any]:
+        if get_ident() != self._thread:
+            return self._original.__func__(hooks, hook)  # type: ignore[no-any-return]
+        if hooks is None:
+            hooks = OrderedDict()  # as torch has it: the script may add a hook of its own
+        hooks[self._key] = hook
+        self.found.append(hooks)
+        return hooks, None
+
+    def __enter__(self) -> Self:
+        _REGISTERING.acquire()
+        self._original = vars(_HookMixin)["_register_hook"]
+        _HookMixin._register_hook = staticmethod(self._register)  # type: ignore[method-assign]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _HookMixin._register_hook = self._original  # type: ignore[method-assign]
+        _REGISTERING.release()
