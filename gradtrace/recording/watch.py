@@ -120,10 +120,11 @@ class Watch:
         way = self._on_way.get(id(grad))
         return way[2] if way is not None and way[0]() is grad and way[1] == grad._version else measure(grad)
 
-    def _after(self) -> Callable[[int, Gradients, Gradients], None]:
+    # In one piece, for it runs for each op of the script, and a call costs as much as what it would do.
+    def _after(self) -> Callable[[int, Gradients, Gradients], None]:  # noqa: C901
         events, on_way = self.events, self._on_way
 
-        def after(position: int, sending: Gradients, arriving: Gradients) -> None:
+        def after(position: int, sending: Gradients, arriving: Gradients) -> None:  # noqa: C901
             seconds = perf_counter() - self._last
             first = arriving[0] if arriving else None
             known = None
