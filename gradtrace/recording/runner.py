@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import importlib.util
 import io
 import os
 import sys
-import threading
 import types
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -137,11 +135,3 @@ def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
         strip(error)
         return error
     return None
-
-
-def join_threads() -> None:
-    """Wait for the threads that python waits for when it ends; Ctrl-C ends the waiting."""
-    with contextlib.suppress(KeyboardInterrupt):
-        for thread in threading.enumerate():
-            if thread not in {threading.main_thread(), threading.current_thread()} and not thread.daemon:
-                thread.join()

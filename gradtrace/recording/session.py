@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import ErrorInfo, Trace
 from gradtrace.recording import taped
+from gradtrace.recording.ending import script_end
 from gradtrace.recording.postmortem import facts_of
 from gradtrace.recording.recorder import Options
-from gradtrace.recording.runner import Program, Run, join_threads
+from gradtrace.recording.runner import Program, Run
 from gradtrace.recording.seeding import script_outputs, seed
 from gradtrace.recording.sources import Place, is_user_frame
 
@@ -50,10 +51,11 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     with taped.recorder(options, (os.getcwd(), program.path)) as recorder:
         recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
-        run = program.run(arguments)
-        # In python's order: the script's traceback comes before the end of its threads.
-        run.report_error()
-        join_threads()
+        with script_end() as end:
+            run = program.run(arguments)
+            # In python's order: the script's traceback comes before the end of its threads.
+            run.report_error()
+            end()
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
     if run.error is not None and not isinstance(run.error, SystemExit):
         recorder.error = _error(run.error, recorder.sources)

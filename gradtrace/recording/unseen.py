@@ -30,6 +30,8 @@ def unseen() -> Iterator[None]:
         undo.enter_context(torch._C.DisableTorchFunction())
         undo.enter_context(torch._C._DisableTorchDispatch())
         undo.enter_context(torch._C._DisableAutocast())
+        # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
+        undo.enter_context(torch.no_grad())
         tracing = torch._C._get_tracing_state()
         if tracing is not None:
             undo.callback(_set_tracing, tracing)

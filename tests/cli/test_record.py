@@ -10,7 +10,7 @@ from tests.scripts import assert_same, both, run, write
 
 EVERYTHING = '''
     """Asks everything of the interpreter that scripts ask."""
-    import atexit, multiprocessing, os, pickle, random, signal, sys, threading, time
+    import atexit, concurrent.futures, multiprocessing, os, pickle, random, signal, sys, threading, time
     from torch import autograd
     from torch.autograd import backward, grad
     import torch
@@ -42,8 +42,15 @@ EVERYTHING = '''
         signal.signal(signal.SIGUSR1, told)
         os.kill(os.getpid(), signal.SIGUSR1)
         print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)
-        worker = threading.Thread(target=lambda: (time.sleep(0.2), print("thread", gradient(3.0))))
-        worker.start()
+        def until_the_end():
+            threading.main_thread().join(0.01)
+            while threading.main_thread().is_alive(): time.sleep(0.01)
+            threading.main_thread().join()
+            print("thread", gradient(3.0))
+        threading.Thread(target=until_the_end).start()
+        global kept
+        kept = concurrent.futures.ThreadPoolExecutor(1)   # which nobody shuts down
+        print("pool", kept.submit(gradient, 5.0).result())
         atexit.register(print, "at exit")
         child = os.fork()
         if child == 0:
@@ -74,7 +81,7 @@ def test_a_script_gets_from_the_interpreter_all_that_python_gives_it(tmp_path):
     assert "at exit" in plain.stdout
     trace = decoded(assert_same(plain, traced))
     assert trace.command == command
-    assert [graph.kind for graph in trace.passes] == ["grad", "grad", "backward", "backward", "backward", "backward"]
+    assert [graph.kind for graph in trace.passes] == ["grad", "grad", *["backward"] * 5]
 
 
 CRASH = """
