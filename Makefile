@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test browser lint docs bench clean
+.PHONY: demo test test-slow browser lint docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
@@ -18,6 +18,9 @@ browser: # for the tests marked so; where it can't be had, pytest says that they
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	    echo "no chromium: its tests are left out"
+
+test-slow: $(VENV)/.installed-test # the million-node graphs, compilers, memory: a quarter of an hour
+	$(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
