@@ -46,7 +46,7 @@ MEMORY = """
     torch.set_num_threads(1)
     model = nn.Sequential(*(layer for _ in range(12) for layer in (nn.Linear(1500, 1500), nn.Tanh())))
     optimizer = torch.optim.Adam(model.parameters())
-    for _ in range(10):
+    for _ in range(4):
         optimizer.zero_grad()
         model(torch.randn(1500, 1500)).square().mean().backward()
         optimizer.step()
@@ -55,12 +55,14 @@ MEMORY = """
 
 
 @pytest.mark.slow
-def test_peak_memory_stays_within_five_percent(tmp_path):
+def test_peak_memory_stays_within_five_percent(tmp_path, monkeypatch):
+    # Each tensor is then given back to the system when it dies; else the peak is a matter of chance, by 10 %.
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "1000000")
     write(tmp_path, script=MEMORY)
-    plain = min(int(run(tmp_path, "script.py").stdout) for _ in range(2))
+    plain = int(run(tmp_path, "script.py").stdout)
     for options in (("--pass", "last"), ("--pass", "all")):
         command = ("-m", "gradtrace", "record", *options, "-o", "out.json", "script.py")
-        traced = min(int(run(tmp_path, *command).stdout) for _ in range(2))
+        traced = int(run(tmp_path, *command).stdout)
         assert traced <= plain * 1.05, (options, traced / plain)
 
 
