@@ -1,7 +1,4 @@
-"""Pure questions about a backward pass: for now, how to keep a drawing of it small.
-
-A fold of the whole will take the place of ``head``; until then a picture shows the part nearest the output.
-"""
+"""Pure questions about a backward pass: how long its edges are, and a copy of each shared leaf beside its use."""
 
 from __future__ import annotations
 
@@ -12,26 +9,13 @@ from msgspec.structs import replace
 
 from gradtrace.model import BackwardPass, Edge, Node
 
-__all__ = ["beside_each_use", "head", "origin", "span"]
+__all__ = ["beside_each_use", "origin", "span"]
 
 
 def span(graph: BackwardPass) -> int:
     """Return the sum of all edges' lengths in ranks: what a layered layout's time grows with, squared."""
     ranks = _ranks(graph)
     return sum(abs(ranks[edge.target] - ranks[edge.source]) for edge in graph.edges)
-
-
-def head(graph: BackwardPass, nodes: int, longest: int) -> BackwardPass:
-    """Return the first nodes of a pass in backward order: at most so many, and of a span of at most ``longest``."""
-    ranks, position = _ranks(graph), {node.id: i for i, node in enumerate(graph.nodes)}
-    added = [0] * len(graph.nodes)  # to the span, by each node as it comes
-    for edge in graph.edges:
-        last = max(position[edge.source], position[edge.target])
-        added[last] += abs(ranks[edge.target] - ranks[edge.source])
-    total = size = 0
-    while size < min(nodes, len(added)) and (total := total + added[size]) <= longest:
-        size += 1
-    return _part(graph, max(1, size))
 
 
 def beside_each_use(graph: BackwardPass) -> BackwardPass:
@@ -55,12 +39,6 @@ def beside_each_use(graph: BackwardPass) -> BackwardPass:
 def origin(node_id: str) -> str:
     """Return the id of the node that this one is, or is a copy of."""
     return node_id.partition("_")[0]
-
-
-def _part(graph: BackwardPass, size: int) -> BackwardPass:
-    nodes = graph.nodes[:size]
-    kept = {node.id for node in nodes}
-    return replace(graph, nodes=nodes, edges=tuple(e for e in graph.edges if e.source in kept and e.target in kept))
 
 
 def _ranks(graph: BackwardPass) -> dict[str, int]:

@@ -1,6 +1,6 @@
 import time
 
-from gradtrace.graph import beside_each_use, head, origin, span
+from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.model import BackwardPass
 from tests import builders
 
@@ -34,20 +34,8 @@ def test_copies_keep_what_flowed_along_each_edge():
     assert told == sorted((edge.source, edge.target, edge.source_index, edge.grad.values) for edge in before.edges)
 
 
-def test_a_small_pass_is_its_own_head():
-    graph = builders.partials()
-    assert head(graph, 100, 100).nodes == graph.nodes
-
-
-def test_the_head_keeps_the_limits_and_every_edge_among_its_nodes():
-    graph = head(chain(50), 20, 1000)
-    assert [node.id for node in graph.nodes] == [f"n{i}" for i in range(20)]
-    assert len(graph.edges) == 19
-    assert len(head(chain(50, shared=False), 100, 9).nodes) == 10
-
-
 def test_fifty_thousand_nodes_take_no_recursion_and_little_time():
     start = time.perf_counter()
-    graph = head(beside_each_use(chain(50_000)), 150, 1500)
-    assert len(graph.nodes) == 150
+    graph = beside_each_use(chain(50_000))
+    assert span(graph) == len(graph.edges)  # with a copy of the leaf beside each use, no edge is longer than one rank
     assert time.perf_counter() - start < 5
