@@ -89,10 +89,8 @@ def test_nothing_of_graphviz_reaches_the_terminal(capfd):
 
 
 def test_a_layout_that_takes_too_long_is_stopped():
-    start = time.perf_counter()
     with pytest.raises(EngineError, match=r"took more than 0\.3 s"):
         engine.draw(TANGLE, "svg", timeout=0.3)
-    assert time.perf_counter() - start < 3
 
 
 def test_text_that_is_not_dot_is_told_in_graphviz_words():

@@ -1,5 +1,3 @@
-import time
-
 from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.model import BackwardPass
 from tests import builders
@@ -34,8 +32,6 @@ def test_copies_keep_what_flowed_along_each_edge():
     assert told == sorted((edge.source, edge.target, edge.source_index, edge.grad.values) for edge in before.edges)
 
 
-def test_fifty_thousand_nodes_take_no_recursion_and_little_time():
-    start = time.perf_counter()
+def test_fifty_thousand_nodes_take_no_recursion():
     graph = beside_each_use(chain(50_000))
     assert span(graph) == len(graph.edges)  # with a copy of the leaf beside each use, no edge is longer than one rank
-    assert time.perf_counter() - start < 5
