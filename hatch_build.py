@@ -1,4 +1,4 @@
-"""Compile gradtrace/recording/reduce.c where there is a C compiler; without one, torch's own kernels serve."""
+"""Compile gradtrace/recording/*.c where there is a C compiler; without one, Python and torch's kernels serve."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("gradtrace/recording/reduce.c")
-LIBRARY = SOURCE.with_name("_reduce.so")
+FOLDER = Path("gradtrace/recording")
+SOURCES = [FOLDER / f"{name}.c" for name in ("native", "measure", "kept", "after", "mode", "reduce")]
+LIBRARY = FOLDER / "_native.abi3.so"
 
 
-class CompileReduce(BuildHookInterface):
+class CompileNative(BuildHookInterface):
     """Put the library beside its source, and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Compile; a wheel that holds the library is for this platform, but for any Python."""
+        """Compile; a wheel that holds the library is for this platform, but for every Python from 3.11."""
         if not compile_library(Path(self.root)):
-            self.app.display_warning("no C compiler: gradtrace will record more slowly")
+            self.app.display_warning("no C compiler, or no headers of Python: gradtrace will record more slowly")
             return
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        build_data["tag"] = f"cp311-abi3-{platform}"
 
 
 def compile_library(root: Path) -> bool:
@@ -43,10 +44,14 @@ def compile_library(root: Path) -> bool:
             "-fPIC",
             "-shared",
             "-std=c11",
+            "-D_GNU_SOURCE",
+            f"-I{sysconfig.get_path('include')}",
+            *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []),
             *more,
             "-o",
             str(root / LIBRARY),
-            str(root / SOURCE),
+            *(str(root / source) for source in SOURCES),
+            "-lm",
         ]
         done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
         if done.returncode == 0:

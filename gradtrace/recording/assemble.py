@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradtrace.recording import modules
+    from gradtrace.recording.after import Event
     from gradtrace.recording.logs import Logs
     from gradtrace.recording.raw import RawPass
     from gradtrace.recording.sources import Sources
     from gradtrace.recording.walk import Link
-    from gradtrace.recording.watch import Event
 
 __all__ = ["assemble"]
 

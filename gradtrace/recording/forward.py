@@ -11,13 +11,15 @@ import sys
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from gradtrace.recording.native import NATIVE
 from gradtrace.recording.replaced import TRUSTED, meant
-from gradtrace.recording.sources import Place, locate
+from gradtrace.recording.sources import OUTERMOST, USER, Place, locate, owners
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
 from gradtrace.recording.unseen import has_modes, is_watched, unseen
 
@@ -98,15 +100,12 @@ class CallLog:
 Watcher = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
 
 
-class ForwardMode(TorchFunctionMode):
-    """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
+class PythonMode:
+    """What a mode does around each call of torch; ``native.c`` has the same, compiled."""
 
-    def __init__(self, log: CallLog) -> None:
-        super().__init__()
-        self._log = log
-        # Shown each call after it ran, with the number after its last node (-1 if it made none).
-        self.watcher: Watcher | None = None
-        self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
+    _note: Callable[[int, int, Any, FrameType], None]
+    _show: Callable[[Any, Any, Any, Any, int], None]
+    watcher: Watcher | None
 
     def __torch_function__(
         self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -120,13 +119,26 @@ class ForwardMode(TorchFunctionMode):
         if end != start:
             self._note(start, end, result, sys._getframe(1))
         if self.watcher is not None:
-            last = end if end != start else -1
-            if is_watched():
-                with unseen():
-                    self.watcher(func, args, kwargs, result, last)
-            else:
-                self.watcher(func, args, kwargs, result, last)
+            self._show(func, args, kwargs, result, end if end != start else -1)
         return result
+
+
+class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFunctionMode):  # type: ignore[misc]
+    """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
+
+    def __init__(self, log: CallLog) -> None:
+        super().__init__()
+        self._log = log
+        # Shown each call after it ran, with the number after its last node (-1 if it made none).
+        self.watcher: Watcher | None = None
+        self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
+
+    def _show(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, last: int) -> None:
+        """Show a call to who watches, with the number after its last node, or -1 where it made none."""
+        if self.watcher is None:
+            return
+        with unseen() if is_watched() else nullcontext():
+            self.watcher(func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``apply`` of a custom Function, which the mode does not see."""
@@ -186,7 +198,22 @@ class ForwardMode(TorchFunctionMode):
                         return same
         measured = measure(result)
         if is_shareable(measured):
-            if len(recent) >= _RECENT:
-                recent.clear()
-            recent[address(result)] = (weakref.ref(result), result._version, measured)
+            self._remember(result, measured)
         return measured
+
+    def _remember(self, result: torch.Tensor, measured: Measured) -> None:
+        if len(self._recent) >= _RECENT:
+            self._recent.clear()
+        self._recent[address(result)] = (weakref.ref(result), result._version, measured)
+
+
+if NATIVE is not None:
+    NATIVE.setup(
+        sequence_number=sequence_number,
+        trusted=TRUSTED,
+        meant=meant,
+        owners=owners,
+        USER=USER,
+        outermost=OUTERMOST,
+        locate=locate,
+    )

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch.autograd.graph import GradientEdge
 
+    from gradtrace.recording.after import Event
     from gradtrace.recording.arrivals import Arrivals
     from gradtrace.recording.calls import Scene
     from gradtrace.recording.facts import Facts, RawFact
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.names import Names
     from gradtrace.recording.sources import Place
     from gradtrace.recording.walk import Link, Walk
-    from gradtrace.recording.watch import Event, Watch
+    from gradtrace.recording.watch import Watch
 
 __all__ = ["Kind", "RawPass"]
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
-from gradtrace.recording.kernel import KERNELS, Found
+from gradtrace.recording.native import NATIVE
 from gradtrace.recording.unseen import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 __all__ = [
+    "COMPILED_TYPES",
     "MAX_VALUES",
     "Pending",
     "Sums",
@@ -32,6 +33,8 @@ __all__ = [
 
 T = TypeVar("T")
 
+# Types that have a kernel of ours, where it was compiled.
+COMPILED_TYPES = set() if NATIVE is None else {torch.float32, torch.float64, torch.bfloat16}
 MAX_VALUES = 16
 # One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
 _CHUNK = 131_072
@@ -101,9 +104,9 @@ def _call_kernel(flat: torch.Tensor, repeats: int) -> Sums:
         require_memory(flat)
         flat = flat.clone()
         address = flat.data_ptr()
-    found = Found()
-    KERNELS[flat.dtype](address, flat.numel(), found)
-    finite, low, high, total, squares, zeros, nan, inf = found
+    if NATIVE is None:
+        raise RuntimeError("without the compiled part there is no kernel")
+    finite, low, high, total, squares, zeros, nan, inf = NATIVE.reduce(flat.dtype, address, flat.numel())
     size = flat.numel()
     norm = math.sqrt(squares)
     if finite and (low or high):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 
 from gradtrace.model import Attribute, SavedTensor
+from gradtrace.recording.native import NATIVE
 
 __all__ = ["NOTHING", "Kept", "kept_by"]
 
@@ -37,7 +38,7 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter, type(None)}
 _fields: dict[type, _Fields] = {}
 
 
-def kept_by(node: Any) -> Kept:
+def kept_slowly(node: Any) -> Kept:
     """Return what the node keeps.
 
     Raw fields are read: the plain ones unpack, which runs the forward of a checkpoint again.
@@ -45,23 +46,40 @@ def kept_by(node: Any) -> Kept:
     fields = _fields.get(type(node)) or _find_fields(node)
     if fields.read is None:
         return _kept(node, fields)
-    found = fields.read(node)
-    count = len(fields.tensors)
-    tensors = found[:count] if fields.plain else found
-    if not _PLAIN.issuperset(map(type, tensors)):
-        return _kept(node, fields)
-    try:
-        kinds = [value if value is None else (value.shape, value.dtype, value.nbytes) for value in tensors]
-    except RuntimeError:  # a nested tensor has no shape
-        return _kept(node, fields)
+    key = _key(fields.read(node), len(fields.tensors))
+    return (key and fields.known.get(key)) or kept_new(node, key)
+
+
+def _key(found: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
+    """Return shapes and dtypes of the tensors, ``count`` of all, and the text of the rest; None if not so plain."""
+    key: list[Any] = []
+    for value in found[:count]:
+        if type(value) not in _PLAIN:
+            return None
+        try:
+            key += (None, None) if value is None else (value.shape, value.dtype)
+        except RuntimeError:  # a nested tensor has no shape
+            return None
     # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
-    key = (*kinds, repr(found[count:])) if fields.plain else tuple(kinds)
-    kept = fields.known.get(key)
-    if kept is None:
+    return (*key, repr(found[count:])) if len(found) > count else tuple(key)
+
+
+def kept_new(node: Any, key: tuple[Any, ...] | None) -> Kept:
+    """Return what the node keeps, and remember it under a key."""
+    fields = _fields.get(type(node)) or _find_fields(node)
+    kept = _kept(node, fields)
+    if key is not None:
         if len(fields.known) > _MANY:
             fields.known.clear()
-        kept = fields.known[key] = _kept(node, fields)
+        fields.known[key] = kept
     return kept
+
+
+if NATIVE is None:
+    kept_by = kept_slowly
+else:
+    NATIVE.setup(fields=_fields, kept_new=kept_new)
+    kept_by = NATIVE.kept_by
 
 
 def _find_fields(node: Any) -> _Fields:

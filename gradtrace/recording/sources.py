@@ -23,7 +23,7 @@ from gradtrace.recording.runner import execute
 if TYPE_CHECKING:
     from types import FrameType
 
-__all__ = ["Place", "Sources", "call_place", "is_user_frame", "locate", "user_frames"]
+__all__ = ["OUTERMOST", "USER", "Place", "Sources", "call_place", "is_user_frame", "locate", "owners", "user_frames"]
 
 USER, LIBRARY, INTERNAL = range(3)
 
@@ -34,9 +34,9 @@ _INTERNAL_FOLDERS = tuple(
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
 _MAGIC = "get_ipython().run_cell_magic("
-_owners: dict[str, int] = {}
+owners: dict[str, int] = {}
 # A script's frames end where it is run: beyond are ours and those of the command that started us.
-_OUTERMOST = execute.__code__
+OUTERMOST = execute.__code__
 
 
 # Where a call was made: a code object, and the offset of an instruction in it.
@@ -44,9 +44,9 @@ Place = tuple[CodeType, int]
 
 
 def _owner(filename: str) -> int:
-    found = _owners.get(filename)
+    found = owners.get(filename)
     if found is None:
-        found = _owners[filename] = _classify(filename)
+        found = owners[filename] = _classify(filename)
     return found
 
 
@@ -68,7 +68,7 @@ def is_user_frame(frame: FrameType) -> bool:
 def user_frames(frame: FrameType | None) -> list[FrameType]:
     """Return the frames that run the user's own code, from the outermost inwards."""
     found = []
-    while frame is not None and frame.f_code is not _OUTERMOST:
+    while frame is not None and frame.f_code is not OUTERMOST:
         if is_user_frame(frame):
             found.append(frame)
         frame = frame.f_back
@@ -84,9 +84,9 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     library = None
     while frame is not None:
         code = frame.f_code
-        if code is _OUTERMOST:
+        if code is OUTERMOST:
             break
-        owner = _owners.get(code.co_filename)
+        owner = owners.get(code.co_filename)
         if owner is None:
             owner = _owner(code.co_filename)
         if owner == USER:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gradtrace.model import TensorStats
-from gradtrace.recording.kernel import KERNELS
+from gradtrace.recording.native import NATIVE
 from gradtrace.recording.reduction import (
+    COMPILED_TYPES,
     MAX_VALUES,
     Pending,
     Sums,
@@ -66,7 +67,7 @@ Measured = list[Any]
 _kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
 
 
-def measure(tensor: torch.Tensor) -> Measured:
+def measure_slowly(tensor: torch.Tensor) -> Measured:
     """Return the measurements of ``tensor``, which is neither changed nor kept."""
     if is_watched():
         with unseen():
@@ -89,6 +90,9 @@ def _measure(tensor: torch.Tensor) -> Measured:
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
     return [Kind(stats.shape, stats.dtype, stats.device, SPECIAL), stats]
+
+
+measure = measure_slowly if NATIVE is None else NATIVE.measure
 
 
 def kind_of(tensor: torch.Tensor) -> Measured:
@@ -145,9 +149,31 @@ def _route(tensor: torch.Tensor) -> int:
         return AWAY
     if tensor.numel() <= MAX_VALUES:
         return READ
-    if tensor.dtype in KERNELS:
+    if tensor.dtype in COMPILED_TYPES:
         return COMPILED
     return COPY if tensor.numel() <= _MAX_COPIED else REDUCE
+
+
+if NATIVE is not None:
+    NATIVE.setup(
+        Tensor=torch.Tensor,
+        Parameter=torch.nn.Parameter,
+        strided=torch.strided,
+        float32=torch.float32,
+        float64=torch.float64,
+        bfloat16=torch.bfloat16,
+        kinds=_kinds,
+        READ=READ,
+        COMPILED=COMPILED,
+        Sums=Sums,
+        new_tuple=tuple.__new__,
+        measure_slowly=measure_slowly,
+        same_memory=same_memory,
+        has_dispatch_modes=torch._C._len_torch_dispatch_stack,
+        has_modes=torch._C._len_torch_function_stack,
+        profiler=vars(torch.autograd.profiler),
+        tracing_state=torch._C._get_tracing_state,
+    )
 
 
 def finish(measured: Measured) -> TensorStats:

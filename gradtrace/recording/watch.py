@@ -5,33 +5,21 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import partial
 from threading import RLock, get_ident
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
-from weakref import ref
 
-import torch
 from torch.autograd.function import _HookMixin
 
+from gradtrace.recording.after import After, Event, Gradients, Way, current_task
 from gradtrace.recording.forward import sequence_number
-from gradtrace.recording.statistics import Measured, measure, same_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradtrace.recording.walk import Walk
 
-__all__ = ["Event", "Watch"]
-
-Gradients = tuple[torch.Tensor | None, ...]
-
-task: Callable[[], int] = torch._C._current_graph_task_id
-
-# One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
-Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, ...]", float | None]
+__all__ = ["Watch"]
 
 _REGISTERING = RLock()
-# Gradients on their way that are remembered; of one that was forgotten the memory is read again.
-_REMEMBERED = 4096
 
 
 class Watch:
@@ -49,23 +37,27 @@ class Watch:
         self.finished_leaves: set[int] = set()
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
-        # A gradient on its way, by its id: itself, weakly, so that the engine can still take its memory; its
-        # version, which changes when another one is added to it; what was measured of it.
-        self._on_way: dict[int, tuple[ref[torch.Tensor], int, Measured]] = {}
+        self._on_way: dict[int, Way] = {}  # by id
         self._handles: list[Any] = []
         self._hooks: list[dict[Any, Any] | None] = []
         self._leaf_hooks: list[dict[Any, Any]] = []
         self._roots = {position for position, _ in walk.roots}
-        self.task = -1  # the engine's task of this pass: the first that runs one of its roots
         self._key = f"gradtrace {id(self)}"  # text, which makes a smaller dictionary
-        self._last = 0.0
+        self._after = After(self.events, self._on_way, self._hooks, self._key, self._roots)
         self._number = 0
+
+    @property
+    def task(self) -> int:
+        """The engine's task of this pass: the first that runs one of its roots."""
+        return self._after.task
 
     def put(self) -> None:
         """Install the hooks."""
         nodes, leaves = self.walk.nodes, set(self.walk.leaves)
-        self._hooks = [None] * len(nodes)
-        after = self._after()
+        self._hooks += [None] * len(nodes)
+        after = self._after
+        if self.on_made is not None:
+            after.told = self._tell_made
         with _Registering(self._key) as registering:
             for position in range(len(nodes)) if self._watched is None else self._watched:
                 if position in leaves:
@@ -79,7 +71,7 @@ class Watch:
                     self._hooks[position] = registering.found[0] if registering.found else None
                 registering.found.clear()
         self._number = sequence_number()
-        self._last = perf_counter()
+        after.start()
 
     def take_away(self) -> None:
         """Remove the hooks."""
@@ -105,64 +97,16 @@ class Watch:
 
     def _before_leaf(self, position: int, arriving: Gradients) -> None:
         grad = arriving[0]
-        arrived = None if grad is None else self._arrived(grad)
-        number = task()
+        arrived = None if grad is None else self._after.arrived(grad)
+        number = current_task()
         if self.task < 0 and position in self._roots:
-            self.task = number
+            self._after.task = number
         self.events.append((number, position, (arrived,), (), None))
-        self._last = perf_counter()
+        self._after.start()
 
     def _before_root(self, _: Gradients) -> None:
         if self.task < 0:
-            self.task = task()
-
-    def _arrived(self, grad: torch.Tensor) -> Measured:
-        way = self._on_way.get(id(grad))
-        return way[2] if way is not None and way[0]() is grad and way[1] == grad._version else measure(grad)
-
-    # In one piece, for it runs for each op of the script, and a call costs as much as what it would do.
-    def _after(self) -> Callable[[int, Gradients, Gradients], None]:  # noqa: C901
-        events, on_way = self.events, self._on_way
-
-        def after(position: int, sending: Gradients, arriving: Gradients) -> None:  # noqa: C901
-            seconds = perf_counter() - self._last
-            first = arriving[0] if arriving else None
-            known = None
-            if first is not None:
-                way = on_way.get(id(first))
-                known = way[2] if way is not None and way[0]() is first and way[1] == first._version else measure(first)
-            arrived: tuple[Measured | None, ...] = (known,)
-            if len(arriving) != 1:
-                others = [None if grad is None else self._arrived(grad) for grad in arriving[1:]]
-                arrived = (known, *others) if arriving else ()
-            sent: list[Measured | None] = []
-            for grad in sending:
-                if grad is None:
-                    sent.append(None)
-                    continue
-                measured = None if known is None or first is None else same_memory(grad, first, known)
-                if measured is None:
-                    measured = measure(grad)
-                on_way[id(grad)] = ref(grad), grad._version, measured
-                sent.append(measured)
-            number = task()
-            events.append((number, position, arrived, tuple(sent), seconds))
-            if number == self.task:
-                # It ran, and won't again in this pass: its hook makes room for what is noted of the others.
-                hooks, self._hooks[position] = self._hooks[position], None
-                if hooks is not None and len(hooks) == 1:
-                    hooks.clear()
-                elif hooks is not None:
-                    hooks.pop(self._key, None)
-            elif self.task < 0 and position in self._roots:
-                self.task = number
-            if self.on_made is not None:
-                self._tell_made(position)
-            if len(on_way) > _REMEMBERED:
-                on_way.clear()
-            self._last = perf_counter()
-
-        return after
+            self._after.task = current_task()
 
     def _tell_made(self, position: int) -> None:
         number = sequence_number()

@@ -11,29 +11,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.recording import statistics
+from gradtrace.recording.native import NATIVE
 from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import finish, measure
+from gradtrace.recording.statistics import finish
 
 REAL = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 # Around the sizes at which another way of measuring begins.
 SIZES = [0, 1, 2, 15, 16, 17, 4095, 4096, 4097, 131_071, 131_072, 131_073]
 
 
-@pytest.fixture(params=["compiled", "torch"])
+@pytest.fixture(params=["compiled", "python", "torch"])
 def _way(request, monkeypatch):
-    """Measure by the compiled kernel where there is one, and by torch's own."""
-    monkeypatch.setattr(statistics, "_kinds", {})
+    """Measure by the compiled part, by Python around its kernel, and by torch's own kernels."""
     if request.param == "torch":
-        monkeypatch.setattr(statistics, "KERNELS", {})
-    elif not statistics.KERNELS:
+        monkeypatch.setattr(statistics, "_kinds", {})
+        monkeypatch.setattr(statistics, "COMPILED_TYPES", set())
+    elif NATIVE is None:
         pytest.skip("not compiled here")
+    if request.param != "compiled":
+        monkeypatch.setattr(statistics, "measure", statistics.measure_slowly)
 
 
 every_way = pytest.mark.usefixtures("_way")
 
 
 def stats_of(tensor):
-    measured = measure(tensor)
+    measured = statistics.measure(tensor)
     settle([measured])
     return finish(measured)
 

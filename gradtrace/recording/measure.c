@@ -1,0 +1,117 @@
+/* Measuring a tensor, as statistics.py does. */
+
+#include "native.h"
+
+#include <math.h>
+
+typedef void Reduce(const void *, int64_t, double *);
+Reduce reduce_float32, reduce_float64, reduce_bfloat16; /* reduce.c */
+enum { FINITE, LOW, HIGH, TOTAL, SQUARES, ZEROS, NANS, INFS, FIELDS };
+
+#define LONG 65536 /* elements; while so many are reduced, other threads may run */
+
+static int is_watched(void) {
+    int is = truth(PyObject_CallNoArgs(g_has_dispatch_modes));
+    if (!is) is = truth(PyObject_CallNoArgs(g_has_modes));
+    if (is) return is;
+    if (PyDict_GetItemWithError(g_profiler, s__is_profiler_enabled) == Py_True) return 1;
+    PyObject *state = PyObject_CallNoArgs(g_tracing_state);
+    Py_XDECREF(state);
+    return state ? state != Py_None : -1;
+}
+
+/* The Kind of a plain tensor on the CPU, borrowed; NULL where it is another tensor, or of a new kind. */
+static PyObject *known_kind(PyObject *tensor) {
+    PyObject *type = (PyObject *)Py_TYPE(tensor), *kind = NULL;
+    if (type != g_Tensor && type != g_Parameter) return NULL;
+    PyObject *is_cpu = PyObject_GetAttr(tensor, s_is_cpu), *layout = PyObject_GetAttr(tensor, s_layout);
+    if (is_cpu == Py_True && layout == g_strided) {
+        PyObject *shape = PyObject_GetAttr(tensor, s_shape), *dtype = PyObject_GetAttr(tensor, s_dtype);
+        PyObject *key = shape && dtype ? PyTuple_Pack(3, shape, dtype, s_cpu) : NULL;
+        if (key) kind = PyDict_GetItemWithError(g_kinds, key);
+        Py_XDECREF(key);
+        Py_XDECREF(shape);
+        Py_XDECREF(dtype);
+    }
+    Py_XDECREF(is_cpu);
+    Py_XDECREF(layout);
+    return kind;
+}
+
+static Reduce *kernel_of(PyObject *dtype) {
+    return dtype == g_float32 ? reduce_float32 : dtype == g_float64 ? reduce_float64 : reduce_bfloat16;
+}
+
+static void run_kernel(Reduce *reduce, int64_t address, int64_t size, double *found) {
+    if (size < LONG) {
+        reduce((const void *)(intptr_t)address, size, found);
+    } else {
+        Py_BEGIN_ALLOW_THREADS;
+        reduce((const void *)(intptr_t)address, size, found);
+        Py_END_ALLOW_THREADS;
+    }
+}
+
+/* The Sums of a tensor; NULL where its memory is not one piece, or its norm needs more than float64. */
+static PyObject *sums_of(PyObject *tensor) {
+    if (truth(call(tensor, s_is_contiguous)) != 1 || truth(call(tensor, s_is_neg)) != 0) return NULL;
+    int64_t address = integer(call(tensor, s_data_ptr));
+    if (address <= 0) return NULL;
+    int64_t size = integer(call(tensor, s_numel));
+    PyObject *dtype = PyObject_GetAttr(tensor, s_dtype);
+    if (size < 0 || !dtype) return NULL;
+    Py_DECREF(dtype); /* torch keeps it */
+    double f[FIELDS];
+    run_kernel(kernel_of(dtype), address, size, f);
+    double norm = sqrt(f[SQUARES]);
+    if (dtype == g_float64 && (f[LOW] || f[HIGH]) && !(norm > 1e-150 && norm < HUGE_VAL)) return NULL;
+    PyObject *fields = Py_BuildValue(
+        "LiddddLLL", (long long)f[FINITE], 1, f[LOW], f[HIGH], f[TOTAL], norm, (long long)(size - (int64_t)f[ZEROS]),
+        (long long)f[NANS], (long long)f[INFS]
+    );
+    PyObject *sums = fields ? PyObject_CallFunctionObjArgs(g_new_tuple, g_Sums, fields, NULL) : NULL;
+    Py_XDECREF(fields);
+    return sums;
+}
+
+/* A new list of a kind, and what was found, which is taken over. */
+static PyObject *measured_of(PyObject *kind, PyObject *found) {
+    PyObject *measured = plain(PyList_New(2));
+    if (!measured) {
+        Py_DECREF(found);
+        return NULL;
+    }
+    Py_INCREF(kind);
+    PyList_SetItem(measured, 0, kind);
+    PyList_SetItem(measured, 1, found);
+    return measured;
+}
+
+PyObject *measure(PyObject *tensor) {
+    int watched = is_watched();
+    if (watched < 0) return NULL;
+    PyObject *kind = watched ? NULL : known_kind(tensor), *found = NULL;
+    if (kind) {
+        PyObject *route = PyTuple_GetItem(kind, 3);
+        if (route == g_READ) found = call(tensor, s_tolist);
+        if (route == g_COMPILED) found = sums_of(tensor);
+        if (found) return measured_of(kind, found);
+    }
+    PyErr_Clear(); /* which will be met again there, and dealt with */
+    return PyObject_CallFunctionObjArgs(g_measure_slowly, tensor, NULL);
+}
+
+PyObject *reduce_memory(PyObject *module, PyObject *args) {
+    (void)module;
+    PyObject *dtype;
+    long long address, size;
+    if (!PyArg_ParseTuple(args, "OLL", &dtype, &address, &size)) return NULL;
+    double f[FIELDS];
+    run_kernel(kernel_of(dtype), address, size, f);
+    return Py_BuildValue("dddddddd", f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]);
+}
+
+int is_shareable(PyObject *measured) {
+    PyObject *kind = PyList_GetItem(measured, 0), *route = kind ? PyTuple_GetItem(kind, 3) : NULL;
+    return route && PyLong_AsLong(route) >= PyLong_AsLong(g_COMPILED);
+}
