@@ -109,7 +109,7 @@ class ForwardMode(TorchFunctionMode):
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def __torch_function__(
-        self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run ``func`` as it would run without us; the mode is off while it does."""
         if func not in TRUSTED:
@@ -121,7 +121,7 @@ class ForwardMode(TorchFunctionMode):
             self._note(start, end, result, sys._getframe(1))
         if self.watcher is not None:
             last = end if end != start else -1
-            if is_watched():
+            if types or is_watched():  # by the tensors themselves: types are those with a __torch_function__ of their own
                 with unseen():
                     self.watcher(func, args, kwargs, result, last)
             else:
@@ -153,14 +153,13 @@ class ForwardMode(TorchFunctionMode):
                 user = last[2]
             if last[1] == start:
                 start = last[1]
-        if has_modes():  # of the script's, around ours: they would see each attribute that is read
-            calls.append((start, end, user, library, None))
-            with torch._C.DisableTorchFunction():
-                self._add_values(start, (result,))
-        elif type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
+        plain = type(result) is torch.Tensor and end - start == 1 and not has_modes()
+        if plain and result.requires_grad and not result.output_nr:
             calls.append((start, end, user, library, self._measure(result)))
-        else:
-            calls.append((start, end, user, library, None))
+            return
+        calls.append((start, end, user, library, None))
+        # The script's modes around ours, and tensors that are a class of their own, would see each attribute read.
+        with torch._C.DisableTorchFunction():
             self._add_values(start, (result,))
 
     def _add_values(self, start: int, results: Iterable[Any]) -> None:

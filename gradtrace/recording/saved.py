@@ -52,7 +52,7 @@ def kept_by(node: Any) -> Kept:
         return _kept(node, fields)
     try:
         kinds = [value if value is None else (value.shape, value.dtype, value.nbytes) for value in tensors]
-    except RuntimeError:  # a nested tensor has no shape
+    except RuntimeError:  # a nested tensor has no shape, a sparse one no bytes
         return _kept(node, fields)
     # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
     key = (*kinds, repr(found[count:])) if fields.plain else tuple(kinds)
@@ -107,7 +107,22 @@ def _read(name: str, packed: Any, found: list[SavedTensor]) -> None:
     tensor = getattr(packed, "data", None)
     if isinstance(tensor, torch.Tensor) and not tensor.is_nested:
         shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
-        found.append(SavedTensor(name, shape, dtype, tensor.nbytes))
+        found.append(SavedTensor(name, shape, dtype, _nbytes(tensor)))
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    """Return the bytes of the elements; of a sparse tensor those of what it stores."""
+    if tensor.layout is torch.strided:
+        return tensor.nbytes
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices().nbytes + tensor._values().nbytes
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        indices = tensor.crow_indices().nbytes + tensor.col_indices().nbytes
+    elif tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        indices = tensor.ccol_indices().nbytes + tensor.row_indices().nbytes
+    else:
+        return 0  # of other libraries, such as oneDNN, whose memory nobody can ask for
+    return indices + tensor.values().nbytes
 
 
 def _plain(value: Any) -> Attribute:
