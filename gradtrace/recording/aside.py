@@ -7,10 +7,10 @@ callback is set until it is reset, so that is where we step aside and come back.
 
 from __future__ import annotations
 
-import functools
+import importlib.util
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
@@ -19,13 +19,14 @@ from gradtrace.recording.patch import Patch, Removable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
+    from importlib.machinery import ModuleSpec
+    from types import FrameType, ModuleType
 
     from torch.overrides import TorchFunctionMode
 
     from gradtrace.recording.forward import ForwardMode
 
-__all__ = ["Aside", "insert", "is_tracing", "remove"]
+__all__ = ["Aside", "Uncompiled", "insert", "is_tracing", "remove"]
 
 
 def is_tracing() -> bool:
@@ -63,6 +64,74 @@ def _owner(frame: FrameType) -> int:
     return id(frame)
 
 
+class Uncompiled:
+    """While entered, dynamo looks at no function that runs; what is the script's is run as ``resumed``."""
+
+    def __enter__(self) -> Self:
+        """Turn dynamo's switch off."""
+        self._prior = _switch_to(None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Turn it back."""
+        _switch_to(self._prior)
+
+    def resumed(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``run`` with dynamo's switch as it was."""
+
+        def run_resumed(*args: Any, **kwargs: Any) -> Any:
+            _switch_to(self._prior)
+            try:
+                return run(*args, **kwargs)
+            finally:
+                _switch_to(None)
+
+        return run if self._prior is None else run_resumed
+
+
+def _switch_to(callback: Any) -> Any:
+    """Set dynamo's callback, unseen by those who watch it; return what it was."""
+    if "torch._dynamo.eval_frame" not in sys.modules:
+        return None
+    return torch._C._dynamo.eval_frame.set_eval_frame(callback)
+
+
+class _Import:
+    """Calls ``done`` when the module ``name`` has been imported, which is found as python would find it."""
+
+    def __init__(self, name: str, done: Callable[[], None]) -> None:
+        self._name = name
+        self._done = done
+
+    def put(self) -> None:
+        """Wait for the import, if it is still to come."""
+        if self._name in sys.modules:
+            self._done()
+        else:
+            sys.meta_path.insert(0, self)
+
+    def take_away(self) -> None:
+        """Wait no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        """Return the module's spec, None for all other modules."""
+        if name != self._name:
+            return None
+        self.take_away()
+        spec = importlib.util.find_spec(name)
+        loader: Any = spec.loader if spec else None
+        execute = loader.exec_module
+
+        def execute_and_tell(module: ModuleType) -> None:
+            execute(module)
+            self._done()
+
+        loader.exec_module = execute_and_tell
+        return spec
+
+
 class Aside:
     """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
 
@@ -73,6 +142,10 @@ class Aside:
         self._lock = threading.Lock()
         self._away = 0
         self._patches: list[Patch] = []
+        self._imports = (
+            _Import("torch._dynamo", self._watch_switch),
+            _Import("torch.export._trace", self._watch_export),
+        )
 
     def add(self, part: Removable) -> None:
         """Take this away, too, before the others."""
@@ -80,21 +153,13 @@ class Aside:
 
     def put(self) -> None:
         """Watch the switch, as soon as there is one: dynamo takes a second to import."""
-        if "torch._dynamo.eval_frame" in sys.modules:
-            self._watch_switch()
-            return
-        original = torch.compile
-
-        @functools.wraps(original)
-        def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - torch's name
-            if len(self._patches) == 1:
-                self._watch_switch()
-            return original(*args, **kwargs)
-
-        self._put(Patch(torch, "compile", compile))
+        for module in self._imports:
+            module.put()
 
     def take_away(self) -> None:
         """Watch no longer."""
+        for module in self._imports:
+            module.take_away()
         while self._patches:
             self._patches.pop().take_away()
 
@@ -109,6 +174,13 @@ class Aside:
         for name in ("set_eval_frame", "_maybe_set_eval_frame"):
             self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
 
+    def _watch_export(self) -> None:
+        from torch.export import _trace  # noqa: PLC0415
+
+        strict = getattr(_trace, "_strict_export", None)  # which traces without the switch
+        if strict is not None:
+            self._put(Patch(_trace, "_strict_export", self._exporting(strict)))
+
     def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def switch(callback: Any) -> Any:
             caller = sys._getframe(1)
@@ -120,6 +192,17 @@ class Aside:
             return original(callback)
 
         return switch
+
+    def _exporting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def export(*args: Any, **kwargs: Any) -> Any:
+            frame = sys._getframe()
+            self._go(frame)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._come_back(frame)
+
+        return export
 
     def _go(self, caller: FrameType) -> None:
         # Within a compiled call the switch goes on and off many times; who turned it on first ends it.

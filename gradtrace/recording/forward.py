@@ -121,7 +121,7 @@ class ForwardMode(TorchFunctionMode):
             self._note(start, end, result, sys._getframe(1))
         if self.watcher is not None:
             last = end if end != start else -1
-            if types or is_watched():  # by the tensors themselves: types are those with a __torch_function__ of their own
+            if types or is_watched():  # types have a __torch_function__ of their own
                 with unseen():
                     self.watcher(func, args, kwargs, result, last)
             else:

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
-from gradtrace.recording.aside import Aside, insert, is_tracing, remove
+from gradtrace.recording.aside import Aside, Uncompiled, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
 from gradtrace.recording.facts import Facts
@@ -142,9 +142,10 @@ class Recorder:
         def run(*args: Any, **kwargs: Any) -> Any:
             if is_tracing():
                 return engine(*args, **kwargs)
-            call = EngineCall(engine, args, kwargs)
-            call.frame = None if self.at_end else sys._getframe(1)
-            return self._run(call)
+            with Uncompiled() as uncompiled:
+                call = EngineCall(uncompiled.resumed(engine), args, kwargs)
+                call.frame = None if self.at_end else sys._getframe(1)
+                return self._run(call)
 
         return run
 

@@ -34,7 +34,7 @@ class Program(NamedTuple):
         """Run the program in a fresh ``__main__``, which stays in ``sys.modules`` as it does under python."""
         main = types.ModuleType("__main__")
         if sys.version_info < (3, 14):
-            main.__dict__["__annotations__"] = {}
+            main.__annotations__ = {}
         main.__file__ = self.filename
         main.__spec__ = self.spec
         main.__package__ = self.spec.parent if self.spec else None
