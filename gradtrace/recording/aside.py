@@ -7,26 +7,24 @@ callback is set until it is reset, so that is where we step aside and come back.
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradtrace.recording.forward import sequence_number
-from gradtrace.recording.patch import Patch, Removable
+from gradtrace.recording.patch import OnImport, Patch, Removable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from importlib.machinery import ModuleSpec
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from torch.overrides import TorchFunctionMode
 
     from gradtrace.recording.forward import ForwardMode
 
-__all__ = ["Aside", "Uncompiled", "insert", "is_tracing", "remove"]
+__all__ = ["Aside", "insert", "is_tracing", "remove"]
 
 
 def is_tracing() -> bool:
@@ -64,74 +62,6 @@ def _owner(frame: FrameType) -> int:
     return id(frame)
 
 
-class Uncompiled:
-    """While entered, dynamo looks at no function that runs; what is the script's is run as ``resumed``."""
-
-    def __enter__(self) -> Self:
-        """Turn dynamo's switch off."""
-        self._prior = _switch_to(None)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Turn it back."""
-        _switch_to(self._prior)
-
-    def resumed(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``run`` with dynamo's switch as it was."""
-
-        def run_resumed(*args: Any, **kwargs: Any) -> Any:
-            _switch_to(self._prior)
-            try:
-                return run(*args, **kwargs)
-            finally:
-                _switch_to(None)
-
-        return run if self._prior is None else run_resumed
-
-
-def _switch_to(callback: Any) -> Any:
-    """Set dynamo's callback, unseen by those who watch it; return what it was."""
-    if "torch._dynamo.eval_frame" not in sys.modules:
-        return None
-    return torch._C._dynamo.eval_frame.set_eval_frame(callback)
-
-
-class _Import:
-    """Calls ``done`` when the module ``name`` has been imported, which is found as python would find it."""
-
-    def __init__(self, name: str, done: Callable[[], None]) -> None:
-        self._name = name
-        self._done = done
-
-    def put(self) -> None:
-        """Wait for the import, if it is still to come."""
-        if self._name in sys.modules:
-            self._done()
-        else:
-            sys.meta_path.insert(0, self)
-
-    def take_away(self) -> None:
-        """Wait no longer."""
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-
-    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
-        """Return the module's spec, None for all other modules."""
-        if name != self._name:
-            return None
-        self.take_away()
-        spec = importlib.util.find_spec(name)
-        loader: Any = spec.loader if spec else None
-        execute = loader.exec_module
-
-        def execute_and_tell(module: ModuleType) -> None:
-            execute(module)
-            self._done()
-
-        loader.exec_module = execute_and_tell
-        return spec
-
-
 class Aside:
     """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
 
@@ -143,8 +73,8 @@ class Aside:
         self._away = 0
         self._patches: list[Patch] = []
         self._imports = (
-            _Import("torch._dynamo", self._watch_switch),
-            _Import("torch.export._trace", self._watch_export),
+            OnImport("torch._dynamo", self._watch_switch),
+            OnImport("torch.export._trace", self._watch_export),
         )
 
     def add(self, part: Removable) -> None:
@@ -184,6 +114,8 @@ class Aside:
     def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def switch(callback: Any) -> Any:
             caller = sys._getframe(1)
+            if not self._patches:  # the script has wrapped ours, and it outlives us
+                return original(callback)
             if callback is None:
                 prior = original(callback)
                 self._come_back(caller)

@@ -74,7 +74,7 @@ class Run(NamedTuple):
             return
         if isinstance(error, SystemExit):
             if error.code is not None and not isinstance(error.code, int):
-                sys.stderr.write(f"{error.code}\n")
+                print(error.code, file=sys.stderr or sys.__stderr__)
             return
         sys.excepthook(type(error), error, error.__traceback__)
 
