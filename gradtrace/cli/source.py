@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import typer
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 
 from gradtrace import tracefile
 from gradtrace.checks.base import run
-from gradtrace.cli.output import print_findings, say, show_progress
+from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress
 from gradtrace.errors import ScriptError
 
 if TYPE_CHECKING:
@@ -56,9 +57,11 @@ class Work(NamedTuple):
         from gradtrace.recording.session import run_recorded
 
         options = Options(keep=keep, facts=True, **wanted)
+        keep_stderr()
         process = os.getpid()
         session = run_recorded(self.program, self.arguments, options, show_progress())
-        sys.stdout.flush()
+        with suppress(Exception):  # python flushes it once more, and says what is wrong
+            sys.stdout.flush()
         if os.getpid() != process:  # the script has forked, and this is the child: the parent draws
             raise typer.Exit(session.run.exit_code)
         _explain(session.trace, asked=explain)

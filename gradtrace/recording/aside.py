@@ -7,7 +7,6 @@ callback is set until it is reset, so that is where we step aside and come back.
 
 from __future__ import annotations
 
-import functools
 import sys
 import threading
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.recording.forward import sequence_number
-from gradtrace.recording.patch import Patch, Removable
+from gradtrace.recording.patch import OnImport, Patch, Removable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +72,10 @@ class Aside:
         self._lock = threading.Lock()
         self._away = 0
         self._patches: list[Patch] = []
+        self._imports = (
+            OnImport("torch._dynamo", self._watch_switch),
+            OnImport("torch.export._trace", self._watch_export),
+        )
 
     def add(self, part: Removable) -> None:
         """Take this away, too, before the others."""
@@ -80,21 +83,13 @@ class Aside:
 
     def put(self) -> None:
         """Watch the switch, as soon as there is one: dynamo takes a second to import."""
-        if "torch._dynamo.eval_frame" in sys.modules:
-            self._watch_switch()
-            return
-        original = torch.compile
-
-        @functools.wraps(original)
-        def compile(*args: Any, **kwargs: Any) -> Any:  # noqa: A001 - torch's name
-            if len(self._patches) == 1:
-                self._watch_switch()
-            return original(*args, **kwargs)
-
-        self._put(Patch(torch, "compile", compile))
+        for module in self._imports:
+            module.put()
 
     def take_away(self) -> None:
         """Watch no longer."""
+        for module in self._imports:
+            module.take_away()
         while self._patches:
             self._patches.pop().take_away()
 
@@ -109,9 +104,18 @@ class Aside:
         for name in ("set_eval_frame", "_maybe_set_eval_frame"):
             self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
 
+    def _watch_export(self) -> None:
+        from torch.export import _trace  # noqa: PLC0415
+
+        strict = getattr(_trace, "_strict_export", None)  # which traces without the switch
+        if strict is not None:
+            self._put(Patch(_trace, "_strict_export", self._exporting(strict)))
+
     def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def switch(callback: Any) -> Any:
             caller = sys._getframe(1)
+            if not self._patches:  # the script has wrapped ours, and it outlives us
+                return original(callback)
             if callback is None:
                 prior = original(callback)
                 self._come_back(caller)
@@ -120,6 +124,17 @@ class Aside:
             return original(callback)
 
         return switch
+
+    def _exporting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def export(*args: Any, **kwargs: Any) -> Any:
+            frame = sys._getframe()
+            self._go(frame)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._come_back(frame)
+
+        return export
 
     def _go(self, caller: FrameType) -> None:
         # Within a compiled call the switch goes on and off many times; who turned it on first ends it.

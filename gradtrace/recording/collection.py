@@ -16,8 +16,8 @@ __all__ = ["no_collection"]
 def no_collection() -> Iterator[None]:
     """Collect nothing for a while: for work of ours alone, in which nothing of the script's runs."""
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if enabled:

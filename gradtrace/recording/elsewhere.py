@@ -30,6 +30,9 @@ def thread_patch(logs: Logs) -> Patch:
     original = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 
     def bootstrap(thread: threading.Thread) -> None:
+        if logs.closed:
+            original(thread)
+            return
         with logs.here().mode:
             original(thread)
 

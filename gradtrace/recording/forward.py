@@ -104,11 +104,11 @@ class PythonMode:
     """What a mode does around each call of torch; ``native.c`` has the same, compiled."""
 
     _note: Callable[[int, int, Any, FrameType], None]
-    _show: Callable[[Any, Any, Any, Any, int], None]
+    _show: Callable[[tuple[Any, ...], Any, int], None]
     watcher: Watcher | None
 
     def __torch_function__(
-        self, func: Callable[..., Any], _types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run ``func`` as it would run without us; the mode is off while it does."""
         if func not in TRUSTED:
@@ -119,7 +119,7 @@ class PythonMode:
         if end != start:
             self._note(start, end, result, sys._getframe(1))
         if self.watcher is not None:
-            self._show(func, args, kwargs, result, end if end != start else -1)
+            self._show((func, types, args, kwargs), result, end if end != start else -1)
         return result
 
 
@@ -133,11 +133,13 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFuncti
         self.watcher: Watcher | None = None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
-    def _show(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, last: int) -> None:
+    def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:
         """Show a call to who watches, with the number after its last node, or -1 where it made none."""
+        func, types, args, kwargs = call
         if self.watcher is None:
             return
-        with unseen() if is_watched() else nullcontext():
+        # The types have a __torch_function__ of their own.
+        with unseen() if types or is_watched() else nullcontext():
             self.watcher(func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -165,14 +167,13 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFuncti
                 user = last[2]
             if last[1] == start:
                 start = last[1]
-        if has_modes():  # of the script's, around ours: they would see each attribute that is read
-            calls.append((start, end, user, library, None))
-            with torch._C.DisableTorchFunction():
-                self._add_values(start, (result,))
-        elif type(result) is torch.Tensor and end - start == 1 and result.requires_grad and not result.output_nr:
+        plain = type(result) is torch.Tensor and end - start == 1 and not has_modes()
+        if plain and result.requires_grad and not result.output_nr:
             calls.append((start, end, user, library, self._measure(result)))
-        else:
-            calls.append((start, end, user, library, None))
+            return
+        calls.append((start, end, user, library, None))
+        # The script's modes around ours, and tensors that are a class of their own, would see each attribute read.
+        with torch._C.DisableTorchFunction():
             self._add_values(start, (result,))
 
     def _add_values(self, start: int, results: Iterable[Any]) -> None:

@@ -2,13 +2,19 @@
 
 #include "native.h"
 
-/* Put shape and dtype of a saved tensor into a key; -1 where it is not a plain tensor. */
+static int is_strided(PyObject *tensor) {
+    PyObject *layout = PyObject_GetAttr(tensor, s_layout);
+    Py_XDECREF(layout);
+    return layout == g_strided && truth(PyObject_GetAttr(tensor, s_is_nested)) == 0;
+}
+
+/* Put shape and dtype of a saved tensor into a key; -1 where more than these tells what it keeps. */
 static int put_kind(PyObject *key, Py_ssize_t at, PyObject *tensor) {
     PyObject *type = (PyObject *)Py_TYPE(tensor), *shape = NULL, *dtype = NULL;
     if (tensor == Py_None) {
         Py_INCREF(shape = Py_None);
         Py_INCREF(dtype = Py_None);
-    } else if (type == g_Tensor || type == g_Parameter) {
+    } else if ((type == g_Tensor || type == g_Parameter) && is_strided(tensor)) {
         shape = PyObject_GetAttr(tensor, s_shape);
         dtype = shape ? PyObject_GetAttr(tensor, s_dtype) : NULL;
     }

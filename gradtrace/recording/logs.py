@@ -49,6 +49,7 @@ class Logs:
     """The logs of all threads."""
 
     def __init__(self) -> None:
+        self.closed = False
         self._all: list[ThreadLog] = []
         self._local = threading.local()
         # Those of the engine's tasks that had passes nested in them, and the tasks that each such pass was in.
@@ -63,6 +64,7 @@ class Logs:
             return self._local.log  # type: ignore[no-any-return]
         except AttributeError:
             log = self._local.log = ThreadLog()
+            log.calls.closed = self.closed
             self._all.append(log)
             return log
 
@@ -74,6 +76,7 @@ class Logs:
 
     def close(self) -> None:
         """Take no more notes."""
+        self.closed = True
         for log in self._all:
             log.calls.closed = True
 

@@ -121,17 +121,16 @@ static int note(PyObject *mode, PyObject **span, PyObject *result) {
 }
 
 /* Show the call to who watches, with the number after its last node, or -1 where it made none. */
-static int show(PyObject *mode, PyObject *const *of, PyObject *result, PyObject *last) {
+static int show(PyObject *mode, PyObject *made_call, PyObject *result, PyObject *last) {
+    PyObject *told = made_call ? PyObject_CallMethodObjArgs(mode, s__show, made_call, result, last, NULL) : NULL;
+    Py_XDECREF(told);
+    return told ? 0 : -1;
+}
+
+static int is_shown(PyObject *mode) {
     PyObject *watcher = PyObject_GetAttr(mode, s_watcher);
-    if (!watcher) return -1;
-    int done = 0;
-    if (watcher != Py_None) {
-        PyObject *told = PyObject_CallMethodObjArgs(mode, s__show, of[0], of[1], of[2], result, last, NULL);
-        done = told ? 0 : -1;
-        Py_XDECREF(told);
-    }
-    Py_DECREF(watcher);
-    return done;
+    Py_XDECREF(watcher);
+    return watcher ? watcher != Py_None : -1;
 }
 
 static PyObject *function_meant(PyObject *func) {
@@ -157,11 +156,13 @@ static PyObject *mode_torch_function(PyObject *self, PyObject *const *args, Py_s
         int made = PyObject_RichCompareBool(start, end, Py_NE);
         PyObject *span[] = {start, end};
         done = made < 0 ? -1 : made ? note(self, span, result) : 0;
-        if (!done) {
-            PyObject *none = made ? NULL : PyLong_FromLong(-1);
-            PyObject *of[] = {func, positional, kwargs ? kwargs : Py_None};
-            done = show(self, of, result, made ? end : none);
-            Py_XDECREF(none);
+        if (!done) done = is_shown(self);
+        if (done > 0) {
+            PyObject *last = made ? end : PyLong_FromLong(-1);
+            PyObject *made_call = PyTuple_Pack(4, func, args[1], positional, kwargs ? kwargs : Py_None);
+            done = show(self, made_call, result, last);
+            Py_XDECREF(made_call);
+            if (!made) Py_XDECREF(last);
         }
     }
     if (done) Py_CLEAR(result);

@@ -9,6 +9,7 @@ import torch
 from torch.autograd.graph import GradientEdge
 
 from gradtrace.recording.collection import no_collection
+from gradtrace.recording.compiled import CompiledBackward, is_compiled
 from gradtrace.recording.depth import make_room
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.sources import call_place
@@ -89,9 +90,11 @@ def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: se
     watch = Watch(graph, watched)
     if call.create_graph and watched is None:
         watch.on_made = raw.note_made
+    compiled = CompiledBackward(call, graph) if is_compiled() else None
     try:
-        with no_collection():
-            watch.put()
+        if compiled is None:
+            with no_collection():
+                watch.put()
         result = _run(raw, call)
     finally:
         watch.take_away()
@@ -99,6 +102,8 @@ def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: se
         if raw.notes is not None:
             raw.notes.after(raw, call, graph, whole=watched is None)
     with torch._C.DisableTorchFunction():
+        if compiled is not None:
+            compiled.tell(raw)
         _note_captured(raw, call, graph, result)
     return result
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
-from typing import Any, Protocol
+import sys
+from typing import TYPE_CHECKING, Any, Protocol
 
-__all__ = ["Patch", "Removable"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
+__all__ = ["OnImport", "Patch", "Removable"]
 
 
 class Removable(Protocol):
@@ -19,19 +26,62 @@ class Removable(Protocol):
 
 
 class Patch:
-    """An attribute of a module or class that is ours for a while."""
+    """An attribute of a module or class that is ours for a while.
+
+    Where the script has put its own there meanwhile, that stays, and ours with it, which it may call.
+    """
 
     def __init__(self, owner: Any, name: str, value: Any) -> None:
         self._owner = owner
         self._name = name
         self._value = value
+        self._covered = False
         # As it stands there: a classmethod, say, and not the method that it gives.
         self._original = inspect.getattr_static(owner, name)
 
     def put(self) -> None:
         """Put our value there."""
-        setattr(self._owner, self._name, self._value)
+        if not self._covered:
+            setattr(self._owner, self._name, self._value)
 
     def take_away(self) -> None:
         """Put the original value back."""
-        setattr(self._owner, self._name, self._original)
+        self._covered = inspect.getattr_static(self._owner, self._name) is not self._value
+        if not self._covered:
+            setattr(self._owner, self._name, self._original)
+
+
+class OnImport:
+    """Calls ``done`` when the module ``name`` has been imported, which is found as python would find it."""
+
+    def __init__(self, name: str, done: Callable[[], None]) -> None:
+        self._name = name
+        self._done = done
+
+    def put(self) -> None:
+        """Wait for the import, if it is still to come."""
+        if self._name in sys.modules:
+            self._done()
+        else:
+            sys.meta_path.insert(0, self)
+
+    def take_away(self) -> None:
+        """Wait no longer."""
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+
+    def find_spec(self, name: str, *_: Any) -> ModuleSpec | None:
+        """Return the module's spec, None for all other modules."""
+        if name != self._name:
+            return None
+        self.take_away()
+        spec = importlib.util.find_spec(name)
+        loader: Any = spec.loader if spec else None
+        execute = loader.exec_module
+
+        def execute_and_tell(module: ModuleType) -> None:
+            execute(module)
+            self._done()
+
+        loader.exec_module = execute_and_tell
+        return spec

@@ -21,12 +21,13 @@ from gradtrace.recording.facts import Facts
 from gradtrace.recording.logs import RECENT, Logs
 from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.names import KnownNames
+from gradtrace.recording.owntime import OwnTime
 from gradtrace.recording.passes import EngineCall, record_leaves, record_pass
 from gradtrace.recording.patch import Patch, Removable
 from gradtrace.recording.raw import Kind, RawPass
 from gradtrace.recording.series import SeriesLog
 from gradtrace.recording.sources import Sources
-from gradtrace.recording.stack import traceback_patches, warning_patches
+from gradtrace.recording.stack import inspect_patches, traceback_patches, warning_patches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +94,8 @@ class Recorder:
             for part in self._parts():
                 part.put()
                 undo.callback(part.take_away)
+            undo.callback(self._logs.close)
             if self.options.forward:
-                undo.callback(self._logs.close)
                 mode = self._logs.here().mode
                 insert(mode)
                 # Not the topmost any more, where the script left modes of its own behind.
@@ -128,10 +129,11 @@ class Recorder:
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         if not self.options.forward:
-            return [*warning_patches(), *traceback_patches(), *engine]
+            return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine]
         traceable: list[Removable] = [
             *warning_patches(),
             *traceback_patches(),
+            *inspect_patches(),
             function_patch(logs),
             ModuleHooks(lambda: logs.here().modules, self._facts.leaves.called if self._facts is not None else None),
             *(self._facts.parts() if self._facts is not None else ()),
@@ -140,11 +142,13 @@ class Recorder:
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if is_tracing():
+            if self._logs.closed or is_tracing():
                 return engine(*args, **kwargs)
-            call = EngineCall(engine, args, kwargs)
-            call.frame = None if self.at_end else sys._getframe(1)
-            return self._run(call)
+            frame = sys._getframe(1)
+            with OwnTime(frame) as time:
+                call = EngineCall(time.lent(engine), args, kwargs)
+                call.frame = None if self.at_end else frame
+                return self._run(call)
 
         return run
 

@@ -199,8 +199,8 @@ def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -
     # Two calls of the C function cost a tenth of torch.no_grad(), and there are two per op of the script.
     if not torch.is_grad_enabled():
         return function(tensor)
-    torch._C._set_grad_enabled(False)  # noqa: FBT003
-    try:
+    try:  # at once, for Ctrl-C can strike after any call
+        torch._C._set_grad_enabled(False)  # noqa: FBT003
         return function(tensor)
     finally:
         torch._C._set_grad_enabled(True)  # noqa: FBT003

@@ -21,7 +21,8 @@ __all__ = ["TRUSTED", "meant"]
 
 _TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
 _HAND_OVER = handle_torch_function.__code__
-_COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType)
+# Operators of torch are objects that hand themselves over.
+_COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType, torch._ops.OperatorBase)
 # Functions of torch itself, which mean themselves.
 TRUSTED: set[Any] = set()
 _originals: dict[CodeType, FunctionType] = {}

@@ -33,6 +33,8 @@ class Program(NamedTuple):
     def run(self, arguments: Sequence[str]) -> Run:
         """Run the program in a fresh ``__main__``, which stays in ``sys.modules`` as it does under python."""
         main = types.ModuleType("__main__")
+        if sys.version_info < (3, 14):
+            main.__annotations__ = {}
         main.__file__ = self.filename
         main.__spec__ = self.spec
         main.__package__ = self.spec.parent if self.spec else None
@@ -72,7 +74,7 @@ class Run(NamedTuple):
             return
         if isinstance(error, SystemExit):
             if error.code is not None and not isinstance(error.code, int):
-                sys.stderr.write(f"{error.code}\n")
+                print(error.code, file=sys.stderr or sys.__stderr__)
             return
         sys.excepthook(type(error), error, error.__traceback__)
 

@@ -56,10 +56,9 @@ def _key(found: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
     for value in found[:count]:
         if type(value) not in _PLAIN:
             return None
-        try:
-            key += (None, None) if value is None else (value.shape, value.dtype)
-        except RuntimeError:  # a nested tensor has no shape
-            return None
+        if value is not None and (value.is_nested or value.layout is not torch.strided):
+            return None  # which has no shape, or more bytes than the shape tells
+        key += (None, None) if value is None else (value.shape, value.dtype)
     # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
     return (*key, repr(found[count:])) if len(found) > count else tuple(key)
 
@@ -125,7 +124,22 @@ def _read(name: str, packed: Any, found: list[SavedTensor]) -> None:
     tensor = getattr(packed, "data", None)
     if isinstance(tensor, torch.Tensor) and not tensor.is_nested:
         shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
-        found.append(SavedTensor(name, shape, dtype, tensor.nbytes))
+        found.append(SavedTensor(name, shape, dtype, _nbytes(tensor)))
+
+
+def _nbytes(tensor: torch.Tensor) -> int:
+    """Return the bytes of the elements; of a sparse tensor those of what it stores."""
+    if tensor.layout is torch.strided:
+        return tensor.nbytes
+    if tensor.layout is torch.sparse_coo:
+        return tensor._indices().nbytes + tensor._values().nbytes
+    if tensor.layout in {torch.sparse_csr, torch.sparse_bsr}:
+        indices = tensor.crow_indices().nbytes + tensor.col_indices().nbytes
+    elif tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
+        indices = tensor.ccol_indices().nbytes + tensor.row_indices().nbytes
+    else:
+        return 0  # of other libraries, such as oneDNN, whose memory nobody can ask for
+    return indices + tensor.values().nbytes
 
 
 def _plain(value: Any) -> Attribute:

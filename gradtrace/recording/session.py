@@ -11,6 +11,7 @@ from gradtrace.recording import taped
 from gradtrace.recording.ending import script_end
 from gradtrace.recording.postmortem import facts_of
 from gradtrace.recording.recorder import Options
+from gradtrace.recording.recursion import own_recursion
 from gradtrace.recording.runner import Program, Run
 from gradtrace.recording.seeding import script_outputs, seed
 from gradtrace.recording.sources import Place, is_user_frame
@@ -51,7 +52,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     with taped.recorder(options, (os.getcwd(), program.path)) as recorder:
         recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
-        with script_end() as end:
+        with script_end() as end, own_recursion():
             run = program.run(arguments)
             # In python's order: the script's traceback comes before the end of its threads.
             run.report_error()

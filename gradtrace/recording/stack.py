@@ -9,6 +9,7 @@ modules print a stack. Beyond the script's first frame there is nothing.
 from __future__ import annotations
 
 import dis
+import inspect
 import os
 import sys
 import threading
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType, TracebackType
 
-__all__ = ["plain_traceback", "strip", "traceback_patches", "warning_patches"]
+__all__ = ["inspect_patches", "plain_traceback", "strip", "traceback_patches", "warning_patches"]
 
 _OWN_FOLDER = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 _RUNNER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "runner.py")
@@ -137,6 +138,24 @@ def traceback_patches() -> list[Patch]:
         Patch(traceback, "walk_stack", walk_stack),
         Patch(threading, "_make_invoke_excepthook", make_invoke_excepthook),
     ]
+
+
+def inspect_patches() -> list[Patch]:
+    """Return the patches that let ``inspect`` show the script's stack as it is without us."""
+    inner = inspect.getinnerframes
+
+    def outer_frames(frame: FrameType | None, context: int = 1) -> list[inspect.FrameInfo]:
+        return [_info(entry, context) for entry in _plain(_entries(frame))]
+
+    def inner_frames(trace: TracebackType | None, context: int = 1) -> list[inspect.FrameInfo]:
+        return inner(plain_traceback(trace), context)  # type: ignore[arg-type] # of None it knows, too
+
+    return [Patch(inspect, "getouterframes", outer_frames), Patch(inspect, "getinnerframes", inner_frames)]
+
+
+def _info(entry: _Entry, context: int) -> inspect.FrameInfo:
+    found = inspect.getframeinfo(types.TracebackType(None, *entry), context)
+    return inspect.FrameInfo(entry.frame, *found, positions=found.positions)
 
 
 def _entries(frame: FrameType | None) -> list[_Entry]:

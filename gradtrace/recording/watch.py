@@ -58,7 +58,7 @@ class Watch:
         after = self._after
         if self.on_made is not None:
             after.told = self._tell_made
-        with _Registering(self._key) as registering:
+        with _REGISTERING, _Registering(self._key) as registering:
             for position in range(len(nodes)) if self._watched is None else self._watched:
                 if position in leaves:
                     self._watch_leaf(position, nodes[position])
@@ -136,11 +136,9 @@ class _Registering:
         return hooks, None
 
     def __enter__(self) -> Self:
-        _REGISTERING.acquire()
         self._original = vars(_HookMixin)["_register_hook"]
         _HookMixin._register_hook = staticmethod(self._register)  # type: ignore[method-assign]
         return self
 
     def __exit__(self, *_: object) -> None:
         _HookMixin._register_hook = self._original  # type: ignore[method-assign]
-        _REGISTERING.release()
