@@ -13,7 +13,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path("gradtrace/recording")
-SOURCES = [FOLDER / f"{name}.c" for name in ("native", "measure", "kept", "after", "mode", "reduce")]
+SOURCES = [FOLDER / f"{name}.c" for name in ("native", "measure", "kept", "after", "mode", "walk", "reduce")]
 LIBRARY = FOLDER / "_native.abi3.so"
 
 

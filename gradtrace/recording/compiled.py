@@ -7,10 +7,9 @@ there is only the graph.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gradtrace.model import TensorStats
-from gradtrace.recording.statistics import SPECIAL, Kind, Measured, measure
+from gradtrace.recording.statistics import measure, unmeasured
 
 if TYPE_CHECKING:
     from gradtrace.recording.passes import EngineCall
@@ -44,9 +43,4 @@ class CompiledBackward:
                 raw.captured[position, 0] = None if grad is None else measure(grad)
             else:
                 for output, made in enumerate(node._input_metadata):
-                    raw.captured[position, output] = _unseen(made)
-
-
-def _unseen(made: Any) -> Measured:
-    shape, dtype, device = tuple(map(int, made.shape)), str(made.dtype).removeprefix("torch."), str(made.device)
-    return [Kind(shape, dtype, device, SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=_NOTE)]
+                    raw.captured[position, output] = unmeasured(made, _NOTE)

@@ -32,6 +32,8 @@ static PyMethodDef functions[] = {
     {"measure", py_measure, METH_O, NULL},
     {"reduce", reduce_memory, METH_VARARGS, NULL},
     {"kept_by", kept_by, METH_O, NULL},
+    {"walk_on", walk_on, METH_VARARGS, NULL},
+    {"leaves_below", leaves_below, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, functions, NULL, NULL, NULL, NULL};

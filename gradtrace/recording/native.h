@@ -14,9 +14,9 @@
 
 /* Names of attributes, made once. */
 #define NAMES(X) \
-    X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_note_other) X(_recent) X(_remember) X(_show) X(_version) \
+    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_note_other) X(_recent) X(_remember) X(_show) X(_version) \
     X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(f_code) X(f_lasti) X(is_contiguous) \
-    X(is_cpu) X(is_neg) X(is_nested) X(layout) X(numel) X(output_nr) X(requires_grad) X(shape) X(tolist) X(watcher)
+    X(is_cpu) X(is_neg) X(is_nested) X(layout) X(next_functions) X(numel) X(output_nr) X(requires_grad) X(shape) X(tolist) X(variable) X(watcher)
 #define DECLARE(name) extern PyObject *s_##name;
 NAMES(DECLARE)
 
@@ -32,6 +32,8 @@ GIVEN(DECLARE_GIVEN)
 PyObject *measure(PyObject *tensor);
 PyObject *reduce_memory(PyObject *module, PyObject *args);
 PyObject *kept_by(PyObject *module, PyObject *node);
+PyObject *walk_on(PyObject *module, PyObject *args);
+PyObject *leaves_below(PyObject *module, PyObject *nodes);
 int is_shareable(PyObject *measured); /* whether it may stand for a view of the same elements, too */
 extern PyType_Spec after_spec, mode_spec;
 

@@ -27,12 +27,13 @@ _SIGNALS = tuple(int(getattr(signal, name)) for name in ("SIGINT", "SIGALRM", "S
 class OwnTime:
     """While entered, the time is ours; what is run as ``lent`` is the script's again.
 
-    ``frame`` is where the script is meanwhile: what its handlers are told.
+    ``frame`` is where the script is meanwhile: what its handlers are told. Without ``signals`` they are told at
+    once: holding them back takes as long as noting a small pass.
     """
 
-    def __init__(self, frame: FrameType) -> None:
+    def __init__(self, frame: FrameType, *, signals: bool = True) -> None:
         self._frame = frame
-        self._is_main = threading.get_ident() == threading.main_thread().ident
+        self._numbers = _SIGNALS if signals and threading.get_ident() == threading.main_thread().ident else ()
         self._held: dict[int, Any] = {}
         self._came: list[tuple[int, Any]] = []
         self._switch: Any = None
@@ -63,23 +64,26 @@ class OwnTime:
         return run_lent
 
     def _take(self) -> None:
-        for number in _SIGNALS if self._is_main else ():
+        for number in self._numbers:
             handler = _signal.getsignal(number)
-            if callable(handler):
+            if handler and callable(handler):  # 0 and 1 are the system's own
                 self._held[number] = handler
                 _signal.signal(number, self._note)
-        self._switch = _switch_to(None)
+        if "torch._dynamo.eval_frame" in sys.modules:
+            self._switch = torch._C._dynamo.eval_frame.set_eval_frame(None)
 
     def _give(self) -> None:
         if self._switch is not None:
-            _switch_to(self._switch)
+            torch._C._dynamo.eval_frame.set_eval_frame(self._switch)
             self._switch = None
+        held = self._held
         try:
-            for number, handler in list(self._held.items()):
+            while held:
+                number, handler = next(iter(held.items()))
                 _signal.signal(number, handler)
-                del self._held[number]
+                del held[number]
         finally:
-            if self._held:  # a handler that is back already has raised
+            if held:  # a handler that is back already has raised
                 self._give()
         while self._came:
             number, handler = self._came.pop(0)
@@ -87,10 +91,3 @@ class OwnTime:
 
     def _note(self, number: int, _: FrameType | None) -> None:
         self._came.append((number, self._held[number]))
-
-
-def _switch_to(callback: Any) -> Any:
-    """Set dynamo's callback, unseen by those who watch it; return what it was."""
-    if "torch._dynamo.eval_frame" not in sys.modules:
-        return None
-    return torch._C._dynamo.eval_frame.set_eval_frame(callback)

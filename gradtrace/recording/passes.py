@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.autograd.graph import GradientEdge
@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
 
+    from gradtrace.recording.afterwards import Afterwards
     from gradtrace.recording.names import KnownNames
     from gradtrace.recording.raw import RawPass
 
-__all__ = ["EngineCall", "record_leaves", "record_pass"]
+__all__ = ["EngineCall", "Known", "record_leaves", "record_pass"]
 
 
 class EngineCall:
@@ -70,18 +71,37 @@ def record_pass(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]]
     return _run_watched(raw, call, graph, None)
 
 
-def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]], known: KnownNames) -> Any:
-    """Run the engine, watching the leaves alone; names are looked for only where a leaf is new."""
+class Known(NamedTuple):
+    """What is remembered of leaves from pass to pass."""
+
+    names: KnownNames
+    afterwards: Afterwards
+
+
+def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]], known: Known) -> Any:
+    """Run the engine, asking for the leaves alone; names are looked for only where a leaf is new."""
     with torch._C.DisableTorchFunction():
-        graph = _graph(call)
-        if graph is not None:
-            leaves = [graph.nodes[position].variable for position in graph.leaves]
-            known.learn(leaves, lambda: Names(chain(spaces, namespaces(call.frame))))
-            raw.describe_leaves(graph, known.name, kind_of)
-            if raw.notes is not None:
-                raw.notes.leaves.before(raw, call, graph)
-    watched = None if graph is None else {*graph.leaves, *(position for position, _ in graph.roots)}
-    return _run_watched(raw, call, graph, watched)
+        plain = known.afterwards.suits(call) if raw.notes is None else None
+        graph = _graph(call) if plain is None else None
+    if plain is not None:
+        try:
+            return _run(raw, call)
+        finally:
+            with torch._C.DisableTorchFunction():
+                raw.rows = known.afterwards.read(call, plain)
+    if graph is None:
+        return _run(raw, call)
+    with torch._C.DisableTorchFunction():
+        leaves = {position: graph.nodes[position].variable for position in graph.leaves}
+        known.names.learn(leaves.values(), lambda: Names(chain(spaces, namespaces(call.frame))))
+        raw.describe_leaves(graph, known.names.name, kind_of)
+        if raw.notes is not None:
+            raw.notes.leaves.before(raw, call, graph)
+        fresh = {position: leaf for position, leaf in leaves.items() if leaf.grad is None}
+    result = _run_watched(raw, call, graph, {*graph.leaves, *(position for position, _ in graph.roots)})
+    with torch._C.DisableTorchFunction():
+        known.afterwards.learn(raw, fresh)
+    return result
 
 
 def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: set[int] | None) -> Any:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from gradtrace.recording.walk import Link, Walk
     from gradtrace.recording.watch import Watch
 
-__all__ = ["Kind", "RawPass"]
+__all__ = ["Kind", "RawPass", "Row"]
 
 Kind = Literal["backward", "grad", "seeded"]
+# A leaf's name and shape, and what arrived there.
+Row = tuple[str, tuple[int, ...], Measured | None]
 
 
 class RawPass:
@@ -57,6 +59,7 @@ class RawPass:
         self.hooked_leaves: set[int] = set()
         self.finished_leaves: set[int] = set()
         self.captured: dict[tuple[int, int], Measured | None] = {}
+        self.rows: list[Row] | None = None  # of the series, where nothing else is asked
         self.made = False
         self.made_by: set[int] = set()
         self.notes: Facts | None = None
@@ -89,8 +92,8 @@ class RawPass:
         self.roots, self.leaves = graph.roots, set(graph.leaves)
         for position in graph.leaves:
             tensor = graph.nodes[position].variable
-            self.leaf_values[position] = look(tensor)
             self.names[position] = name(tensor) or ""
+            self.leaf_values[position] = look(tensor)
 
     def describe_graph(self, graph: Walk, names: Names) -> None:
         """Note the rest of the graph: its ops, numbers, names, and what each node keeps."""
@@ -121,6 +124,14 @@ class RawPass:
         arrived = {event[1]: event[2][0] for event in self.own_events() if event[1] in self.leaves}
         captured = {position: found for (position, _), found in self.captured.items() if position in self.leaves}
         return {position: found for position, found in (captured | arrived).items() if found is not None}
+
+    def series(self) -> list[Row]:
+        """Return a row for each leaf."""
+        if self.rows is not None:
+            return self.rows
+        gradients = self.leaf_gradients()
+        named = [(position, self.names[position], measured) for position, measured in self.leaf_values.items()]
+        return [(name, measured[0].shape, gradients.get(position)) for position, name, measured in named]
 
     def failed(self) -> int | None:
         """Return the node that was running when the engine gave up: the one it picks next of those ready.

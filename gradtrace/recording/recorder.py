@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
+from gradtrace.recording.afterwards import Afterwards
 from gradtrace.recording.aside import Aside, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
 from gradtrace.recording.elsewhere import function_patch, thread_patch
@@ -22,7 +23,7 @@ from gradtrace.recording.logs import RECENT, Logs
 from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.names import KnownNames
 from gradtrace.recording.owntime import OwnTime
-from gradtrace.recording.passes import EngineCall, record_leaves, record_pass
+from gradtrace.recording.passes import EngineCall, Known, record_leaves, record_pass
 from gradtrace.recording.patch import Patch, Removable
 from gradtrace.recording.raw import Kind, RawPass
 from gradtrace.recording.series import SeriesLog
@@ -85,7 +86,7 @@ class Recorder:
         self._kept: list[BackwardPass | RawPass] = []
         self._facts = Facts() if options.facts and options.forward else None
         self._series = SeriesLog()
-        self._known = KnownNames()
+        self._known = Known(KnownNames(), Afterwards())
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
@@ -145,7 +146,8 @@ class Recorder:
             if self._logs.closed or is_tracing():
                 return engine(*args, **kwargs)
             frame = sys._getframe(1)
-            with OwnTime(frame) as time:
+            # A pass of which only a row is noted, at its end, has nothing that could be half written.
+            with OwnTime(frame, signals=self._keeps(self.count + 1)) as time:
                 call = EngineCall(time.lent(engine), args, kwargs)
                 call.frame = None if self.at_end else frame
                 return self._run(call)
@@ -158,14 +160,18 @@ class Recorder:
         raw = RawPass(self.count, kind, self._logs.here())
         raw.notes = self._facts
         self._logs.note_nested(raw.index, raw.outer_task)
-        keep = self.options.keep
-        whole = not keep or raw.index in keep
+        whole = self._keeps(raw.index)
+        self._known.afterwards.begin()
         try:
             if whole:
                 return record_pass(raw, call, self.spaces, torchviz=self.options.torchviz)
             return record_leaves(raw, call, self.spaces, self._known)
         finally:
+            self._known.afterwards.end()
             self._finish(raw, whole=whole)
+
+    def _keeps(self, index: int) -> bool:
+        return not self.options.keep or index in self.options.keep
 
     def _finish(self, raw: RawPass, *, whole: bool) -> None:
         self._logs.note_task(raw.task, raw.index)

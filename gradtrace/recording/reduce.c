@@ -43,7 +43,7 @@ static double from_double(double value) { return value; }
             if (x > out[HIGH]) out[HIGH] = x;                                                     \
         }                                                                                         \
     }                                                                                             \
-    CLONES static int NAME##_block(const TYPE *data, double *out) {                               \
+    CLONES static int NAME##_block(const TYPE *data, int size, double *out) {                     \
         WIDE total[LANES], squares[LANES], low[LANES], high[LANES];                               \
         int32_t zeros[LANES];                                                                     \
         for (int j = 0; j < LANES; j++) {                                                         \
@@ -51,7 +51,7 @@ static double from_double(double value) { return value; }
             zeros[j] = 0;                                                                         \
             low[j] = high[j] = LOAD(data[j]);                                                     \
         }                                                                                         \
-        for (int i = 0; i < BLOCK; i += LANES)                                                    \
+        for (int i = 0; i < size; i += LANES)                                                     \
             for (int j = 0; j < LANES; j++) {                                                     \
                 WIDE x = LOAD(data[i + j]);                                                       \
                 total[j] += x;                                                                    \
@@ -68,8 +68,8 @@ static double from_double(double value) { return value; }
             least = low[j] < least ? low[j] : least;                                              \
             most = high[j] > most ? high[j] : most;                                               \
         }                                                                                         \
-        if (!isfinite(sum) || !isfinite(square) || (square < SMALL && zero < BLOCK)) return 0;    \
-        out[FINITE] += BLOCK;                                                                     \
+        if (!isfinite(sum) || !isfinite(square) || (square < SMALL && zero < size)) return 0;     \
+        out[FINITE] += size;                                                                      \
         out[TOTAL] += sum;                                                                        \
         out[SQUARES] += square;                                                                   \
         out[ZEROS] += zero;                                                                       \
@@ -77,7 +77,7 @@ static double from_double(double value) { return value; }
         out[HIGH] = most > out[HIGH] ? most : out[HIGH];                                          \
         return 1;                                                                                 \
     }                                                                                             \
-    CLONES static int NAME##_masked(const TYPE *data, double *out) {                              \
+    CLONES static int NAME##_masked(const TYPE *data, int size, double *out) {                    \
         WIDE total[LANES], squares[LANES], low[LANES], high[LANES];                               \
         int32_t zeros[LANES], finite[LANES], nans[LANES];                                         \
         for (int j = 0; j < LANES; j++) {                                                         \
@@ -86,7 +86,7 @@ static double from_double(double value) { return value; }
             low[j] = INFINITY;                                                                    \
             high[j] = -INFINITY;                                                                  \
         }                                                                                         \
-        for (int i = 0; i < BLOCK; i += LANES)                                                    \
+        for (int i = 0; i < size; i += LANES)                                                     \
             for (int j = 0; j < LANES; j++) {                                                     \
                 WIDE x = LOAD(data[i + j]);                                                       \
                 int32_t is = x - x == 0;                                                          \
@@ -115,7 +115,7 @@ static double from_double(double value) { return value; }
         out[SQUARES] += square;                                                                   \
         out[ZEROS] += zero;                                                                       \
         out[NANS] += nan;                                                                         \
-        out[INFS] += BLOCK - known - nan;                                                         \
+        out[INFS] += size - known - nan;                                                          \
         out[LOW] = least < out[LOW] ? least : out[LOW];                                           \
         out[HIGH] = most > out[HIGH] ? most : out[HIGH];                                          \
         return 1;                                                                                 \
@@ -125,9 +125,12 @@ static double from_double(double value) { return value; }
         out[LOW] = INFINITY;                                                                      \
         out[HIGH] = -INFINITY;                                                                    \
         int64_t i = 0;                                                                            \
-        for (; i + BLOCK <= size; i += BLOCK)                                                     \
-            if (!NAME##_block(data + i, out) && !NAME##_masked(data + i, out))                    \
-                NAME##_slowly(data + i, BLOCK, out);                                              \
+        while (size - i >= LANES) {                                                               \
+            int some = size - i < BLOCK ? (int)(size - i) / LANES * LANES : BLOCK;                \
+            if (!NAME##_block(data + i, some, out) && !NAME##_masked(data + i, some, out))        \
+                NAME##_slowly(data + i, some, out);                                               \
+            i += some;                                                                            \
+        }                                                                                         \
         NAME##_slowly(data + i, size - i, out);                                                   \
     }
 

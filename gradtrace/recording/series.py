@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.model import LeafSeries
 from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import Measured, finish
+from gradtrace.recording.statistics import Measured, norm_of
 
 if TYPE_CHECKING:
     from gradtrace.recording.raw import RawPass
@@ -35,10 +35,8 @@ class SeriesLog:
 
     def add(self, raw: RawPass) -> None:
         """Add a row for each leaf of the pass."""
-        gradients = raw.leaf_gradients()
-        for position in raw.leaves:
-            shape = raw.leaf_values[position][0].shape
-            self._waiting.append((raw.index, raw.names[position], shape, gradients.get(position)))
+        index = raw.index
+        self._waiting += [(index, *row) for row in raw.series()]
         if len(self._waiting) > _WAITING:
             self._write()
 
@@ -58,7 +56,7 @@ class SeriesLog:
             columns = self._columns.get((name, shape))
             if columns is None:
                 columns = self._columns[name, shape] = _Columns(shape, array("q"), array("d"), bytearray())
-            norm = None if measured is None else finish(measured).norm
+            norm = None if measured is None else norm_of(measured)
             columns.passes.append(index)
             columns.norms.append(math.nan if norm is None else norm)
             columns.reached.append(measured is not None)

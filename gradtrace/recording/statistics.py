@@ -36,7 +36,18 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Values
 
-__all__ = ["Kind", "Measured", "address", "finish", "is_shareable", "kind_of", "measure", "same_memory"]
+__all__ = [
+    "Kind",
+    "Measured",
+    "address",
+    "finish",
+    "is_shareable",
+    "kind_of",
+    "measure",
+    "norm_of",
+    "same_memory",
+    "unmeasured",
+]
 
 # Without a kernel, copying more than this costs more than reducing it at once.
 _MAX_COPIED = 4096
@@ -100,6 +111,13 @@ def kind_of(tensor: torch.Tensor) -> Measured:
     if type(tensor) in _PLAIN and tensor.is_cpu:
         return [_kinds.get((tensor.shape, tensor.dtype, "cpu")) or _new_kind(tensor), None]
     return measure(tensor)
+
+
+def unmeasured(tensor: Any, note: str) -> Measured:
+    """Return what stands for the numbers of a tensor, or of what tells its shape, dtype and device."""
+    shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
+    device = str(tensor.device)
+    return [Kind(shape, dtype, device, SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=note)]
 
 
 def is_shareable(measured: Measured) -> bool:
@@ -182,6 +200,14 @@ def finish(measured: Measured) -> TensorStats:
     if type(found) is not TensorStats:
         found = measured[1] = _finish(measured)
     return found
+
+
+def norm_of(measured: Measured) -> float | None:
+    """Return the norm of a measured tensor; of a loop of many passes no more is asked."""
+    found = measured[1]
+    if type(found) is not Sums or found.repeats != 1:
+        return finish(measured).norm
+    return _in_range(found.norm) if found.finite else None
 
 
 def _finish(measured: Measured) -> TensorStats:

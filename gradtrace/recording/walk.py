@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-__all__ = ["GradFn", "Link", "Walk", "root_edge", "walk"]
+from gradtrace.recording.native import NATIVE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["GradFn", "Link", "Walk", "leaves_below", "root_edge", "walk"]
 
 # torch's own type of a node is private and covers no custom Function; this names what is meant.
 GradFn = Any
@@ -40,10 +45,15 @@ def root_edge(output: torch.Tensor | GradientEdge) -> tuple[GradFn, int]:
 def walk(outputs: list[tuple[GradFn, int]]) -> Walk:
     """Return the graph below these root edges."""
     positions = {node: position for position, node in enumerate(dict.fromkeys(node for node, _ in outputs))}
-    nodes = list(positions)
-    ops: list[str] = []
-    links: list[Link] = []
-    leaves: list[int] = []
+    found = Walk(list(positions), [], [], [], [(positions[node], output) for node, output in outputs])
+    walk_on(positions, found.nodes, found.ops, found.links, found.leaves)
+    return found
+
+
+def walk_slowly(
+    positions: dict[GradFn, int], nodes: list[GradFn], ops: list[str], links: list[Link], leaves: list[int]
+) -> None:
+    """Find the rest of the graph; ``positions`` and ``nodes`` hold the roots, and all grow."""
     names: dict[type, str] = {}  # each read of a name makes a new string
     source = 0
     for node in nodes:  # which grows as it is walked
@@ -64,4 +74,17 @@ def walk(outputs: list[tuple[GradFn, int]]) -> Walk:
                     links.append((source, index, position, output))
                 index += 1  # noqa: SIM113 - enumerate costs a tenth of the walk
         source += 1  # noqa: SIM113
-    return Walk(nodes, ops, links, leaves, [(positions[node], output) for node, output in outputs])
+
+
+def leaves_slowly(nodes: list[GradFn]) -> list[torch.Tensor]:
+    """Return the tensors of the leaves; ``nodes`` holds the roots, and then all nodes."""
+    positions = {node: position for position, node in enumerate(nodes)}
+    leaves: list[int] = []
+    walk_slowly(positions, nodes, [], [], leaves)
+    return [nodes[position].variable for position in leaves]
+
+
+leaves_below: Callable[[list[GradFn]], list[torch.Tensor]] = leaves_slowly if NATIVE is None else NATIVE.leaves_below
+walk_on: Callable[[dict[GradFn, int], list[GradFn], list[str], list[Link], list[int]], None] = (
+    walk_slowly if NATIVE is None else NATIVE.walk_on
+)
