@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradtrace.recording.away import is_capturing
 from gradtrace.recording.forward import sequence_number
 from gradtrace.recording.patch import OnImport, Patch, Removable
 
@@ -28,8 +29,8 @@ __all__ = ["Aside", "insert", "is_tracing", "remove"]
 
 
 def is_tracing() -> bool:
-    """Tell whether torch traces a graph: a backward in it computes nothing."""
-    return torch._guards.TracingContext.try_get() is not None
+    """Tell whether torch traces or captures a graph: a backward in it computes nothing yet."""
+    return torch._guards.TracingContext.try_get() is not None or is_capturing()
 
 
 def remove(mode: TorchFunctionMode) -> int:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gradtrace.model import Fact
+from gradtrace.recording.away import is_here
 from gradtrace.recording.leaves import LeafFacts, LeafHooks
 from gradtrace.recording.seen import UNREADABLE, CallFacts
 from gradtrace.recording.unseen import unseen
@@ -205,17 +206,12 @@ def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
     """Return the ops that kept data which is not finite; looked for only where the output is not finite, either."""
     # Those of other types may compute by code of their own, which would be seen.
     outputs = [output for output in call.outputs if type(output) is torch.Tensor]
-    if all(output.device.type != "cpu" or bool(output.isfinite().all()) for output in outputs):
+    if all(not is_here(output) or bool(output.isfinite().all()) for output in outputs):
         return []
     found = []
     for position, node in enumerate(graph.nodes):
         for name, tensor in _saved(node):
-            data = (
-                type(tensor) is torch.Tensor
-                and not tensor.requires_grad
-                and name != "result"
-                and tensor.device.type == "cpu"
-            )
+            data = type(tensor) is torch.Tensor and not tensor.requires_grad and name != "result" and is_here(tensor)
             if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from gradtrace.recording.away import is_here
 from gradtrace.recording.seen import forget_oldest
 from gradtrace.recording.sources import Place, locate
 
@@ -93,7 +94,7 @@ class LeafFacts:
             return False
         if grad._version == held.version:
             return True
-        if type(grad) is not torch.Tensor or grad.device.type != "cpu" or grad.layout is not torch.strided:
+        if type(grad) is not torch.Tensor or not is_here(grad) or grad.layout is not torch.strided:
             return False  # looking would make the script wait, or other processes talk
         return bool(grad.detach().reshape(-1)[:_SAMPLE].any())
 

@@ -113,5 +113,5 @@ PyObject *reduce_memory(PyObject *module, PyObject *args) {
 
 int is_shareable(PyObject *measured) {
     PyObject *kind = PyList_GetItem(measured, 0), *route = kind ? PyTuple_GetItem(kind, 3) : NULL;
-    return route && PyLong_AsLong(route) >= PyLong_AsLong(g_COMPILED);
+    return route && PyLong_AsLong(route) >= PyLong_AsLong(g_AWAY);
 }

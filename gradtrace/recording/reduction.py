@@ -7,11 +7,13 @@ others of its size; a larger one is reduced at once, over a flat view of its mem
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
+from gradtrace.recording.away import Away, bring, fetch, reduce_away
 from gradtrace.recording.native import NATIVE
+from gradtrace.recording.pending import Pending, Sums
 from gradtrace.recording.unseen import unseen
 
 if TYPE_CHECKING:
@@ -19,14 +21,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPILED_TYPES",
-    "MAX_VALUES",
-    "Pending",
-    "Sums",
+    "bring_all",
     "copy",
     "is_dense",
     "reduce",
-    "reduce_away",
     "reduce_compiled",
+    "reduce_elsewhere",
     "require_memory",
     "settle",
 ]
@@ -35,7 +35,6 @@ T = TypeVar("T")
 
 # Types that have a kernel of ours, where it was compiled.
 COMPILED_TYPES = set() if NATIVE is None else {torch.float32, torch.float64, torch.bfloat16}
-MAX_VALUES = 16
 # One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
 _CHUNK = 131_072
 _HALF = {torch.float16, torch.bfloat16}
@@ -43,30 +42,6 @@ _HALF = {torch.float16, torch.bfloat16}
 _TINY = 1e-15
 # And below this one in float64.
 _LEAST = 1e-150
-
-
-class Sums(NamedTuple):
-    """The reductions of a tensor: over its finite elements, ``repeats`` times each."""
-
-    finite: int
-    repeats: int
-    low: float
-    high: float
-    total: float
-    norm: float
-    nonzero: int
-    nan: int = 0
-    inf: int = 0
-
-
-class Pending:
-    """Numbers that are not known yet: a tensor to take them from, and then what was found."""
-
-    __slots__ = ("found", "tensor")
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor: torch.Tensor | None = tensor
-        self.found: Any = None
 
 
 def is_dense(tensor: torch.Tensor) -> bool:
@@ -212,43 +187,30 @@ def copy(tensor: torch.Tensor) -> Pending:
     return Pending(_without_grad(torch.Tensor.clone, tensor))
 
 
-def reduce_away(tensor: torch.Tensor) -> Pending:
-    """Return the reductions of a tensor on another device, to be brought over later: nothing waits for it."""
-    return _without_grad(_reduce_away, tensor)
+def reduce_elsewhere(tensor: torch.Tensor) -> Away:
+    """Return the reductions of a tensor on another device, to be brought over later."""
+    return _without_grad(lambda tensor: reduce_away(*_flat(tensor)), tensor)
 
 
-def _reduce_away(tensor: torch.Tensor) -> Pending:
-    # Sum, norm, least, most, then counts of nonzero, NaN and infinite elements, then up to 16 values.
-    flat = tensor.reshape(-1)
-    if flat.numel() == 0:
-        return Pending(torch.empty(0, dtype=torch.float64, device=tensor.device))
-    finite = torch.isfinite(flat)
-    clean = torch.where(finite, flat, 0)
-    low = torch.where(finite, flat, math.inf).amin()
-    high = torch.where(finite, flat, -math.inf).amax()
-    norm = torch.linalg.vector_norm(clean, dtype=torch.float64)
-    counts = torch.stack([torch.count_nonzero(flat), torch.isnan(flat).sum(), torch.isinf(flat).sum()])
-    numbers = [clean.sum(dtype=torch.float64), norm, low.double(), high.double()]
-    parts = [torch.stack(numbers), counts.double()]
-    return Pending(torch.cat([*parts, flat.double()] if flat.numel() <= MAX_VALUES else parts))
+def bring_all(tensor: torch.Tensor) -> Away:
+    """Return the few elements of a tensor on another device, in their order, to be brought over later."""
+    return _without_grad(lambda tensor: bring(tensor.reshape(-1)), tensor)
 
 
 def settle(measured: Iterable[list[Any]]) -> None:
-    """Find out what is pending: copies of one size together, and one transfer for each other device."""
+    """Find out what is pending: copies of one size together, and all from other devices in one transfer."""
     copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
-    others: dict[torch.device, list[Pending]] = {}
+    others = False
     for _, found in measured:
-        if type(found) is Pending and found.tensor is not None:
-            tensor = found.tensor
-            if tensor.device.type == "cpu":
-                copies.setdefault((tensor.numel(), tensor.dtype), []).append(found)
-            else:
-                others.setdefault(tensor.device, []).append(found)
+        if type(found) is Away:
+            others |= found.tensor is not None
+        elif type(found) is Pending and found.tensor is not None:
+            copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
     with unseen(), torch.no_grad():
         for same in copies.values():
             _settle_copies(same)
-        for away in others.values():
-            _settle_away(away)
+        if others:
+            fetch()
 
 
 def _settle_copies(same: list[Pending]) -> None:
@@ -264,13 +226,3 @@ def _settle_copies(same: list[Pending]) -> None:
         else:
             pending.found = _reduce_nonfinite(row, 1)
         pending.tensor = None
-
-
-def _settle_away(away: list[Pending]) -> None:
-    tensors = [pending.tensor for pending in away if pending.tensor is not None]
-    numbers = torch.cat(tensors).tolist()
-    start = 0
-    for pending, tensor in zip(away, tensors, strict=True):
-        pending.found = numbers[start : start + tensor.numel()]
-        pending.tensor = None
-        start += tensor.numel()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from gradtrace.model import TensorStats
+from gradtrace.recording.away import is_here
 from gradtrace.recording.reduction import require_memory
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def _no_numbers(tensor: torch.Tensor) -> str:
 
 
 def _is_readable(tensor: torch.Tensor) -> bool:
-    plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and tensor.device.type == "cpu"
+    plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and is_here(tensor)
     if plain and tensor.layout is torch.strided:
         require_memory(tensor)
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)

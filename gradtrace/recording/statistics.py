@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from gradtrace.model import TensorStats
+from gradtrace.recording.away import is_here
 from gradtrace.recording.native import NATIVE
+from gradtrace.recording.pending import MAX_VALUES, Pending, Sums
 from gradtrace.recording.reduction import (
     COMPILED_TYPES,
-    MAX_VALUES,
-    Pending,
-    Sums,
+    bring_all,
     copy,
     is_dense,
     reduce,
-    reduce_away,
     reduce_compiled,
+    reduce_elsewhere,
     settle,
 )
 from gradtrace.recording.special import measure_special
@@ -57,9 +57,9 @@ NO_ZEROS: float = TensorStats.__struct_defaults__[-5]
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
-# How a kind of tensor is measured: those from COMPILED on do not depend on the order of dimensions.
-READ, AWAY, SPECIAL, COMPILED, COPY, REDUCE = range(6)
-_REDUCERS = {AWAY: reduce_away, COMPILED: reduce_compiled, COPY: copy, REDUCE: reduce}
+# How a kind of tensor is measured: those from AWAY on do not depend on the order of dimensions.
+READ, BRING, SPECIAL, AWAY, COMPILED, COPY, REDUCE = range(7)
+_REDUCERS = {BRING: bring_all, AWAY: reduce_elsewhere, COMPILED: reduce_compiled, COPY: copy, REDUCE: reduce}
 
 
 class Kind(NamedTuple):
@@ -108,9 +108,10 @@ measure = measure_slowly if NATIVE is None else NATIVE.measure
 
 def kind_of(tensor: torch.Tensor) -> Measured:
     """Return what a tensor is, without a measurement of it."""
-    if type(tensor) in _PLAIN and tensor.is_cpu:
-        return [_kinds.get((tensor.shape, tensor.dtype, "cpu")) or _new_kind(tensor), None]
-    return measure(tensor)
+    if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
+        return measure(tensor)
+    place = "cpu" if tensor.is_cpu else tensor.device
+    return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), None]
 
 
 def unmeasured(tensor: Any, note: str) -> Measured:
@@ -122,12 +123,12 @@ def unmeasured(tensor: Any, note: str) -> Measured:
 
 def is_shareable(measured: Measured) -> bool:
     """Tell whether this may stand for a view of the same elements, too."""
-    return bool(measured[0].route >= COMPILED)
+    return bool(measured[0].route >= AWAY)
 
 
 def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
     """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
-    if measured[0].route < COMPILED:
+    if measured[0].route < AWAY:
         return measured if tensor is other else None
     if tensor is other:
         return measured
@@ -163,8 +164,8 @@ def _new_kind(tensor: torch.Tensor) -> Kind:
 def _route(tensor: torch.Tensor) -> int:
     if tensor.dtype not in _REAL or tensor.device.type == "meta":
         return SPECIAL
-    if tensor.device.type != "cpu":
-        return AWAY
+    if not is_here(tensor):
+        return BRING if tensor.numel() <= MAX_VALUES else AWAY
     if tensor.numel() <= MAX_VALUES:
         return READ
     if tensor.dtype in COMPILED_TYPES:
@@ -182,6 +183,7 @@ if NATIVE is not None:
         bfloat16=torch.bfloat16,
         kinds=_kinds,
         READ=READ,
+        AWAY=AWAY,
         COMPILED=COMPILED,
         Sums=Sums,
         new_tuple=tuple.__new__,
@@ -220,9 +222,7 @@ def _finish(measured: Measured) -> TensorStats:
     if isinstance(found, Pending):
         if found.tensor is not None:
             settle([measured])
-        found = found.found
-        if kind.route == AWAY:
-            return _from_device(kind, found)
+        found = _nest(found.found, kind.shape) if kind.route == BRING else found.found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
 
 
@@ -289,20 +289,9 @@ def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
     )
 
 
-def _from_device(kind: Kind, numbers: list[float]) -> TensorStats:
-    if not numbers:
-        return _from_values(kind, [])
-    total, norm, low, high, nonzero, nan, inf = numbers[:7]
-    size = math.prod(kind.shape)
-    if size <= MAX_VALUES:
-        return _from_values(kind, _nest(numbers[7:], kind.shape))
-    sums = Sums(size - int(nan) - int(inf), 1, low, high, total, norm, int(nonzero), int(nan), int(inf))
-    return _from_sums(kind, sums)
-
-
 def _nest(flat: list[float], shape: tuple[int, ...]) -> Any:
     """Return ``flat`` nested like a tensor of this shape (a bare number for a 0-d one)."""
-    values: list[Any] = flat
-    for size in reversed(shape[1:]):
-        values = [values[start : start + size] for start in range(0, len(values), size)]
-    return values if shape else values[0]
+    if not shape:
+        return flat[0]
+    step = math.prod(shape[1:])
+    return [_nest(flat[start * step : (start + 1) * step], shape[1:]) for start in range(shape[0])]

@@ -1,0 +1,36 @@
+"""What is known of a tensor before it is turned into statistics: sums, or where they will come from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["MAX_VALUES", "Pending", "Sums"]
+
+MAX_VALUES = 16
+
+
+class Sums(NamedTuple):
+    """The reductions of a tensor: over its finite elements, ``repeats`` times each."""
+
+    finite: int
+    repeats: int
+    low: float
+    high: float
+    total: float
+    norm: float
+    nonzero: int
+    nan: int = 0
+    inf: int = 0
+
+
+class Pending:
+    """Numbers that are not known yet: a tensor to take them from, and then what was found."""
+
+    __slots__ = ("found", "tensor")
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor: torch.Tensor | None = tensor
+        self.found: Any = None
