@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import graphviz
 
 from gradtrace.fold import Box, Folded, fold
+from gradtrace.fold.frames import lengths
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
 from gradtrace.formats.columns import columns_of, wanted
@@ -73,9 +74,11 @@ def _folded(report: Report, style: Style) -> Folded:
 
 
 def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
-    """Make the layout quick where it would be slow."""
-    if folded.is_folded or span(folded.graph) > SLOW:
+    """Make the layout quick where it would be slow, and the spine of what has modules straight."""
+    quick = folded.is_folded or span(folded.graph) > SLOW
+    if quick:
         picture.attr(**QUICK)
+    if quick or any(box.call is not None for box in folded.boxes):
         # A straight spine: else a leaf, often the middle one of three, is straight below.
         picture.attr("edge", weight="8")
 
@@ -109,9 +112,11 @@ def _draw_box(picture: graphviz.Digraph, box: Box, graph: BackwardPass, context:
 
 def _draw_links(parts: list[graphviz.Digraph], folded: Folded, context: Context, column: dict[str, int]) -> None:
     """Draw the lines; one that crosses into another column ends at a number, and goes on from the same one."""
-    folds, crossed = {box.id for box in folded.boxes if _is_fold(box)}, 0
+    folds, crossed, least = {box.id for box in folded.boxes if _is_fold(box)}, 0, lengths(folded)
     for link in folded.links:
+        length = least.get((link.source, link.target))
         for attributes in lines(link, folded.graph, context.scale, bundled=bool(folds & {link.source, link.target})):
+            attributes |= {"minlen": str(length)} if length else {}
             here, there = column.get(link.source, 0), column.get(link.target, 0)
             if here == there:
                 parts[here].edge(link.source, link.target, **attributes)
