@@ -1,4 +1,4 @@
-"""Which module calls are framed in a picture, and how far down each box stands so that frames lie one below the other."""
+"""Which module calls are framed, and how far down each box stands, so that frames lie one below the other."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames"]
 
+
 class Frames:
     """One frame for each module call that has several boxes.
 

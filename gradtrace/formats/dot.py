@@ -11,7 +11,7 @@ from gradtrace.fold import Box, Folded, fold
 from gradtrace.fold.frames import lengths
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
-from gradtrace.formats.columns import columns_of, wanted
+from gradtrace.formats.columns import columns_of
 from gradtrace.formats.flows import lines
 from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
 from gradtrace.formats.foldwords import details, opening_lines
@@ -84,14 +84,17 @@ def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
 
 
 def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: Style) -> None:
-    count = wanted(folded, style.columns, page=style.page)
-    column = columns_of(folded, count) if count > 1 else {}
+    cards = {box.id: _card(box, folded.graph, context, style) for box in folded.boxes}
+    column = columns_of(
+        folded, {box_id: look["label"] for box_id, look in cards.items()}, style.columns, page=style.page
+    )
+    count = 1 + max(column.values(), default=0)
     parts = [graphviz.Digraph(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
     for at, part in enumerate(parts if count > 1 else [picture]):
-        boxes = [box for box in folded.boxes if column.get(box.id, 0) == at]
+        boxes = [box for box in folded.boxes if column[box.id] == at]
         frames = Frames(part, folded.graph, boxes, f"{at}_" if count > 1 else "")
         for box in boxes:
-            _draw_box(frames.of(box.id), box, folded.graph, context, style)
+            frames.of(box.id).node(box.id, **cards[box.id])
         frames.close()
     if any(box.call is not None for box in folded.boxes) or count > 1:
         picture.attr(newrank="true")  # ranks are of the whole: no edge runs upward
@@ -101,13 +104,14 @@ def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: St
         picture.subgraph(part)
 
 
-def _draw_box(picture: graphviz.Digraph, box: Box, graph: BackwardPass, context: Context, style: Style) -> None:
+def _card(box: Box, graph: BackwardPass, context: Context, style: Style) -> dict[str, str]:
+    """Return the attributes of a box."""
     node = graph.by_id[box.nodes[0]]
     more = [*badges(box, beside=node.id), *leaf_rows(box, graph, context)]
     label = fold_card(box, graph, context) if _is_fold(box) else card(node, context, [*more, *kept(node, style)])
     told = details(box, graph) if _is_fold(box) else _details(node, box)
-    look = {"class": box.kind if _is_fold(box) else node.kind, **href(node, style.link)}
-    picture.node(box.id, label, tooltip=escaped(told, 2), **look)
+    kind_of = box.kind if _is_fold(box) else node.kind
+    return {"label": label, "tooltip": escaped(told, 2), "class": kind_of, **href(node, style.link)}
 
 
 def _draw_links(parts: list[graphviz.Digraph], folded: Folded, context: Context, column: dict[str, int]) -> None:
@@ -116,10 +120,9 @@ def _draw_links(parts: list[graphviz.Digraph], folded: Folded, context: Context,
     for link in folded.links:
         length = least.get((link.source, link.target))
         for attributes in lines(link, folded.graph, context.scale, bundled=bool(folds & {link.source, link.target})):
-            attributes |= {"minlen": str(length)} if length else {}
-            here, there = column.get(link.source, 0), column.get(link.target, 0)
+            here, there = column[link.source], column[link.target]
             if here == there:
-                parts[here].edge(link.source, link.target, **attributes)
+                parts[here].edge(link.source, link.target, **attributes, **({"minlen": str(length)} if length else {}))
                 continue
             crossed += 1
             parts[here].node(f"to_{crossed}", crossing(crossed, f"to column {there + 1}"), **{"class": "crossing"})
