@@ -78,7 +78,7 @@ def size_of(label: str) -> tuple[float, float]:
 
 def _width(row: ET.Element) -> float:
     """Return the width of a row's text, and of the bars in it."""
-    bars = sum(float(cell.get("width", 0)) + 2 for cell in row.iter("td") if cell.get("bgcolor") and cell.get("width"))
+    bars = sum(float(cell.get("width", 0)) for cell in row.iter("td") if cell.get("bgcolor") and cell.get("width"))
     small = any(font.get("point-size") == "8" for font in row.iter("font"))
     return bars + (SMALL if small else LETTER) * len("".join(row.itertext()))
 
