@@ -19,7 +19,7 @@ __all__ = ["columns_of", "size_of"]
 
 TALLEST = 4.0  # times its width that a picture may be high before it is cut
 GOAL = 1.3  # height of a page by its width
-MOST_CROSSED = 8  # lines on average that a cut may cross; numbers are no way to read more
+MOST_CROSSED = 3  # lines on average that a cut may cross; numbers are no way to read more
 MOST, LEAST_RANKS = 12, 4  # columns, and ranks of a column
 ROW, LETTER, SMALL, MARGIN = 22.0, 5.9, 4.2, 26.0  # points, about: a card's rows, its letters, around its text
 GAP_ABOVE, GAP_BESIDE = 42.0, 25.0  # points, about, from card to card
@@ -42,7 +42,7 @@ class _Sheet(Struct, frozen=True):
     def cuts(self, count: int) -> list[int]:
         """Return the ranks at which columns begin, each near its even share, where the fewest edges cross."""
         ends = list(accumulate(self.heights))
-        room = max(1, len(ends) // (6 * count))
+        room = max(1, len(ends) // (4 * count))
         found: list[int] = []
         for i in range(1, count):
             ideal = sum(end < ends[-1] * i / count for end in ends) + 1

@@ -9,6 +9,7 @@ import graphviz
 
 from gradtrace.fold import Box, Folded, fold
 from gradtrace.fold.frames import lengths
+from gradtrace.fold.ranks import ranks_of
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
 from gradtrace.formats.columns import columns_of
@@ -74,11 +75,11 @@ def _folded(report: Report, style: Style) -> Folded:
 
 
 def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
-    """Make the layout quick where it would be slow, and the spine of what has modules straight."""
-    quick = folded.is_folded or span(folded.graph) > SLOW
-    if quick:
+    """Make the layout quick where it would be slow, and the spine of what is folded or has modules straight."""
+    ranks = ranks_of(folded)
+    if sum(ranks[link.target] - ranks[link.source] for link in folded.links) > SLOW:
         picture.attr(**QUICK)
-    if quick or any(box.call is not None for box in folded.boxes):
+    if folded.is_folded or any(box.call is not None for box in folded.boxes):
         # A straight spine: else a leaf, often the middle one of three, is straight below.
         picture.attr("edge", weight="8")
 
