@@ -18,7 +18,7 @@ from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
 from gradtrace.formats.foldwords import details, opening_lines
 from gradtrace.formats.labels import Context, card, crossing, heading, kept
 from gradtrace.formats.numbers import Scale, kind, number, stats
-from gradtrace.formats.palette import INK, PAGE
+from gradtrace.formats.palette import FONT, INK, PAGE
 from gradtrace.formats.words import (
     clean,
     differentiated,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["digraph", "render", "source"]
 
-FONT = "Helvetica,Arial,sans-serif"
 SLOW = 500  # ranks that all edges span; above, shared leaves are copied and the layout is tuned for speed
 QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
 PLAIN = Style()
@@ -48,12 +47,19 @@ PLAIN = Style()
 @register("dot", ".dot", ".gv")
 def render(report: Report, style: Style) -> str:
     """Graphviz source, to lay out or to change by other means."""
-    return source(report, style)
+    text = source(report, style)
+    return style.theme.lettered(text) if style.theme else text
 
 
 def source(report: Report, style: Style) -> str:
-    """Return the DOT text to lay out: the style's own, or that of our picture."""
-    return style.dot if style.dot is not None else str(digraph(report, style).source)
+    """Return the DOT text to lay out: the style's own, or that of our picture in the theme's colours.
+
+    Its fonts are the engine's, which has no others.
+    """
+    if style.dot is not None:
+        return style.dot
+    plain = str(digraph(report, style).source)
+    return style.theme.painted(plain) if style.theme else plain
 
 
 def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
