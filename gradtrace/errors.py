@@ -6,6 +6,7 @@ GradtraceError (2)
 ├── OutputError (2)           the output can't be written where it was asked for
 ├── TraceFileError (2)        not a trace file, truncated, or from a newer version
 ├── EngineError (2)           Graphviz is missing, failed, or took too long
+├── ThemeError (2)            a theme file that can't be read, or what it says can't be
 ├── DocumentError (2)         what a document says of a graph is wrong, or its script fails
 ├── TensorError (2)           a tensor that has no graph to draw
 └── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
@@ -26,6 +27,7 @@ __all__ = [
     "OutputError",
     "ScriptError",
     "TensorError",
+    "ThemeError",
     "TraceFileError",
     "UnknownNameError",
 ]
@@ -74,6 +76,10 @@ class TraceFileError(GradtraceError):
 
 class EngineError(GradtraceError):
     """Graphviz is missing, failed, or took too long."""
+
+
+class ThemeError(GradtraceError):
+    """The theme can't be read, or what it says can't be."""
 
 
 class DocumentError(GradtraceError):

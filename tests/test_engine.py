@@ -52,6 +52,15 @@ def test_png_has_two_pixels_for_each_of_the_screen():
     assert width == pytest.approx(float(svg.get("width", "").removesuffix("pt")) * 192 / 72, abs=3)
 
 
+def test_a_png_of_a_huge_graph_has_fewer_pixels_and_nothing_is_cut_off():
+    wide = f"digraph {{ {' '.join(f'a -> n{i}' for i in range(400))} }}"  # 29,000 pt: 77,000 pixels at full density
+    width, height = struct.unpack(">II", engine.draw(wide, "png")[16:24])
+    size = ET.fromstring(engine.draw(wide, "svg"))
+    points = [float(size.get(key, "").removesuffix("pt")) for key in ("width", "height")]
+    assert width < 32_767
+    assert width / height == pytest.approx(points[0] / points[1], rel=0.02)
+
+
 @pytest.mark.parametrize("output", ["svg", "png", "pdf"])
 def test_the_bytes_are_the_same_from_run_to_run(output):
     first = engine.draw(DOT, output)

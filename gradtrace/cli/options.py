@@ -31,6 +31,7 @@ __all__ = [
     "PassNumber",
     "Sort",
     "Source",
+    "ThemeName",
     "Timeout",
     "is_format",
     "is_output",
@@ -62,6 +63,9 @@ Between = Annotated[
 Columns = Annotated[str, typer.Option("--columns", metavar="N", help="Newspaper columns: a number, or auto.")]
 Link = Annotated[
     str, typer.Option("--link", metavar="URL", help="Where a box leads, as 'https://host/{file}#L{line}'.")
+]
+ThemeName = Annotated[
+    str, typer.Option("--theme", metavar="FILE.toml", help="Colours and fonts: a TOML file, or light, or dark.")
 ]
 Sort = Annotated[str, typer.Option("--sort", help="The table's order: order (of execution), or seconds.")]
 

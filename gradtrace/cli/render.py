@@ -30,6 +30,7 @@ from gradtrace.cli.options import (
     PassNumber,
     Sort,
     Source,
+    ThemeName,
     Timeout,
     is_format,
     is_output,
@@ -43,6 +44,7 @@ from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
 from gradtrace.formats.base import Style
+from gradtrace.formats.theme import Theme
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Report
@@ -79,6 +81,7 @@ def render(
     columns: Columns = "auto",
     link: Link = "",
     sort: Sort = "order",
+    theme: ThemeName = "",
 ) -> None:
     """Run SCRIPT and draw its backward pass; arguments after SCRIPT are its own."""
     late, arguments = take_late(context.args, LATE)
@@ -90,6 +93,7 @@ def render(
         raise UnknownNameError.of("style", look, LOOKS)
     view = View(max_nodes, depth, tuple(opened or ()), full, focus, between)
     style = Style(engine=engine, timeout=timeout, view=view, columns=columns, link=link, sort=sort)
+    style = replace(style, theme=Theme.load(theme) if theme else None)
     check_view(style)
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))

@@ -13,6 +13,7 @@ from types import ModuleType
 
 STACK = 256 * 2**20  # bytes: dot's depth-first searches recurse once per rank
 FAILED, CANNOT_IMPORT = 1, 3
+PIXELS, LONGEST = 30_000_000, 16_000  # of a PNG: cairo cuts it at 32,767, and 30 million take a second
 
 
 def main() -> int:
@@ -50,10 +51,21 @@ def _answer(stdout: int) -> int:
         gv.agattr(graph, gv.AGRAPH, b"dpi", dpi.encode())
     if gv.gvLayout(context, graph, b"dot"):
         return FAILED
+    if output == "png" and _dpi(gv, context, graph) < float(dpi):
+        gv.agattr(graph, gv.AGRAPH, b"dpi", str(_dpi(gv, context, graph)).encode())
+        gv.gvFreeLayout(context, graph)
+        gv.gvLayout(context, graph, b"dot")
     failed, picture = gv.gvRenderData(context, graph, output.encode())
     with os.fdopen(stdout, "wb") as file:
         file.write(picture)
     return FAILED if failed else 0
+
+
+def _dpi(gv: ModuleType, context: object, graph: object) -> int:
+    """Return the dots per inch at which a picture has no more pixels than a viewer opens."""
+    _, plain = gv.gvRenderData(context, graph, b"plain")
+    wide, high = (max(1.0, float(word)) for word in plain.split()[2:4])  # inches
+    return int(min(LONGEST / max(wide, high), (PIXELS / (wide * high)) ** 0.5))
 
 
 def _bindings(folder: str) -> ModuleType:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from gradtrace.fold.labels import PROGRESSES
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from gradtrace.fold.line import Line
 
 __all__ = ["alike"]
+
+_Entry = tuple[tuple[int, int], ...]  # label of the source and output of the target, of each edge
 
 
 def alike(line: Line, labels: list[int], start: int, width: int, count: int) -> Iterator[tuple[int, int, int]]:
@@ -38,27 +40,23 @@ class _Segments:
         self._start, self._width, self._end = start, width, start + width * count
         self._slots: dict[int, tuple[str, ...]] = {}
 
-    def first(self) -> list[Counter[Hashable]]:
+    def first(self) -> list[_Entry]:
         return self.entries(0)
 
-    def entries(self, segment: int) -> list[Counter[Hashable]]:
-        """Return for each place of a segment the edges that arrive from before the run, and by what."""
-        begin = self._start + segment * self._width
+    def entries(self, segment: int) -> list[_Entry]:
+        """Return for each place of a segment the edges that arrive from before the run, and by what, sorted."""
+        begin, start, labels = self._start + segment * self._width, self._start, self._labels
         return [
-            Counter(
-                (self._labels[source], edge.target_index)
-                for source, edge in self._line.inward[at]
-                if source < self._start
-            )
-            for at in range(begin, begin + self._width)
+            tuple(sorted([(labels[source], edge.target_index) for source, edge in arriving if source < start]))
+            for arriving in self._line.inward[begin : begin + self._width]
         ]
 
-    def agree(self, before: list[Counter[Hashable]], mine: list[Counter[Hashable]], *, start: bool) -> bool:
+    def agree(self, before: list[_Entry], mine: list[_Entry], *, start: bool) -> bool:
         """Tell whether two segments are entered alike; the first may have more where the others have their previous."""
         if not start:
             return before == mine
         return all(
-            one == other or (self._linked(at) and other <= one)
+            one == other or (self._linked(at) and Counter(other) <= Counter(one))
             for at, (one, other) in enumerate(zip(before, mine, strict=True))
         )
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gradtrace.fold.labels import pattern
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -50,28 +52,26 @@ class Calls:
             self._chains[call] = tuple(reversed(found))
         return self._chains[call]
 
-    def at_depth(self, call: int | None, depth: int) -> int | None:
-        """Return the call around this one at a depth from 1, or deeper where that one has to stay open."""
+    def at_depth(self, call: int | None, depth: int, shown: frozenset[int] = frozenset()) -> int | None:
+        """Return the call around this one at a depth from 1, or deeper where that one is shown or has to stay open."""
         for each in self.chain(call)[depth - 1 :]:
-            if not self._stays_open(each):
+            if each not in shown and not self._stays_open(each):
                 return each
         return None
+
+    def key(self, call: int) -> tuple[str, str]:
+        """Return what calls of one kind have in common: ``h.3`` and ``h.4``, both a Block."""
+        found = self._calls[call]
+        return pattern(found.path), found.type
 
     def _stays_open(self, call: int) -> bool:
         path = self._calls[call].path
         return any(each == path or each.startswith(f"{path}.") or path.startswith(f"{each}.") for each in self._opened)
 
 
-def deepest(graph: BackwardPass) -> int:
+def deepest(calls: Calls, graph: BackwardPass) -> int:
     """Return how deep module calls are nested in a pass."""
-    depths: list[int] = []
-    for at, call in enumerate(graph.calls):
-        parent = call.parent
-        if parent is None or parent >= at:
-            depths.append(len(Calls(graph).chain(at)))
-        else:
-            depths.append(depths[parent] + 1)
-    return max(depths, default=0)
+    return max((len(calls.chain(at)) for at in range(len(graph.calls))), default=0)
 
 
 def common_call(calls: Calls, members: Iterable[int | None]) -> int | None:
@@ -90,13 +90,13 @@ def common_call(calls: Calls, members: Iterable[int | None]) -> int | None:
     return common[-1] if common else None
 
 
-def by_call(parts: Sequence[Part], calls: Calls, depth: int) -> list[Part]:
-    """Return the parts with each unbroken stretch of one module call at this depth as one."""
+def by_call(parts: Sequence[Part], calls: Calls, depth: int, shown: frozenset[int] = frozenset()) -> list[Part]:
+    """Return the parts with each unbroken stretch of one module call at this depth as one, but for those shown."""
     found: list[Part] = []
     stretch: list[Part] = []
     key: int | None = None
     for part in parts:
-        mine = calls.at_depth(part.call, depth) if part.kind != "open" else None
+        mine = calls.at_depth(part.call, depth, shown) if part.kind != "open" else None
         if stretch and (mine is None or mine != key):
             found.append(_joined(stretch, key))
             stretch = []

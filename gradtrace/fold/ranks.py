@@ -6,25 +6,39 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from gradtrace.fold.boxes import Folded
 
-__all__ = ["ranks_of"]
+__all__ = ["longest_ways", "ranks_of"]
 
 
 def ranks_of(folded: Folded) -> dict[str, int]:
     """Return for each box the length of the longest way to it."""
-    ranks = {box.id: 0 for box in folded.boxes}
-    onward: dict[str, list[str]] = {box.id: [] for box in folded.boxes}
-    waits = dict.fromkeys(ranks, 0)
+    return longest_ways(folded, {})
+
+
+def longest_ways(folded: Folded, before: Mapping[str, Sequence[str]]) -> dict[str, int]:
+    """Return the length of the longest way to each box, where some things must also stand ``before`` others.
+
+    What is no box stands between two and takes no rank of its own. What lies on a cycle stays at the rank
+    that it was reached at.
+    """
+    boxes = {box.id for box in folded.boxes}
+    onward: dict[str, list[str]] = {key: list(later) for key, later in before.items()}
     for link in folded.links:
-        onward[link.source].append(link.target)
-        waits[link.target] += 1
-    ready = deque(box_id for box_id, count in waits.items() if not count)
+        onward.setdefault(link.source, []).append(link.target)
+    waits = dict.fromkeys([*(box.id for box in folded.boxes), *onward], 0)
+    for targets in onward.values():
+        for target in targets:
+            waits[target] = waits.get(target, 0) + 1
+    ranks = dict.fromkeys(waits, 0)
+    ready = deque(key for key, count in waits.items() if not count)
     while ready:
-        box_id = ready.popleft()
-        for target in onward[box_id]:
-            ranks[target] = max(ranks[target], ranks[box_id] + 1)
+        key = ready.popleft()
+        for target in onward.get(key, ()):
+            ranks[target] = max(ranks[target], ranks[key] + (key in boxes))
             waits[target] -= 1
             if not waits[target]:
                 ready.append(target)
-    return ranks
+    return {box.id: ranks[box.id] for box in folded.boxes}

@@ -6,29 +6,29 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from gradtrace.fold.boxes import Folded, Opening, View
 from gradtrace.fold.build import as_recorded, built
 from gradtrace.fold.chains import parts_with_chains
+from gradtrace.fold.containers import with_containers
 from gradtrace.fold.groups import Calls, Part, by_call, chunked, common_call, deepest, is_open
 from gradtrace.fold.line import line_of
 from gradtrace.fold.paths import between, focused
-from gradtrace.fold.ranks import ranks_of
-from gradtrace.fold.repeats import runs_of
+from gradtrace.fold.repeats import Run, runs_of
+from gradtrace.fold.samples import is_tangled, sampled
 from gradtrace.graph import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Hashable, Iterator, Sequence
 
     from gradtrace.fold.line import Line
-    from gradtrace.fold.repeats import Run
     from gradtrace.model import BackwardPass, Finding
 
-__all__ = ["fold"]
+__all__ = ["Plan", "Stages", "fold"]
 
 SLOW = 500  # ranks that all edges span; above, leaves go into their users' boxes, or a layout takes minutes
-TANGLED = 2000  # ranks that all lines between boxes span; a layout takes a minute above 5,000
 SMALL, USUAL = 10, 150  # boxes; who asks for more wants them, tangled or not
 BESIDE = Opening("parameters in the boxes that use them", "--full")
 VIEWS = Opening("chains of views and casts", "--full")
@@ -53,22 +53,24 @@ def _uncollected() -> Iterator[None]:
 
 
 def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:
-    graph, cut = _asked(graph, view)
+    graph, cut = _asked(with_containers(graph), view)
     if view.full or (view.depth is None and len(graph.nodes) <= view.max_nodes and span(graph) <= SLOW):
         return as_recorded(graph, findings, cut)
     line, most = line_of(graph), view.max_nodes
     while True:
-        parts, openings = _Stages(line, replace(view, max_nodes=most)).parts()
-        folded = built(line, parts, (*cut, *openings), findings)
-        if not _is_tangled(folded) or view.depth is not None or not SMALL <= most <= USUAL:
-            return folded
+        stages = Stages(line, replace(view, max_nodes=most))
+        parts, openings = stages.parts()
+        if not is_tangled(line, parts) or view.depth is not None or not SMALL <= most <= USUAL:
+            return built(line, parts, (*cut, *openings, *_excess(parts, view)), findings)
         most = min(most, len(parts)) * 2 // 3
 
 
-def _is_tangled(folded: Folded) -> bool:
-    """Tell whether so many lines pass so many boxes that neither a layout nor a reader can follow them."""
-    ranks = ranks_of(folded)
-    return sum(ranks[link.target] - ranks[link.source] for link in folded.links) > TANGLED
+def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
+    """Return a word on what was asked for where that is more than the budget."""
+    if len(parts) <= view.max_nodes:
+        return ()
+    asked = f"--depth {view.depth}" if view.depth is not None else " ".join(f"--open {path}" for path in view.open)
+    return (Opening(f"more than the {view.max_nodes:,} boxes of --max-nodes, as {asked} asks for", ""),)
 
 
 def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:
@@ -82,41 +84,84 @@ def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening
     return part, (Opening(f"{what}, {len(part.nodes):,} of {len(graph.nodes):,} nodes", ""),)
 
 
-class _Stages:
+class Plan(Struct, frozen=True):
+    """What is folded: runs, modules at a depth (0: none), and the calls of those that are shown all the same."""
+
+    runs: tuple[Run, ...] = ()
+    depth: int = 0
+    shown: frozenset[int] = frozenset()
+
+
+class Stages:
     """One stage after the other, until what is left fits."""
 
     def __init__(self, line: Line, view: View) -> None:
-        self._line, self._view = line, view
+        self.line, self._view = line, view
         self._fixed = frozenset(
             at for at, node in enumerate(line.nodes) if view.open and is_open(node.module, view.open)
         )
-        self._calls = Calls(line.graph, view.open)
+        self.calls = Calls(line.graph, view.open)
+
+    def fits(self, parts: Sequence[Part]) -> bool:
+        """Tell whether there are no more parts than boxes."""
+        return len(parts) <= self._view.max_nodes
 
     def parts(self) -> tuple[list[Part], tuple[Opening, ...]]:
-        line, view = self._line, self._view
+        """Return what the boxes will hold, and what was folded for it."""
+        line, view = self.line, self._view
         if view.depth is not None:
-            parts = by_call(self._units([]), self._calls, view.depth) if view.depth else self._units([])
-            return parts, (BESIDE, VIEWS, self._modules(view.depth))
+            return self.assembled(Plan((), view.depth)), (BESIDE, VIEWS, self._modules(view.depth))
         if len(line.nodes) <= view.max_nodes:
             return [self._alone(at) for at in range(len(line.nodes))], (BESIDE,)
-        parts, openings = self._units([]), [BESIDE, VIEWS]
-        if len(parts) > view.max_nodes:
-            parts, runs = self._with_runs(parts)
-            openings += [self._repeats(runs, parts)] if runs else []
-        if len(parts) > view.max_nodes:
-            parts, depth = self._grouped(parts)
-            openings += [self._modules(depth)] if depth else []
-        if len(parts) > view.max_nodes:
-            parts = chunked(parts, view.max_nodes, self._calls)
-            openings.append(Opening("stretches without a module", f"--max-nodes {2 * view.max_nodes}"))
-        return parts, tuple(openings)
+        parts = self.assembled(Plan())
+        if self.fits(parts):
+            return self._with_fewest_chains(parts), (BESIDE, VIEWS)
+        plan = self.plan()
+        parts = self.assembled(plan)
+        openings = [BESIDE, VIEWS, *self._said(plan, parts)]
+        if self.fits(parts):
+            return sampled(self, plan, parts), tuple(openings)
+        openings.append(Opening("stretches without a module", f"--max-nodes {2 * view.max_nodes}"))
+        return chunked(parts, view.max_nodes, self.calls), tuple(openings)
+
+    def plan(self) -> Plan:
+        """Return what to fold beyond parameters and chains: runs, and modules where these are not enough."""
+        plan = self._with_runs()
+        return plan if self.fits(self.assembled(plan)) else self._grouped(plan)
+
+    def assembled(self, plan: Plan) -> list[Part]:
+        """Return the parts that a plan makes."""
+        parts = self._units(plan.runs)
+        return by_call(parts, self.calls, plan.depth, plan.shown) if plan.depth else parts
+
+    def kind(self, part: Part) -> Hashable:
+        """Return what folds that look alike inside have in common; None where there is nothing to see inside."""
+        if part.kind == "module" and part.call is not None:
+            return self.calls.key(part.call)
+        segment = part.places[-(len(part.places) // part.count) :]
+        call = common_call(self.calls, (self.line.nodes[at].call for at in segment))
+        if call is not None and call != part.call:
+            return self.calls.key(call)
+        return tuple(self.line.nodes[at].op for at in segment) if len(segment) > 1 else None
+
+    def _with_fewest_chains(self, parts: list[Part]) -> list[Part]:
+        """Return the parts with no more chains folded than need be, the longest ones."""
+        room, opened = self._view.max_nodes - len(parts), set[Part]()
+        for part in sorted((part for part in parts if part.kind == "chain"), key=lambda part: len(part.places)):
+            if len(part.places) - 1 <= room:
+                room -= len(part.places) - 1
+                opened.add(part)
+        found: list[Part] = []
+        for part in parts:
+            found += [self._alone(at) for at in part.places] if part in opened else [part]
+        return found
 
     def _alone(self, at: int) -> Part:
-        return Part("open" if at in self._fixed else "node", (at,), call=self._line.nodes[at].call)
+        return Part("open" if at in self._fixed else "node", (at,), call=self.line.nodes[at].call)
 
-    def _units(self, runs: list[Run]) -> list[Part]:
+    def _units(self, runs: Sequence[Run]) -> list[Part]:
         """Return runs, chains outside of them, and what is left, in the order of the line."""
-        line = self._line
+        line = self.line
         taken = bytearray(len(line.nodes))
         for run in runs:
             taken[run.start : run.end] = b"\1" * (run.end - run.start)
@@ -128,44 +173,46 @@ class _Stages:
             parts[run.start] = self._run(run)
         return [parts[at] for at in sorted(parts)]
 
-    def _with_runs(self, parts: list[Part]) -> tuple[list[Part], int]:
-        """Return the parts with as many runs, those that save most first, as are needed, and their number."""
-        runs = runs_of(self._line, self._fixed)
-        tried = {0: parts}
+    def _with_runs(self) -> Plan:
+        """Return the plan with as many runs, those that save most first, as are needed."""
+        runs = runs_of(self.line, self._fixed)
         low, high = 0, len(runs)
         while low < high:
             middle = (low + high) // 2
-            tried[middle] = self._units(runs[:middle])
-            low, high = (low, middle) if len(tried[middle]) <= self._view.max_nodes else (middle + 1, high)
-        return tried.get(low) or self._units(runs[:low]), low
+            fits = self.fits(self._units(runs[:middle]))
+            low, high = (low, middle) if fits else (middle + 1, high)
+        return Plan(tuple(runs[:low]))
 
     def _run(self, run: Run) -> Part:
         places = range(run.start, run.end)
-        nodes = self._line.nodes
+        nodes = self.line.nodes
         shown = [places[: run.width], places[-run.width :]]
-        calls = [common_call(self._calls, (nodes[at].call for at in segment)) for segment in shown]
-        around = common_call(self._calls, calls) if calls[0] != calls[1] else calls[0]
-        paths = [self._line.graph.calls[call].path if call is not None else "" for call in calls]
-        kind = self._line.graph.calls[calls[0]].type if calls[0] is not None and calls[0] != around else ""
+        calls = [common_call(self.calls, (nodes[at].call for at in segment)) for segment in shown]
+        around = common_call(self.calls, calls) if calls[0] != calls[1] else calls[0]
+        paths = [self.line.graph.calls[call].path if call is not None else "" for call in calls]
+        kind = self.line.graph.calls[calls[0]].type if calls[0] is not None and calls[0] != around else ""
         name = paths[0] if paths[0] == paths[1] else _range(paths[1], paths[0])
         return Part("run", tuple(places), run.count, around, f"{name}\n{kind}" if kind else "")
 
-    def _grouped(self, parts: list[Part]) -> tuple[list[Part], int]:
-        """Return the parts grouped by module calls at the deepest level that fits, or at the first."""
-        most = deepest(self._line.graph)
-        if not most:
-            return parts, 0
-        for depth in range(most, 0, -1):
-            grouped = by_call(parts, self._calls, depth)
-            if len(grouped) <= self._view.max_nodes:
-                return grouped, depth
-        return grouped, 1
+    def _grouped(self, plan: Plan) -> Plan:
+        """Return the plan with modules folded at the deepest level that fits, or at the first."""
+        parts, most = self._units(plan.runs), deepest(self.calls, self.line.graph)
+        for depth in range(most, 1, -1):
+            if self.fits(by_call(parts, self.calls, depth)):
+                return replace(plan, depth=depth)
+        return replace(plan, depth=min(most, 1))
 
-    def _repeats(self, runs: int, parts: list[Part]) -> Opening:
-        first = max((part for part in parts if part.kind == "run"), key=lambda part: len(part.places))
-        path = next((node.module for at in first.places if (node := self._line.nodes[at]).module), "")
-        option = f"--open {path}" if path else f"--max-nodes {len(self._line.nodes)}"
-        return Opening(f"{runs} repeated stretch{'es' * (runs > 1)}", option)
+    def _said(self, plan: Plan, parts: Sequence[Part]) -> list[Opening]:
+        """Return what a plan folds."""
+        found = [self._modules(plan.depth)] if plan.depth else []
+        if not plan.runs:
+            return found
+        runs = [part for part in parts if part.kind == "run"] or [self._run(plan.runs[0])]
+        first = max(runs, key=lambda part: len(part.places))
+        path = next((node.module for at in first.places if (node := self.line.nodes[at]).module), "")
+        option = f"--open {path}" if path else f"--max-nodes {len(self.line.nodes)}"
+        count = len(plan.runs)
+        return [Opening(f"{count} repeated stretch{'es' * (count > 1)}", option), *found]
 
     def _modules(self, depth: int) -> Opening:
         return Opening(f"modules at depth {depth}", f"--open MODULE or --depth {depth + 1}")

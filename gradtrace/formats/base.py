@@ -7,6 +7,7 @@ from collections.abc import Callable
 from msgspec import Struct
 
 from gradtrace.fold import View
+from gradtrace.formats.theme import Theme
 from gradtrace.model import Report
 from gradtrace.registry import Registry
 
@@ -31,6 +32,7 @@ class Style(Struct, frozen=True):
         attributes: characters to show of each plain attribute that a node keeps; 0 for none of them.
         saved: whether a node's box shows the tensors that it keeps.
         sort: the order of a text table: ``order`` of execution, or ``seconds``.
+        theme: colours and fonts of the user's own; None for ours.
         dot: DOT text to lay out in place of our own drawing (``--style torchviz``).
     """
 
@@ -46,6 +48,7 @@ class Style(Struct, frozen=True):
     attributes: int = 0
     saved: bool = False
     sort: str = "order"
+    theme: Theme | None = None
     dot: str | None = None
 
 

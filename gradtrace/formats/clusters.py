@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 import graphviz
 
+from gradtrace.fold.frames import frames_of
 from gradtrace.formats.palette import MUTED, SPECIAL
 from gradtrace.formats.words import clean, escaped
 
@@ -18,11 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Frames"]
 
-LEAST = 2  # boxes that a frame is drawn around
-
 
 class Frames:
-    """One frame for each module call that has several boxes; a frame that would hold the same as its outer has none.
+    """One frame for each module call that has several boxes.
 
     By call and not by name: a module that is called twice would pull the boxes of both calls together.
     """
@@ -30,12 +28,9 @@ class Frames:
     def __init__(self, picture: graphviz.Digraph, graph: BackwardPass, boxes: Iterable[Box], prefix: str = "") -> None:
         self._prefix = prefix
         self._picture, self._graph = picture, graph
-        homes = {box.id: self._chain(box) for box in boxes}
-        sizes = Counter(call for chain in homes.values() for call in chain)
         self._home: dict[str, int | None] = {}
         self._around: dict[int, int | None] = {}
-        for box_id, chain in homes.items():
-            framed = [call for call in chain if sizes[call] >= LEAST]
+        for box_id, framed in frames_of(graph, boxes).items():
             self._home[box_id] = framed[-1] if framed else None
             for outer, inner in zip([None, *framed], framed, strict=False):
                 self._around[inner] = outer
@@ -56,12 +51,6 @@ class Frames:
     def __bool__(self) -> bool:
         """Tell whether there is any frame."""
         return bool(self._frames)
-
-    def _chain(self, box: Box) -> list[int]:
-        call = box.call
-        if call is not None and box.kind == "module":
-            call = self._graph.calls[call].parent
-        return self._outward(call)[::-1]
 
     def _outward(self, call: int | None) -> list[int]:
         found = []

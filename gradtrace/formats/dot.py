@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 import graphviz
 
 from gradtrace.fold import Box, Folded, fold
+from gradtrace.fold.frames import lengths
+from gradtrace.fold.ranks import ranks_of
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
-from gradtrace.formats.columns import columns_of, wanted
+from gradtrace.formats.columns import columns_of
 from gradtrace.formats.flows import lines
 from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
 from gradtrace.formats.foldwords import details, opening_lines
 from gradtrace.formats.labels import Context, card, crossing, heading, kept
 from gradtrace.formats.numbers import Scale, kind, number, stats
-from gradtrace.formats.palette import INK, PAGE
+from gradtrace.formats.palette import FONT, INK, PAGE
 from gradtrace.formats.words import (
     clean,
     differentiated,
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["digraph", "render", "source"]
 
-FONT = "Helvetica,Arial,sans-serif"
 SLOW = 500  # ranks that all edges span; above, shared leaves are copied and the layout is tuned for speed
 QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
 PLAIN = Style()
@@ -46,12 +47,19 @@ PLAIN = Style()
 @register("dot", ".dot", ".gv")
 def render(report: Report, style: Style) -> str:
     """Graphviz source, to lay out or to change by other means."""
-    return source(report, style)
+    text = source(report, style)
+    return style.theme.lettered(text) if style.theme else text
 
 
 def source(report: Report, style: Style) -> str:
-    """Return the DOT text to lay out: the style's own, or that of our picture."""
-    return style.dot if style.dot is not None else str(digraph(report, style).source)
+    """Return the DOT text to lay out: the style's own, or that of our picture in the theme's colours.
+
+    Its fonts are the engine's, which has no others.
+    """
+    if style.dot is not None:
+        return style.dot
+    plain = str(digraph(report, style).source)
+    return style.theme.painted(plain) if style.theme else plain
 
 
 def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
@@ -73,22 +81,27 @@ def _folded(report: Report, style: Style) -> Folded:
 
 
 def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
-    """Make the layout quick where it would be slow."""
-    if folded.is_folded or span(folded.graph) > SLOW:
+    """Make the layout quick where it would be slow, and the spine of what is folded or has modules straight."""
+    ranks = ranks_of(folded)
+    if sum(ranks[link.target] - ranks[link.source] for link in folded.links) > SLOW:
         picture.attr(**QUICK)
+    if folded.is_folded or any(box.call is not None for box in folded.boxes):
         # A straight spine: else a leaf, often the middle one of three, is straight below.
         picture.attr("edge", weight="8")
 
 
 def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: Style) -> None:
-    count = wanted(folded, style.columns, page=style.page)
-    column = columns_of(folded, count) if count > 1 else {}
+    cards = {box.id: _card(box, folded.graph, context, style) for box in folded.boxes}
+    column = columns_of(
+        folded, {box_id: look["label"] for box_id, look in cards.items()}, style.columns, page=style.page
+    )
+    count = 1 + max(column.values(), default=0)
     parts = [graphviz.Digraph(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
     for at, part in enumerate(parts if count > 1 else [picture]):
-        boxes = [box for box in folded.boxes if column.get(box.id, 0) == at]
+        boxes = [box for box in folded.boxes if column[box.id] == at]
         frames = Frames(part, folded.graph, boxes, f"{at}_" if count > 1 else "")
         for box in boxes:
-            _draw_box(frames.of(box.id), box, folded.graph, context, style)
+            frames.of(box.id).node(box.id, **cards[box.id])
         frames.close()
     if any(box.call is not None for box in folded.boxes) or count > 1:
         picture.attr(newrank="true")  # ranks are of the whole: no edge runs upward
@@ -98,23 +111,25 @@ def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: St
         picture.subgraph(part)
 
 
-def _draw_box(picture: graphviz.Digraph, box: Box, graph: BackwardPass, context: Context, style: Style) -> None:
+def _card(box: Box, graph: BackwardPass, context: Context, style: Style) -> dict[str, str]:
+    """Return the attributes of a box."""
     node = graph.by_id[box.nodes[0]]
     more = [*badges(box, beside=node.id), *leaf_rows(box, graph, context)]
     label = fold_card(box, graph, context) if _is_fold(box) else card(node, context, [*more, *kept(node, style)])
     told = details(box, graph) if _is_fold(box) else _details(node, box)
-    look = {"class": box.kind if _is_fold(box) else node.kind, **href(node, style.link)}
-    picture.node(box.id, label, tooltip=escaped(told, 2), **look)
+    kind_of = box.kind if _is_fold(box) else node.kind
+    return {"label": label, "tooltip": escaped(told, 2), "class": kind_of, **href(node, style.link)}
 
 
 def _draw_links(parts: list[graphviz.Digraph], folded: Folded, context: Context, column: dict[str, int]) -> None:
     """Draw the lines; one that crosses into another column ends at a number, and goes on from the same one."""
-    folds, crossed = {box.id for box in folded.boxes if _is_fold(box)}, 0
+    folds, crossed, least = {box.id for box in folded.boxes if _is_fold(box)}, 0, lengths(folded)
     for link in folded.links:
+        length = least.get((link.source, link.target))
         for attributes in lines(link, folded.graph, context.scale, bundled=bool(folds & {link.source, link.target})):
-            here, there = column.get(link.source, 0), column.get(link.target, 0)
+            here, there = column[link.source], column[link.target]
             if here == there:
-                parts[here].edge(link.source, link.target, **attributes)
+                parts[here].edge(link.source, link.target, **attributes, **({"minlen": str(length)} if length else {}))
                 continue
             crossed += 1
             parts[here].node(f"to_{crossed}", crossing(crossed, f"to column {there + 1}"), **{"class": "crossing"})

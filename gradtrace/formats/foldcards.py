@@ -94,7 +94,9 @@ def _leaf_name(leaf: Node) -> str:
 
 
 def _pair(left: str, right: str, grad: TensorStats | None, context: Context) -> str:
-    cells = f'<td align="left"><font color="{BORDER["leaf"]}" point-size="9">{bold(left)}</font></td>'
+    cells = (
+        f'<td align="left"><font color="{BORDER["leaf"]}" point-size="9">{bold(left)}</font></td><td width="4"></td>'
+    )
     right_cell = chip(grad, right, context.scale).removeprefix("<tr>").removesuffix("</tr>")
     return f"<tr><td>{INNER}<tr>{cells}{right_cell}</tr></table></td></tr>"
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gradtrace.formats.cells import alarm, bold, chip, row, small, table
 from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
-from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, SPECIAL
+from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL
 from gradtrace.formats.words import clean, escaped, expression, gradient, place, shorten
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding
@@ -78,7 +78,7 @@ def _function(node: Node) -> Iterator[str]:
     yield row(bold(node.op))
     code = shorten(expression(node), LONGEST_CODE)
     name = f"{bold(shorten(clean(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
-    code_text = f'<font face="Menlo,Consolas,monospace">{escaped(code)}</font>' if code else ""
+    code_text = f'<font face="{MONO}">{escaped(code)}</font>' if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
         yield from _equation(f"{name}{code_text}", values[0], len(code) + len(node.name))

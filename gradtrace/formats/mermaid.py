@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.fold import Box, Folded, Link
+    from gradtrace.formats.theme import Theme
     from gradtrace.model import TensorStats
 
 __all__ = ["render"]
@@ -36,7 +38,7 @@ def render(report: Report, style: Style) -> str:
     view = replace(style.view, full=False)
     while True:
         folded = fold(report.graph, view, report.findings)
-        text = "\n".join(_lines(report, folded)) + "\n"
+        text = "\n".join(_dressed(line, style.theme) for line in _lines(report, folded)) + "\n"
         if (len(folded.links) <= MOST_EDGES and len(text) <= MOST_CHARACTERS) or view.max_nodes <= 1:
             return text
         view = replace(view, max_nodes=max(1, min(view.max_nodes, len(folded.boxes)) * 2 // 3), depth=None, open=())
@@ -54,6 +56,11 @@ def _lines(report: Report, folded: Folded) -> Iterator[str]:
         yield f"  linkStyle {at} {_line_style(link, scale)}"
     for box in folded.boxes:
         yield f"  style {ids[box.id]} {_box_style(box, folded, scale)}"
+
+
+def _dressed(line: str, theme: Theme | None) -> str:
+    """Return a line with the theme's colours; only those that set a style have any, as a script's # is escaped."""
+    return re.sub("#[0-9a-f]{6}(?=,|$)", lambda found: theme.colored(found[0]), line) if theme else line
 
 
 def _shape(box: Box, folded: Folded) -> str:

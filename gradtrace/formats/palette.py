@@ -12,15 +12,19 @@ __all__ = [
     "DARK",
     "FAILED",
     "FILL",
+    "FONT",
     "INK",
     "INVERSE",
     "LINE",
+    "MONO",
     "MUTED",
     "PAGE",
     "SPECIAL",
     "WARNED",
     "step",
 ]
+
+FONT, MONO = "Helvetica,Arial,sans-serif", "Menlo,Consolas,monospace"
 
 INK, MUTED, INVERSE = "#0f172a", "#5b6779", "#fffffe"
 PAGE, CARD = "#ffffff", "#f8fafc"

@@ -5,33 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
+from msgspec.structs import replace
+
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.dot import source
-from gradtrace.formats.palette import DARK, PAGE
+from gradtrace.formats.palette import PAGE
+from gradtrace.formats.theme import Theme
 from gradtrace.formats.words import alt_text, title
 from gradtrace.model import Report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["render"]
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 TOOLTIP = "{http://www.w3.org/1999/xlink}title"
+OURS = Theme.of({})
 HALO = "paint-order:stroke;stroke-width:3px;stroke-linejoin:round"  # keeps a number legible where a line crosses it
 
 
 @register("svg", ".svg")
 def render(report: Report, style: Style) -> str:
     """Picture for web pages and documents, light and dark."""
-    drawn = draw(source(report, style), "svg", style.engine, style.timeout)
+    drawn = draw(source(report, replace(style, theme=None)), "svg", style.engine, style.timeout)
     picture = ET.fromstring(drawn)  # noqa: S314 - Graphviz wrote it
     _simplify(picture)
     if style.dot is None:
         _fit(picture)
-        picture.insert(0, _element("style", "".join(_rules(picture))))
+        _dress(picture, style.theme or OURS)
     words = alt_text(report)
     picture.insert(0, _element("desc", words))
     picture.insert(0, _element("title", title(report)))
@@ -81,11 +85,23 @@ def _fit(picture: ET.Element) -> None:
             text.attrib.update({"textLength": f"{length:.1f}", "lengthAdjust": "spacingAndGlyphs"})
 
 
-def _rules(picture: ET.Element) -> Iterator[str]:
+def _dress(picture: ET.Element, theme: Theme) -> None:
+    """Put the theme's fonts and colours in the place of the palette's, and the colours of a dark page beside."""
+    used: set[tuple[str, str]] = set()
+    for element in picture.iter():
+        for key in {"fill", "stroke", "font-family"} & element.attrib.keys():
+            plain = element.attrib[key]
+            element.set(key, (theme.fonts if key == "font-family" else theme.light).get(plain, plain))
+            used.add((key, plain))
+    picture.insert(0, _element("style", "".join(_rules(theme, used))))
+
+
+def _rules(theme: Theme, used: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Yield the style sheet: what is in no attribute, and the colours that change on a dark page."""
-    yield f".gradtrace .edge text{{stroke:{PAGE};{HALO}}}\n@media (prefers-color-scheme:dark){{\n"
-    used = {(key, element.get(key, "")) for element in picture.iter() for key in ("fill", "stroke")}
-    for key, color in sorted(used):
-        if color in DARK:
-            yield f'.gradtrace [{key}="{color}"]{{{key}:{DARK[color]}}}\n'
-    yield f".gradtrace .edge text{{stroke:{DARK[PAGE]}}}\n}}\n"
+    yield f".gradtrace .edge text{{stroke:{theme.light.get(PAGE, PAGE)};{HALO}}}\n"
+    yield "@media (prefers-color-scheme:dark){\n"
+    for key, plain in sorted(used):
+        light, dark = theme.light.get(plain, plain), theme.dark.get(plain)
+        if dark and dark != light:
+            yield f'.gradtrace [{key}="{light}"]{{{key}:{dark}}}\n'
+    yield f".gradtrace .edge text{{stroke:{theme.dark[PAGE]}}}\n}}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from gradtrace.formats.base import Style, register
 from gradtrace.formats.brief import sentences
 from gradtrace.formats.foldwords import opening_lines
 from gradtrace.formats.numbers import Scale, kind, number
-from gradtrace.formats.palette import BORDER, FILL, LINE, SPECIAL, step
+from gradtrace.formats.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
 from gradtrace.formats.words import title
 from gradtrace.model import Report
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.fold import Box, Folded, Link
+    from gradtrace.formats.theme import Theme
 
 __all__ = ["render"]
 
@@ -45,7 +47,15 @@ def render(report: Report, style: Style) -> str:
     texts = {box.id: [_tex(line) for line in sentences(box, folded)] for box in folded.boxes}
     plain = draw(_skeleton(folded), "plain", style.engine, style.timeout).decode()
     places = [shlex.split(line) for line in plain.replace("\\\n", "").splitlines()]
-    return "\n".join(_lines(report, folded, texts, places)) + "\n"
+    text = "\n".join(_lines(report, folded, texts, places)) + "\n"
+    return _dressed(text, style.theme) if style.theme else text
+
+
+def _dressed(text: str, theme: Theme) -> str:
+    """Return the picture in a theme's colours; its fonts are the document's."""
+    new = {_rgb(plain): _rgb(theme.colored(plain)) for plain in DARK}
+    text = text.replace("text=black", f"text={_rgb(INK)}").replace(r"\node[", rf"\node[text={_rgb(INK)},")
+    return re.sub(r"\{rgb,255:[\w:,;]+\}", lambda found: new.get(found[0], found[0]), text)
 
 
 def _skeleton(folded: Folded) -> str:

@@ -1,3 +1,4 @@
+import re
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -5,10 +6,11 @@ from hypothesis import given, settings
 from msgspec.structs import replace
 
 from gradtrace.cli.drawing import drawn_or_less
+from gradtrace.engine import draw
 from gradtrace.errors import EngineError, UnknownNameError
 from gradtrace.fold import View, fold
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.formats.columns import columns_of, wanted
+from gradtrace.formats.columns import columns_of, size_of
 from gradtrace.formats.dot import digraph
 from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Report
 from gradtrace.registry import Plugin
@@ -141,18 +143,55 @@ def ribbon(length=100):
 
 def test_a_ribbon_is_wrapped_into_columns_and_what_crosses_is_numbered_at_both_ends():
     folded = fold(ribbon())
-    count = wanted(folded, "auto")
-    assert count > 3
-    column = columns_of(folded, count)
+    cards = dict.fromkeys(folded.by_id, f"<<table>{'<tr><td>twelve chars</td></tr>' * 4}</table>>")
+    column = columns_of(folded, cards, "auto")
     assert all(column[link.source] <= column[link.target] for link in folded.links)
-    assert set(column.values()) == set(range(count))
+    assert set(column.values()) == set(range(1 + max(column.values())))
+    assert max(column.values()) > 2
+    assert set(columns_of(folded, cards, "1").values()) == {0}
+    assert set(columns_of(folded, cards, "5").values()) == set(range(5))
     picture = svg(ribbon())
     width, height = (float(picture.get(key).removesuffix("pt")) for key in ("width", "height"))
-    assert height < 4 * width
+    assert 0.6 < height / width < 2.5
     words = [text.text for text in picture.iter(f"{NS}text")]
     assert words.count("to column 2") == words.count("from column 1") == 1
-    assert wanted(fold(builders.partials()), "auto") == 1
-    assert wanted(folded, "1") == 1
+    assert "to column 2" not in FORMATS["svg"].function(builders.report(), Style())
+
+
+def test_the_sizes_that_columns_are_cut_by_are_those_of_the_layout():
+    picture = digraph(builders.report(repeated(4, 60)), Style(view=View(max_nodes=20), columns="1"))
+    plain = draw(picture.source, "plain").decode().replace("\\\n", "")
+    laid = [line.split()[4:6] for line in plain.splitlines() if line.startswith("node ")]
+    labels = re.findall(r"n\d+ \[label=(<<.*>>) class", picture.source)
+    assert len(laid) == len(labels) > 1
+    for label, inches in zip(labels, laid, strict=True):
+        for about, inch in zip(size_of(label), inches, strict=True):
+            assert about == pytest.approx(72 * float(inch), rel=0.3)
+
+
+def net(layers=12):
+    """A plain net: in each layer's frame an op, and below it a bias and, behind a view, a weight."""
+    calls, nodes, edges = [ModuleCall("net", "Net")], [], []
+    for layer in range(layers):
+        calls.append(ModuleCall(f"net.{layer}", "Linear", 0))
+        made = {"call": layer + 1, "module": f"net.{layer}"}
+        at = 4 * layer
+        nodes += [function(at, "AddmmBackward0", **made), function(at + 1, "TBackward0", **made)]
+        nodes += [replace(function(at + i), kind="leaf", op="AccumulateGrad", name=f"net.{layer}.{i}") for i in (2, 3)]
+        ends = [(at, at + 1), (at, at + 2), (at + 1, at + 3), *([(at, at + 4)] if layer < layers - 1 else [])]
+        edges += [Edge(f"n{a}", f"n{b}", i, 0, tensor()) for i, (a, b) in enumerate(ends)]
+    edges.sort(key=lambda edge: int(edge.source[1:]))
+    return BackwardPass(1, "backward", tuple(nodes), tuple(edges), calls=tuple(calls))
+
+
+def test_a_plain_net_is_no_slope_but_a_ribbon_of_frames_one_below_the_other():
+    picture = svg(net(), columns="1")
+    width, height = (float(picture.get(key).removesuffix("pt")) for key in ("width", "height"))
+    assert height > 6 * width
+    tops, ends = heights(picture)
+    assert all(tops[source] < tops[target] for source, target in ends)
+    for layer in range(11):
+        assert max(tops[f"n{4 * layer + i}"] for i in range(4)) < tops[f"n{4 * layer + 4}"]
 
 
 def test_attributes_and_saved_tensors_are_shown_where_asked_for():
