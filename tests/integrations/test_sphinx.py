@@ -194,7 +194,8 @@ TYPESET = r"""\documentclass{article}
 """
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs LaTeX")
+@pytest.mark.latex
+@pytest.mark.usefixtures("latex")
 def test_pdflatex_has_all_that_tables_are_written_with_and_pictures_leave_room_for_captions(tmp_path):
     shutil.copy(PACKAGE, tmp_path)
     for name, width, height in (("small", 2, 2), ("tall", 2, 40), ("wide", 40, 2)):
