@@ -35,7 +35,7 @@ _INTERNAL_FOLDERS = tuple(
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
 _INDENT = 4  # marimo compiles the body of a cell's function without it, and names lines of the file that has it
-_MAGIC = "get_ipython().run_cell_magic("
+_MAGIC = ("get_ipython().run_cell_magic(", "await get_ipython().magics_manager.")
 owners: dict[str, int] = {}
 # A script's frames end where it is run: beyond are ours and those of the command that started us.
 OUTERMOST = execute.__code__
