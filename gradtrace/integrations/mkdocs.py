@@ -20,9 +20,9 @@ from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
 from gradtrace.documents.blocks import fence_after
-from gradtrace.documents.page import Frame, inline
 from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run
 from gradtrace.errors import DocumentError, GradtraceError, ScriptError, UnknownNameError
+from gradtrace.formats.page import Frame, inline
 from gradtrace.integrations.mkdocs_page import Page
 
 if TYPE_CHECKING:

@@ -87,6 +87,10 @@ def test_draw_shows_itself_and_a_result_that_was_displayed_keeps_its_variables_n
     assert re.search(r"output +loss = 8", shown(notebook["again"])[0])
 
 
+def test_jupyter_is_given_an_svg_and_a_text_and_no_html_that_it_would_prefer_and_cut_down(notebook):
+    assert set(notebook["draw"][0].data) == {"image/svg+xml", "text/plain"}
+
+
 def test_a_cell_without_any_gradient_says_so_and_still_shows_its_value(notebook):
     assert "no backward pass was recorded" in printed(notebook["nothing"], "stderr")
     assert shown(notebook["nothing"]) == ["2"]
