@@ -98,7 +98,7 @@ class GradtraceDirective(SphinxDirective):
             script = scripts.of_directive(self)
         except GradtraceError as error:
             return self._refused(str(error))
-        self._depend(script)
+        scripts.depend(self.env, script)
         ran = scripts.run(self.env, script)
         problem = self._problem(ran, script)
         shown = [node for part in self._shown() for node in self._part(part, ran, script)]
@@ -147,11 +147,6 @@ class GradtraceDirective(SphinxDirective):
         self.add_name(figure)
         return figure
 
-    def _depend(self, script: Script) -> None:
-        """Read the document again when the script has changed."""
-        if script.file:
-            self.env.note_dependency(script.file)
-
     def _problem(self, ran: Ran, script: Script) -> str:
         """Return what to warn of: an exception that was not announced, or one that was and did not come."""
         announced = self.options.get("raises", "")
@@ -196,8 +191,7 @@ class GradRole(SphinxRole):
         if not separator or not path or not name:
             raise GradtraceError(f"{self.text!r} names no gradient", "write path/to/script.py::name")
         script = scripts.of_path(self.env, path)
-        if script.file:
-            self.env.note_dependency(script.file)
+        scripts.depend(self.env, script)
         ran = scripts.run(self.env, script)
         if ran.problem or ran.trace is None:
             raise GradtraceError(ran.problem)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from docutils import nodes
 
 from gradtrace import tracefile
-from gradtrace.documents.script import Ran, Script, attribute_code, draw, read
+from gradtrace.documents.script import Ran, Script, attribute_code, draw, imports, read
 from gradtrace.documents.script import run as run_script
 from gradtrace.errors import ScriptError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sphinx.util.docutils import SphinxDirective
 
 __all__ = [
+    "depend",
     "folder",
     "kept",
     "of_directive",
@@ -102,6 +103,12 @@ def place(directive: SphinxDirective, line: int = 0) -> str:
     if type(directive.state).__module__.startswith("myst_parser"):  # counts from the directive's first line
         return f"{source}:{start + directive.content_offset + own}"
     return f"{directive.content.source(own - 1)}:{directive.content.offset(own - 1) + 1}"
+
+
+def depend(env: BuildEnvironment, script: Script) -> None:
+    """Have the document read again when the script, or what it imports, has changed."""
+    for file in (*filter(None, [script.file]), *imports(script)):
+        env.note_dependency(str(file))
 
 
 def folder(env: BuildEnvironment) -> Path:

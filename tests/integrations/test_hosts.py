@@ -56,7 +56,8 @@ def test_sphinx_gallery_shows_a_trace_that_ends_a_block(tmp_path):
     pytest.importorskip("sphinx_gallery")
     conf = (
         "extensions += ['sphinx_gallery.gen_gallery']\n"
-        "sphinx_gallery_conf = {'examples_dirs': 'examples', 'gallery_dirs': 'auto', 'image_scrapers': (), 'reset_modules': ()}"
+        "sphinx_gallery_conf = {'examples_dirs': 'examples', 'gallery_dirs': 'auto',"
+        " 'image_scrapers': (), 'reset_modules': ()}"
     )
     write(tmp_path, ".. toctree::\n\n   auto/index\n", conf)
     (tmp_path / "examples").mkdir()
