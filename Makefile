@@ -6,18 +6,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow browser lint docs bench clean
+.PHONY: demo test test-slow browser latex lint docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test browser
+test: $(VENV)/.installed-test browser latex
 	$(BIN)/python -m pytest
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	    echo "no chromium: its tests are left out"
+
+latex: # the same for those that typeset
+	@command -v pdflatex >/dev/null && command -v pdftotext >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+	    texlive-latex-recommended texlive-pictures poppler-utils >/dev/null; } || \
+	    echo "no LaTeX: its tests are left out"
 
 test-slow: $(VENV)/.installed-test # the million-node graphs, compilers, memory: a quarter of an hour
 	$(BIN)/python -m pytest -m slow

@@ -29,3 +29,5 @@ html_title = f"gradtrace {release}"
 html_copy_source = False
 html_theme_options = {"navigation_with_keys": True}
 templates_path = []
+
+latex_elements = {"extraclassoptions": "openany,oneside"}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
 from contextlib import contextmanager
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.page import inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
 PLAIN = Style()
 IN_NOTEBOOK = Style(width=120, rows=200)
 MERMAID = "text/vnd.mermaid"
-MEDIA = {"image/svg+xml": "svg", "text/plain": "text", MERMAID: "mermaid"}  # the format of each
+SVG = "image/svg+xml"
+MEDIA = {SVG: "svg", "text/plain": "text", MERMAID: "mermaid"}  # the format of each
 
 __all__ = [
     "GradientReport",
@@ -122,6 +126,23 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.bundle(include, exclude)
+
+    @property
+    def _repr_html_(self) -> Callable[[], str]:
+        """What sphinx-gallery and marimo ask for: the picture as a part of their page, whose theme it follows.
+
+        IPython would add it to the bundle, and Jupyter prefer it; of a notebook that is not trusted yet, it shows
+        nothing of an SVG in HTML.
+        """
+        if hasattr(builtins, "get_ipython"):
+            raise AttributeError("_repr_html_")
+        return self._html
+
+    def _html(self) -> str:
+        shown = self.bundle()
+        if SVG in shown:
+            return f'<div class="gradtrace-graph" style="overflow-x:auto">{inline(shown[SVG])}</div>'
+        return f"<pre>{escape(shown.get('text/plain', repr(self)))}</pre>"
 
 
 class Recording:

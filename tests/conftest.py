@@ -1,5 +1,8 @@
 """What all tests share; importing it costs nothing, for most tests need no torch."""
 
+import os
+import shutil
+
 import pytest
 
 collect_ignore = ["larger"]  # scripts that the tests run, not tests
@@ -15,3 +18,12 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(scope="session")
+def latex():
+    """Let a test use LaTeX and read PDFs; where they must be (in CI) and are not, that is a failure."""
+    missing = [name for name in ("pdflatex", "pdftotext") if shutil.which(name) is None]
+    if missing:
+        needed = "texlive-latex-recommended texlive-pictures poppler-utils"
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {missing}: apt-get install {needed}")

@@ -38,6 +38,13 @@ def test_include_and_exclude_are_honoured(trace, include, exclude, expected):
     assert set(trace._repr_mimebundle_(include, exclude)) == expected
 
 
+def test_what_asks_for_html_gets_the_picture_as_a_part_of_its_page_unless_it_is_ipython(trace, monkeypatch):
+    assert "∂f/∂v = 50</text>" in trace._repr_html_()
+    assert "prefers-color-scheme:dark" in trace._repr_html_()
+    monkeypatch.setattr("builtins.get_ipython", object, raising=False)
+    assert not hasattr(trace, "_repr_html_")
+
+
 def fail(*_):
     raise EngineError("no Graphviz here")
 
@@ -46,6 +53,7 @@ def test_without_an_engine_the_table_is_left(trace, monkeypatch):
     monkeypatch.setattr(svg, "draw", fail)
     assert set(trace._repr_mimebundle_()) == {TEXT}
     assert "u**2 = 4" in trace._repr_mimebundle_()[TEXT]
+    assert trace._repr_html_().startswith("<pre>")
 
 
 @pytest.mark.parametrize("wrong", [5, object(), True])

@@ -1,1 +1,1 @@
-"""What Sphinx, MkDocs and ``gradtrace embed`` share: scripts run in a child process, and pictures for a page."""
+"""What Sphinx, MkDocs and ``gradtrace embed`` share: scripts run in a child process, and blocks in Markdown."""

@@ -19,11 +19,12 @@ import msgspec
 from msgspec import Struct
 
 from gradtrace import api, tracefile
+from gradtrace.documents.imports import local_modules
 from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError
 from gradtrace.files import write_whole
 from gradtrace.formats.base import Style
 
-__all__ = ["Ran", "Script", "attribute_code", "draw", "read", "run"]
+__all__ = ["Ran", "Script", "attribute_code", "draw", "imports", "read", "run"]
 
 TIMEOUT = 60.0
 WIDTH = 84  # columns of a table in a document
@@ -81,11 +82,8 @@ def attribute_code(reference: str) -> str:
     """Return code that computes ``package.module:attribute``, calling it if it can be called."""
     module, _, attribute = reference.partition(":")
     name = re.sub(r"\W", "_", attribute.rpartition(".")[2]) or "value"
-    return (
-        "import importlib, operator\n"
-        f"{name} = operator.attrgetter({attribute!r})(importlib.import_module({module!r}))\n"
-        f"{name} = {name}() if callable({name}) else {name}\n"
-    )
+    call = f"{name} = {name}() if callable({name}) else {name}"
+    return f"import {module}\n{name} = {module}.{attribute}\n{call}\n"
 
 
 def run(script: Script, folder: Path | None = None) -> Ran:
@@ -205,7 +203,15 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 
 def _key(script: Script) -> str:
-    return _digest((msgspec.structs.astuple(script), _versions()))
+    imported = [file.read_bytes() for file in imports(script)]
+    return _digest(
+        (msgspec.structs.astuple(script), [hashlib.sha256(data).hexdigest() for data in imported], _versions())
+    )
+
+
+def imports(script: Script) -> list[Path]:
+    """Return the files of the project that the script imports: those of installed packages don't count."""
+    return local_modules(script.code, script.folder, tuple(sys.path))
 
 
 def _digest(parts: object) -> str:

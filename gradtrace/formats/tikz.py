@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["render"]
 
+SMALL = 7.0  # points of the text beside an edge
 SIZE, LEADING = 8.0, 10.0  # points of the text in a box, and from line to line
 INCH = 72.0
 # What TeX would read as more than text, and what its usual fonts have only in mathematics.
@@ -66,10 +67,12 @@ def _skeleton(folded: Folded) -> str:
     for box in folded.boxes:
         lines = sentences(box, folded)
         widest = max(width(line, "", SIZE) or SIZE * len(line) for line in lines)
-        size = {"width": f"{1.1 * widest / INCH + 0.15:.3f}", "height": f"{LEADING * len(lines) / INCH + 0.12:.3f}"}
+        size = {"width": f"{1.2 * widest / INCH + 0.15:.3f}", "height": f"{LEADING * len(lines) / INCH + 0.12:.3f}"}
         picture.node(ids[box.id], **size)
+    picture.attr("edge", fontsize=str(SMALL), fontname="Helvetica")
     for link in folded.links:
-        picture.edge(ids[link.source], ids[link.target])
+        # The engine keeps room for a label and says where; TeX's letters may be wider than those it measures.
+        picture.edge(ids[link.source], ids[link.target], label=f"   {_flow(link)}  ")
     return str(picture.source)
 
 
@@ -85,7 +88,7 @@ def _lines(report: Report, folded: Folded, texts: dict[str, list[str]], places: 
     for box in folded.boxes:
         x, y, wide, high = at[ids[box.id]][:4]
         look = f"draw={_rgb(_border(box, folded))},fill={_rgb(_fill(box, folded, scale))},rounded corners=2pt"
-        size = f"minimum width={wide}in,minimum height={high}in,inner sep=0pt,align=center"
+        size = f"minimum width={wide}in,minimum height={high}in,inner xsep=3pt,inner ysep=0pt,align=center"
         text = r" \\ ".join(texts[box.id])
         yield rf"\node[{look},{size}] ({ids[box.id]}) at ({x},{y}) {{{text}}};"
     links = {(ids[link.source], ids[link.target]): link for link in folded.links}
@@ -105,10 +108,18 @@ def _edge(words: list[str], link: Link, scale: Scale) -> str:
     what, share = kind(grad), scale.share(grad)
     color = step(share, LINE) if what == "finite" else SPECIAL[what]
     dash = {"none": ",dashed", "zero": ",dotted"}.get(what, "")
-    text = number(grad.norm) if grad and grad.norm is not None and what in {"finite", "zero"} else what
-    label = f"node[midway,right,font=\\fontsize{{7}}{{8}}\\selectfont,text=black] {{{_tex(text)}}}"
+    line = rf"\draw[->,color={_rgb(color)},line width={0.5 + 2.5 * share:.2f}pt{dash}]"
+    x, y = words[5 + 2 * count : 7 + 2 * count]
+    label = rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=0pt] at ({x},{y}) {{{_tex(_flow(link))}}};"
     # The arrow's own end: Graphviz stops where its arrowhead would begin.
-    return rf"\draw[->,color={_rgb(color)},line width={0.5 + 2.5 * share:.2f}pt{dash}] {curve} {label} -- ({words[2]});"
+    return f"{line} {curve} -- ({words[2]});\n{label}"
+
+
+def _flow(link: Link) -> str:
+    """Return the norm of what flows along a link, or what is there instead."""
+    grad = joined([edge.grad for edge in link.edges]).stats
+    what = kind(grad)
+    return number(grad.norm) if grad and grad.norm is not None and what in {"finite", "zero"} else what
 
 
 def _border(box: Box, folded: Folded) -> str:

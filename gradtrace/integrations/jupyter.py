@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from gradtrace.recording.stack import plain_traceback
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from types import FrameType
 
     from gradtrace.api import Trace
@@ -27,6 +28,8 @@ __all__ = ["GradtraceMagics", "load"]
 
 HEAD = "# %%gradtrace"  # in place of the line of the magic itself, so that lines count as in the cell
 OWN = "_gradtrace_value"
+CALL = "get_ipython().run_cell_magic('gradtrace', "
+AWAITED = "await get_ipython().magics_manager.registry['GradtraceMagics'].awaited"
 
 
 @magics_class
@@ -41,6 +44,17 @@ class GradtraceMagics(Magics):
     def gradtrace(self, line: str, cell: str) -> Any:
         """Run the cell in the notebook's namespace and show the backward pass that it made."""
         __tracebackhide__ = True  # a traceback shows the cell's own lines
+        running = self.awaited(line, cell)
+        try:
+            running.send(None)
+        except StopIteration as done:  # at once: a cell that awaits does not come here, see _awaiting
+            return done.value
+        running.close()
+        raise UsageError("only a cell that IPython itself has read can await")
+
+    async def awaited(self, line: str, cell: str) -> Any:
+        """Do the same for a cell that may have an ``await`` at its top level."""
+        __tracebackhide__ = True
         options = parse_argstring(self.gradtrace, line)
         _check(options)
         variables = self.shell.user_ns
@@ -49,7 +63,7 @@ class GradtraceMagics(Magics):
         run = self._compiled(cell, number)
         with record(command=(f"cell {number}",)) as recording:
             try:
-                value = run(variables)
+                value = await run(variables)
                 made = {name: held for name, held in variables.items() if before.get(name, before) is not held}
                 recording.seed({**made, OWN: value})
             except BaseException as error:
@@ -60,26 +74,49 @@ class GradtraceMagics(Magics):
                     _show(recording.trace, options, variables)
         return value
 
-    def _compiled(self, cell: str, number: int) -> Callable[[dict[str, Any]], Any]:
+    def _compiled(self, cell: str, number: int) -> Callable[[dict[str, Any]], Coroutine[Any, Any, Any]]:
         """Return a call that runs the cell and returns the value of its last expression."""
         shell = self.shell
         text = shell.transform_cell(cell if cell.lstrip().startswith("%%") else f"{HEAD}\n{cell}")
         name = shell.compile.cache(text, number, raw_code=cell)
         body = shell.transform_ast(shell.compile.ast_parse(text, filename=name)).body
         last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
-        statements = shell.compile(ast.Module(body, []), name, "exec")
-        expression = shell.compile(ast.Expression(last.value), name, "eval") if last else None
+        with shell.compile.extra_flags(ast.PyCF_ALLOW_TOP_LEVEL_AWAIT):
+            statements = shell.compile(ast.Module(body, []), name, "exec")
+            expression = shell.compile(ast.Expression(last.value), name, "eval") if last else None
 
-        def run(variables: dict[str, Any]) -> Any:
-            exec(statements, variables)  # noqa: S102 - running the cell is what this is for
-            return eval(expression, variables) if expression else None  # noqa: S307
+        async def run(variables: dict[str, Any]) -> Any:
+            value = None
+            for code in filter(None, (statements, expression)):
+                value = eval(code, variables)  # noqa: S307 - running the cell is what this is for
+                if code.co_flags & inspect.CO_COROUTINE:
+                    value = await value
+            return value
 
         return run
+
+
+def _awaiting(lines: list[str]) -> list[str]:
+    """Return the call of our magic that IPython made of a cell, awaited if the cell has an ``await`` of its own.
+
+    IPython looks for one in what it runs, and a magic's cell is a string there.
+    """
+    text = "".join(lines)
+    if not text.startswith(CALL):
+        return lines
+    line, cell = (ast.literal_eval(word) for word in ast.parse(text).body[0].value.args[1:])  # type: ignore[attr-defined]
+    try:
+        tree = compile(cell, "", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    except (SyntaxError, ValueError):  # which running it will tell, or a magic of its own
+        return lines
+    return [f"{AWAITED}({line!r}, {cell!r})\n"] if tree.co_flags & inspect.CO_COROUTINE else lines
 
 
 def load(shell: Any) -> None:
     """Register the magic with a notebook's shell."""
     shell.register_magics(GradtraceMagics)
+    if _awaiting not in shell.input_transformers_post:
+        shell.input_transformers_post.append(_awaiting)
 
 
 def _number(shell: Any) -> int:

@@ -14,18 +14,19 @@ import re
 import shlex
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
 
 from gradtrace.documents.blocks import fence_after
-from gradtrace.documents.page import Frame, inline
 from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run
-from gradtrace.errors import DocumentError, GradtraceError, UnknownNameError
+from gradtrace.errors import DocumentError, GradtraceError, ScriptError, UnknownNameError
+from gradtrace.formats.page import Frame, inline
+from gradtrace.integrations.mkdocs_page import Page
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["GradtraceExtension", "fence", "makeExtension", "validate"]
 
@@ -38,9 +39,23 @@ ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 CACHE = ".cache/gradtrace"
 
 
-def fence(source: str, _language: str, _class: str, options: dict[str, str], _md: Any, **_: Any) -> str:
+class Place(NamedTuple):
+    """Where blocks are drawn: the folder that scripts are found in, the one that keeps what was drawn, the page."""
+
+    root: Path
+    folder: Path | None
+    page: Page
+
+    @classmethod
+    def of(cls, md: Any, root: str = "", cache: str = CACHE) -> Place:
+        """Return the place for the page that a Markdown instance converts."""
+        absolute = Path(root or ".").absolute()
+        return cls(absolute, absolute / cache if cache else None, Page.of(md))
+
+
+def fence(source: str, _language: str, _class: str, options: dict[str, str], md: Any, **_: Any) -> str:
     """Return the HTML of a fenced block; the formatter for pymdownx.superfences."""
-    return _html(source, options, Path(), CACHE)
+    return _html(source, options, Place.of(md))
 
 
 def validate(_language: str, inputs: dict[str, str], options: dict[str, str], attrs: dict[str, str], _md: Any) -> bool:
@@ -63,14 +78,30 @@ class GradtraceExtension(Extension):
 
     def extendMarkdown(self, md: Any) -> None:  # noqa: N802 - Python-Markdown's name
         """Register the blocks after the clean-up of white space (30), before all other code (25)."""
-        root = Path(self.getConfig("root") or ".")
-        md.preprocessors.register(_Fences(md, root, self.getConfig("cache")), "gradtrace", 27)
+        self._md = md
+        md.preprocessors.register(_Fences(md, self._draw), "gradtrace", 27)
+        md.registerExtension(self)
+
+    def reset(self) -> None:
+        """Let superfences, where it is loaded, find the blocks inside of lists, tabs and admonitions."""
+        for extension in self._md.registeredExtensions:
+            fences = getattr(extension, "superfences", None)
+            if fences and all(known["name"] != "gradtrace" for known in fences):
+                # Its own method for this takes an argument more in some versions than in others.
+                own = {"name": "gradtrace", "test": "gradtrace".__eq__, "formatter": self._nested}
+                fences.append({**own, "validator": validate, "reset": None})
+
+    def _draw(self, source: str, options: dict[str, str]) -> str:
+        return _html(source, options, Place.of(self._md, self.getConfig("root"), self.getConfig("cache")))
+
+    def _nested(self, src: str, options: dict[str, str], **_: Any) -> str:
+        return self._draw(src, options)
 
 
 class _Fences(Preprocessor):
-    def __init__(self, md: Any, root: Path, cache: str) -> None:
+    def __init__(self, md: Any, draw: Callable[[str, dict[str, str]], str]) -> None:
         super().__init__(md)
-        self._root, self._cache = root, cache
+        self._draw = draw
 
     def run(self, lines: list[str]) -> list[str]:
         """Replace each of our blocks by a place for its HTML."""
@@ -80,7 +111,7 @@ class _Fences(Preprocessor):
             end = _end(lines, at, opening["mark"]) if opening else 0
             if opening and end:
                 text = "\n".join(line.removeprefix(opening["indent"]) for line in lines[at + 1 : end])
-                html = _html(text, _options(opening["options"]), self._root, self._cache)
+                html = self._draw(text, _options(opening["options"]))
                 found += ["", self.md.htmlStash.store(html), ""]
                 at = end + 1
                 continue
@@ -108,17 +139,18 @@ def _options(words: str) -> dict[str, str]:
     return {key: value for key, _, value in pairs}
 
 
-def _html(source: str, options: dict[str, str], root: Path, cache: str) -> str:
+def _html(source: str, options: dict[str, str], place: Place) -> str:
+    at = place.page.line(source)
     try:
         _check(options)
-        script = _script(source.strip("\n"), options, root.absolute())
-        folder = root.absolute() / cache if cache else None
-        ran = run(script, folder)
+        script = _script(source.strip("\n"), options, place)
+        ran = run(script, place.folder)
         if ran.trace is None or (ran.problem and options.get("raises") != ran.error):
+            at += ran.line if at and not script.file else 0
             raise DocumentError(ran.problem + (f"\n{ran.details}" if ran.details else ""))
-        return "\n".join(_parts(ran, script, options, folder))
+        return "\n".join(_parts(ran, script, options, place.folder))
     except GradtraceError as error:
-        logger.warning("gradtrace: %s", error)
+        logger.warning("gradtrace: %s%s", place.page.where(at), error)
         said = escape(str(error).splitlines()[0])
         return f'<p class="gradtrace-missing">This graph could not be drawn: {said}.</p>'
 
@@ -136,7 +168,7 @@ def _shown(options: Mapping[str, str]) -> list[str]:
     return [part.strip() for part in options.get("show", "graph").split(",")]
 
 
-def _script(source: str, options: Mapping[str, str], root: Path) -> Script:
+def _script(source: str, options: Mapping[str, str], place: Place) -> Script:
     """Return what a block holds: one line that names a script or an attribute, or code."""
     try:
         number, timeout = options.get("pass", "last"), float(options.get("timeout", TIMEOUT))
@@ -145,11 +177,20 @@ def _script(source: str, options: Mapping[str, str], root: Path) -> Script:
     if not source.strip():
         raise DocumentError("an empty block", "name a script in it, or write code")
     if FILE.fullmatch(source.strip()):
-        return read(root / source.strip(), number, timeout)
+        return read(_found(source.strip(), place), number, timeout)
     code, name = source + "\n", "code.py"
     if ATTRIBUTE.fullmatch(source.strip()):
         code, name = attribute_code(source.strip()), f"{source.strip().rpartition(':')[2]}.py"
-    return Script(name, code, str(root), number=number, timeout=timeout)
+    return Script(name, code, str(place.root), number=number, timeout=timeout)
+
+
+def _found(name: str, place: Place) -> Path:
+    """Return the file beside the page or in the root; raises ScriptError where there is none."""
+    folders = [folder for folder in (place.page.folder, place.root) if folder]
+    file = next((folder / name for folder in folders if (folder / name).is_file()), None)
+    if file is None:
+        raise ScriptError(f"no such file: {name!r}", "paths start at the page, or in the root: where the build runs")
+    return file
 
 
 def _parts(ran: Ran, script: Script, options: Mapping[str, str], folder: Path | None) -> Iterator[str]:

@@ -18,7 +18,7 @@ from gradtrace.documents.script import Ran, Script
 from gradtrace.errors import GradtraceError, UnknownNameError
 from gradtrace.formats.numbers import stats
 from gradtrace.integrations import sphinx_scripts as scripts
-from gradtrace.integrations.sphinx_graph import STYLES, GraphToText, gradtrace_graph, html, latex, refuse
+from gradtrace.integrations.sphinx_graph import PACKAGE, STYLES, GraphToText, gradtrace_graph, html, latex, refuse
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -29,23 +29,26 @@ logger = logging.getLogger(__name__)
 PARTS = ("source", "graph", "table")
 
 
-def _parts(text: str) -> list[str]:
+def _parts(text: str | None) -> list[str]:
     """Return the parts that ``:show:`` names, in its order."""
-    found = [part.strip() for part in text.split(",")]
+    found = [part.strip() for part in (text or "").split(",")]
     for part in found:
         if part not in PARTS:
             raise ValueError(str(UnknownNameError.of("part", part, PARTS)))
     return found
 
 
-def _pass(text: str) -> str:
-    if text != "last" and not (text.isdecimal() and int(text)):
-        raise ValueError(str(UnknownNameError.of("pass", text, ("a number from 1", "last"))))
+def _pass(text: str | None) -> str:
+    if text is None or (text != "last" and not (text.isdecimal() and int(text))):
+        raise ValueError(str(UnknownNameError.of("pass", text or "", ("a number from 1", "last"))))
     return text
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
+def _seconds(text: str | None) -> float:
+    try:
+        seconds = float(text or "")
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds < float("inf"):
         raise ValueError("a number of seconds above 0 is needed")
     return seconds
@@ -95,7 +98,7 @@ class GradtraceDirective(SphinxDirective):
             script = scripts.of_directive(self)
         except GradtraceError as error:
             return self._refused(str(error))
-        self._depend(script)
+        scripts.depend(self.env, script)
         ran = scripts.run(self.env, script)
         problem = self._problem(ran, script)
         shown = [node for part in self._shown() for node in self._part(part, ran, script)]
@@ -144,11 +147,6 @@ class GradtraceDirective(SphinxDirective):
         self.add_name(figure)
         return figure
 
-    def _depend(self, script: Script) -> None:
-        """Read the document again when the script has changed."""
-        if script.file:
-            self.env.note_dependency(script.file)
-
     def _problem(self, ran: Ran, script: Script) -> str:
         """Return what to warn of: an exception that was not announced, or one that was and did not come."""
         announced = self.options.get("raises", "")
@@ -160,12 +158,9 @@ class GradtraceDirective(SphinxDirective):
 
     def _refused(self, problem: str, ran: Ran | None = None) -> list[nodes.Node]:
         """Warn at the line that is to blame, and say in the document that there is no graph."""
-        line = self.lineno
-        if ran and ran.line and self.content and not self.arguments:
-            line = scripts.document_line(self, ran.line)
         details = f"\n{ran.details}" if ran and ran.details else ""
-        source = self.get_source_info()[0]
-        logger.warning("%s%s", problem, details, location=f"{source}:{line}", type="gradtrace", subtype="script")
+        place = scripts.place(self, ran.line if ran else 0)
+        logger.warning("%s%s", problem, details, location=place, type="gradtrace", subtype="script")
         if ran and ran.trace:
             return []
         words = f"This graph could not be drawn: {problem}."
@@ -196,8 +191,7 @@ class GradRole(SphinxRole):
         if not separator or not path or not name:
             raise GradtraceError(f"{self.text!r} names no gradient", "write path/to/script.py::name")
         script = scripts.of_path(self.env, path)
-        if script.file:
-            self.env.note_dependency(script.file)
+        scripts.depend(self.env, script)
         ran = scripts.run(self.env, script)
         if ran.problem or ran.trace is None:
             raise GradtraceError(ran.problem)
@@ -214,10 +208,11 @@ def _remember(app: Sphinx) -> None:
 
 
 def _copy_styles(app: Sphinx, error: Exception | None) -> None:
-    if error is None and app.builder.format == "html":
-        folder = Path(app.outdir, "_static")
-        folder.mkdir(exist_ok=True)
-        shutil.copyfile(STYLES, folder / STYLES.name)
+    where = {"html": Path(app.outdir, "_static", STYLES.name), "latex": Path(app.outdir, PACKAGE.name)}
+    target = where.get(app.builder.format)
+    if error is None and target:
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(Path(__file__).with_name(target.name), target)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -234,6 +229,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_directive("gradtrace", GradtraceDirective)
     app.add_role("grad", GradRole())
     app.add_css_file(STYLES.name)
+    app.add_latex_package(PACKAGE.stem)
     app.connect("builder-inited", _remember)
     app.connect("build-finished", _copy_styles)
     return {"version": __version__, "env_version": 1, "parallel_read_safe": True, "parallel_write_safe": True}

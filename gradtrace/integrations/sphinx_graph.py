@@ -9,18 +9,19 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from gradtrace import api, model
-from gradtrace.documents.page import Frame, inline
 from gradtrace.documents.script import Ran, draw
 from gradtrace.errors import EngineError
 from gradtrace.files import write_whole
+from gradtrace.formats.page import Frame, inline
 from gradtrace.integrations.sphinx_scripts import folder, table
 
 if TYPE_CHECKING:
     from sphinx.config import Config
 
-__all__ = ["STYLES", "GraphToText", "gradtrace_graph", "html", "latex", "refuse"]
+__all__ = ["PACKAGE", "STYLES", "GraphToText", "gradtrace_graph", "html", "latex", "refuse"]
 
 STYLES = Path(__file__).with_name("gradtrace.css")
+PACKAGE = Path(__file__).with_name("gradtrace.sty")
 LIGHT_ONLY = {"agogo", "alabaster", "bizstyle", "classic", "default", "haiku", "nature", "pyramid", "scrolls"} | {
     "sphinx_rtd_theme",
     "sphinxdoc",
@@ -73,8 +74,8 @@ def _visit_latex(translator: Any, node: nodes.Element) -> None:
     name = f"{node['filename-prefix'] or 'gradtrace'}-{Path(node['trace']).name[:12]}.pdf"
     write_whole(Path(builder.outdir, name), pdf)
     sizes = [f"{key}={size}" for key in ("width", "height") if (size := _latex_size(node[key]))]
-    options = f"[{','.join(sizes)}]" if sizes else ""  # without, Sphinx scales down what is larger than the page
-    translator.body.append(f"\\noindent\\sphinxincludegraphics{options}{{{name}}}\n")
+    command = f"sphinxincludegraphics[{','.join(sizes)}]" if sizes else "gradtracegraphics"
+    translator.body.append(f"\\noindent\\{command}{{{name}}}\n")
     raise nodes.SkipNode
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from docutils import nodes
 
 from gradtrace import tracefile
-from gradtrace.documents.script import Ran, Script, attribute_code, draw, read
+from gradtrace.documents.script import Ran, Script, attribute_code, draw, imports, read
 from gradtrace.documents.script import run as run_script
 from gradtrace.errors import ScriptError
 
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from sphinx.util.docutils import SphinxDirective
 
 __all__ = [
-    "document_line",
+    "depend",
     "folder",
     "kept",
     "of_directive",
     "of_path",
     "path_in_project",
+    "place",
     "relative",
     "run",
     "shown_code",
@@ -92,13 +93,22 @@ def _before(directive: SphinxDirective) -> str:
     return code
 
 
-def document_line(directive: SphinxDirective, line: int) -> int:
-    """Return the document's line of a line of the code that ran; the directive's own for earlier code."""
+def place(directive: SphinxDirective, line: int = 0) -> str:
+    """Return the file and line of a line of the directive's code that ran; its own for none, and for earlier code."""
     earlier = directive.env.current_document.get(CONTEXT, []) if "context" in directive.options else []
     own = line - sum(code.count("\n") for code in earlier[:-1])
-    # reStructuredText counts the offset from the document's first line, MyST from the directive's.
-    start = directive.lineno if type(directive.state).__module__.startswith("myst_parser") else 0
-    return int(start + directive.content_offset + own) if own > 0 else int(directive.lineno)
+    source, start = directive.get_source_info()
+    if not 0 < own <= len(directive.content) or directive.arguments:
+        return f"{source}:{start}"
+    if type(directive.state).__module__.startswith("myst_parser"):  # counts from the directive's first line
+        return f"{source}:{start + directive.content_offset + own}"
+    return f"{directive.content.source(own - 1)}:{directive.content.offset(own - 1) + 1}"
+
+
+def depend(env: BuildEnvironment, script: Script) -> None:
+    """Have the document read again when the script, or what it imports, has changed."""
+    for file in (*filter(None, [script.file]), *imports(script)):
+        env.note_dependency(str(file))
 
 
 def folder(env: BuildEnvironment) -> Path:

@@ -6,6 +6,7 @@ the recording is assembled.
 
 from __future__ import annotations
 
+import ast
 import linecache
 import os
 import re
@@ -33,7 +34,8 @@ _INTERNAL_FOLDERS = tuple(
 )
 _LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
-_MAGIC = "get_ipython().run_cell_magic("
+_INDENT = 4  # marimo compiles the body of a cell's function without it, and names lines of the file that has it
+_MAGIC = ("get_ipython().run_cell_magic(", "await get_ipython().magics_manager.")
 owners: dict[str, int] = {}
 # A script's frames end where it is run: beyond are ours and those of the command that started us.
 OUTERMOST = execute.__code__
@@ -152,6 +154,8 @@ class Sources:
             text = linecache.getline(code.co_filename, line).strip()
             return Source(filename, line, end_line or line, function=code.co_name, text=text)
         lines = [linecache.getline(code.co_filename, number) for number in range(line, end_line + 1)]
+        if not _is_whole(lines, start, end) and _is_whole(lines, start + _INDENT, end + _INDENT):
+            start, end = start + _INDENT, end + _INDENT
         text, column, end_column = _cut(lines, start, end)
         return Source(filename, line, end_line, column, end_column, code.co_qualname, text)
 
@@ -167,6 +171,19 @@ def _cell(filename: str) -> str:
         return ""
     number = re.search(r"\d+", known[1]) if known else None
     return f"cell {number[0]}" if number else ""
+
+
+def _is_whole(lines: list[str], start: int, end: int) -> bool:
+    """Tell whether what stands between two UTF-8 byte offsets is an expression, and no part of a longer word."""
+    text, column, end_column = _cut(lines, start, end)
+    around = (lines[0][max(column - 1, 0) : column + 1] if column else "", lines[-1][end_column - 1 : end_column + 1])
+    if any(len(pair) == 2 and all(c.isalnum() or c == "_" for c in pair) for pair in around):  # noqa: PLR2004
+        return False
+    try:
+        ast.parse(f"({text}\n)", mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return False
+    return True
 
 
 def _cut(lines: list[str], start: int, end: int) -> tuple[str, int, int]:

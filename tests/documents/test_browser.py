@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from gradtrace.documents.page import Frame, inline
 from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.page import Frame, inline
 from gradtrace.formats.palette import DARK, INK
 from tests import builders
 

@@ -27,6 +27,16 @@ print("du", u.grad.item())""",
     "unknown format": "%%gradtrace -o picture.nope\nprint('ran')",
     "unknown option": "%%gradtrace --nope\nprint('ran')",
     "unknown pass": "%%gradtrace --pass 9\n(u * 7).backward()",
+    "awaits": """%%gradtrace --as awaited
+import asyncio
+a = torch.tensor(3.0, requires_grad=True)
+await asyncio.sleep(0.01)
+b = a * 7
+b.backward()
+await asyncio.sleep(0.01, a.grad.item())""",
+    "awaits and raises": "%%gradtrace\nimport asyncio\nawait asyncio.sleep(0)\n(a * a).backward()\n1 / 0",
+    "awaits no more": "%%gradtrace\nasync def inner():\n    await asyncio.sleep(0)\n(a * 2).backward()",
+    "awaits by hand": 'get_ipython().run_cell_magic("gradtrace", "", "import asyncio\\nawait asyncio.sleep(0)")',
     "module": "import sys\nsorted(name for name in sys.modules if name.startswith('sphinx'))",
 }
 
@@ -77,6 +87,10 @@ def test_draw_shows_itself_and_a_result_that_was_displayed_keeps_its_variables_n
     assert re.search(r"output +loss = 8", shown(notebook["again"])[0])
 
 
+def test_jupyter_is_given_an_svg_and_a_text_and_no_html_that_it_would_prefer_and_cut_down(notebook):
+    assert set(notebook["draw"][0].data) == {"image/svg+xml", "text/plain"}
+
+
 def test_a_cell_without_any_gradient_says_so_and_still_shows_its_value(notebook):
     assert "no backward pass was recorded" in printed(notebook["nothing"], "stderr")
     assert shown(notebook["nothing"]) == ["2"]
@@ -105,6 +119,25 @@ def test_wrong_options_are_told_before_the_cell_runs(notebook, name):
 
 def test_a_pass_that_was_not_made_is_told_with_those_that_were(notebook):
     assert "unknown pass '9'; choose from 1, last" in printed(notebook["unknown pass"], "stderr")
+
+
+def test_a_cell_may_await_at_its_top_level(notebook):
+    table = shown(notebook["awaits"])[0]
+    assert re.search(r"leaf +a = 3 +7\b", table)
+    assert re.search(r"MulBackward0 +b = a \* 7 = 21 .* cell \d+:5", table)
+    assert re.search(r"b\.backward\(\) · cell \d+:6", table)
+    assert shown(notebook["awaits"])[1:] == ["7.0"]
+    assert "a * 2" in shown(notebook["awaits no more"])[0]
+    assert "only a cell that IPython itself has read can await" in str(notebook["awaits by hand"])
+
+
+def test_a_cell_that_awaits_and_raises_shows_its_own_traceback(notebook):
+    table, error = shown(notebook["awaits and raises"])[0], notebook["awaits and raises"][-1]
+    assert "(a * a).backward()" in table
+    assert (error.output_type, error.ename) == ("error", "ZeroDivisionError")
+    traceback = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
+    assert "1 / 0" in traceback
+    assert "integrations" not in traceback
 
 
 def test_a_notebook_imports_no_sphinx(notebook):

@@ -11,6 +11,7 @@ from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
 from gradtrace import tracefile
+from gradtrace.documents import script as scripts
 from gradtrace.integrations import mkdocs
 from tests import builders
 
@@ -49,10 +50,11 @@ def site(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tracefile.save(builders.trace(), tmp_path / "saved.json")
 
-    def make(page, extensions, theme="mkdocs"):
-        (tmp_path / "docs").mkdir()
+    def make(page, extensions, theme="mkdocs", *, strict=True):
+        (tmp_path / "docs").mkdir(exist_ok=True)
         (tmp_path / "docs" / "index.md").write_text(page, encoding="utf-8")
-        config = f"site_name: x\nstrict: true\ntheme: {theme}\nplugins: []\nmarkdown_extensions:{extensions}"
+        head = f"site_name: x\nstrict: {str(strict).lower()}\ntheme: {theme}\nplugins: []\n"
+        config = f"{head}markdown_extensions:{extensions}"
         (tmp_path / "mkdocs.yml").write_text(config, encoding="utf-8")
         build(load_config(str(tmp_path / "mkdocs.yml")))
         return (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
@@ -71,6 +73,70 @@ def test_a_fenced_block_becomes_a_figure_in_a_site(site, how, theme):
     assert "flows on to" in html
     assert "after" in html
     assert html.count("nope.py") == 1
+
+
+NESTED = """!!! note
+
+    ```gradtrace caption="within"
+    saved.json
+    ```
+
+- item
+
+    ```{ .gradtrace width="300" }
+    saved.json
+    ```
+"""
+
+
+@pytest.mark.parametrize("how", EXTENSIONS)
+def test_a_block_within_an_admonition_or_a_list_is_a_figure_where_superfences_finds_it(site, how):
+    known = EXTENSIONS[how].replace("  - fenced_code\n", "  - pymdownx.superfences\n")
+    html = site(NESTED, f"{known}\n  - admonition\n")
+    assert html.count("<svg") == 2
+    assert re.search(r'admonition note">.*<figure.*within</figcaption>.*</div>.*<li>.*<figure', html, re.DOTALL)
+
+
+FAILING = """---
+title: two of the same, one in a list
+---
+
+```gradtrace
+nope.py
+```
+
+- item
+
+    ```gradtrace
+    a = 1
+    raise ValueError("no luck")
+    ```
+
+~~~gradtrace
+nope.py
+~~~
+"""
+
+
+@pytest.mark.parametrize("how", ["both", "superfences"])
+def test_a_warning_names_the_page_and_the_line(site, caplog, monkeypatch, how):
+    ran = scripts.Ran(None, problem="failed", line=2, error="ValueError")
+    monkeypatch.setattr(scripts, "_run", lambda _: ran)
+    with caplog.at_level(logging.WARNING):
+        site(FAILING, EXTENSIONS[how], strict=False)
+    told = sorted(record.getMessage() for record in caplog.records if record.name == "mkdocs.gradtrace")
+    assert [line.split(";")[0] for line in told] == [
+        "gradtrace: docs/index.md:13: failed",
+        "gradtrace: docs/index.md:16: no such file: 'nope.py'",
+        "gradtrace: docs/index.md:5: no such file: 'nope.py'",
+    ]
+
+
+def test_a_script_is_found_beside_its_page(site, tmp_path):
+    (tmp_path / "saved.json").rename(tmp_path / "beside.json")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "beside.json").rename(tmp_path / "docs" / "beside.json")
+    assert "<svg" in site("```gradtrace\nbeside.json\n```\n", EXTENSIONS["the extension"])
 
 
 def convert(text, **settings):

@@ -1,4 +1,7 @@
 import re
+import shutil
+import subprocess
+import sys
 import time
 import xml.etree.ElementTree as ET
 
@@ -6,10 +9,11 @@ import pytest
 
 pytest.importorskip("sphinx")
 
-from gradtrace import tracefile
+from gradtrace import engine, tracefile
 from gradtrace.documents import script as scripts
 from gradtrace.errors import EngineError
 from gradtrace.formats import svg
+from gradtrace.integrations.sphinx_graph import PACKAGE
 from tests import builders
 from tests.integrations.projects import HEAD, PARTIALS, build, write
 
@@ -168,11 +172,45 @@ def test_latex_gets_pdf_files_named_by_their_prefix(project):
     built = build(project[0], "latex")
     assert built.warnings == ""
     (tex,) = built.out.glob("*.tex")
-    names = re.findall(r"\\sphinxincludegraphics(?:\[(.*?)\])?\{(.*?)\}", tex.read_text(encoding="utf-8"))
+    names = re.findall(r"\\(?:sphinxinclude|gradtrace)graphics(?:\[(.*?)\])?\{(.*?)\}", tex.read_text(encoding="utf-8"))
     assert len(names) == 4
     assert names[0][0] == r"width=0.8\linewidth"
     assert [name.startswith("square-") for _, name in names] == [False, True, False, False]
     assert all((built.out / name).read_bytes().startswith(b"%PDF") for _, name in names)
+    assert r"\usepackage{gradtrace}" in tex.read_text(encoding="utf-8")
+    assert (built.out / "gradtrace.sty").is_file()
+
+
+TYPESET = r"""\documentclass{article}
+\usepackage[utf8]{inputenc}
+\usepackage{gradtrace}
+\newcommand\measured[1]{\setbox0\hbox{\gradtracegraphics{#1}}\typeout{#1: \the\wd0 \the\ht0}}
+\begin{document}
+\typeout{page: \the\linewidth \the\textheight}
+\measured{small}\measured{tall}\measured{wide}
+\begin{verbatim}
+▏▎▍▌▋▊▉█✗✓‖∂→−≤≥≠∞√∏Σσπ⁻⁺ⁿⁱʲᵏᵀ⁰⁴⁵⁶⁷⁸⁹ᵢ▶←·…×
+\end{verbatim}
+\end{document}
+"""
+
+
+@pytest.mark.latex
+@pytest.mark.usefixtures("latex")
+def test_pdflatex_has_all_that_tables_are_written_with_and_pictures_leave_room_for_captions(tmp_path):
+    shutil.copy(PACKAGE, tmp_path)
+    for name, width, height in (("small", 2, 2), ("tall", 2, 40), ("wide", 40, 2)):
+        dot = f"digraph {{pad=0 margin=0 a [fixedsize=true shape=box width={width} height={height}]}}"
+        (tmp_path / f"{name}.pdf").write_bytes(engine.draw(dot, "pdf"))
+    (tmp_path / "main.tex").write_text(TYPESET, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, encoding="utf-8", timeout=60, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    found = re.findall(r"(\w+): ([\d.]+)pt([\d.]+)pt", done.stdout)
+    sizes = {name: (float(width), float(height)) for name, width, height in found}
+    assert sizes["small"] == pytest.approx((0.7 * 2 * 72.27, 0.7 * 2 * 72.27), rel=0.02)
+    assert sizes["tall"][1] == pytest.approx(0.8 * sizes["page"][1], rel=0.01)
+    assert sizes["wide"][0] == pytest.approx(sizes["page"][0], rel=0.01)
 
 
 @pytest.mark.usefixtures("no_runs")
@@ -180,6 +218,15 @@ def test_the_same_document_gives_the_same_bytes(project):
     first = project[1].html
     (project[0] / "index.rst").touch()
     assert build(project[0]).html == first
+
+
+@pytest.mark.usefixtures("no_runs")
+def test_a_document_is_read_again_when_what_its_script_imports_has_changed(project):
+    (project[0] / "lessons.py").write_text(MODULE.replace("2.0", "3.0"), encoding="utf-8")
+    with pytest.raises(AssertionError, match="cube.py"):
+        build(project[0])
+    (project[0] / "lessons.py").write_text(MODULE, encoding="utf-8")
+    assert build(project[0]).warnings == ""
 
 
 def test_a_change_of_the_code_or_of_a_version_runs_it_again(tmp_path, monkeypatch):
@@ -198,6 +245,9 @@ WRONG = {
     "an unknown option": (".. gradtrace:: saved.json\n   :nope: 1", 4, 'unknown option: "nope"'),
     "an unknown part": (".. gradtrace:: saved.json\n   :show: nope", 4, "choose from source, graph, table"),
     "an unknown pass": (".. gradtrace:: saved.json\n   :pass: 7", 4, "unknown pass '7'; choose from 1, last"),
+    "parts without a name": (".. gradtrace:: saved.json\n   :show:", 4, "unknown part ''"),
+    "a pass without a number": (".. gradtrace:: saved.json\n   :pass:", 4, "choose from a number from 1, last"),
+    "a timeout without a number": (".. gradtrace:: saved.json\n   :timeout:", 4, "a number of seconds above 0"),
     "a pass that is none": (".. gradtrace:: saved.json\n   :pass: first", 4, "choose from a number from 1, last"),
     "a wrong timeout": (".. gradtrace:: saved.json\n   :timeout: 0", 4, "a number of seconds above 0"),
     "neither script nor code": (".. gradtrace::", 4, "needs a script or code"),
@@ -270,12 +320,23 @@ def test_the_line_of_a_failure_is_right_in_markdown_too(tmp_path, monkeypatch):
     assert "page.md:7: WARNING: no\nTraceback" in build(tmp_path).warnings
 
 
+@pytest.mark.usefixtures("no_runs")
+def test_what_is_wrong_in_an_included_file_is_told_with_that_files_line(tmp_path, monkeypatch):
+    ran = scripts.Ran(None, problem="failed", line=2, error="ValueError")
+    monkeypatch.setattr(scripts, "_run", lambda _: ran)
+    body = "* text\n\n  .. gradtrace::\n\n     a = 1\n     b = 2\n\n.. gradtrace:: nope.py\n"
+    write(tmp_path, ".. include:: part.txt\n", **{"part.txt": body})
+    warnings = build(tmp_path).warnings
+    assert "part.txt:6: WARNING: failed" in warnings
+    assert "part.txt:8: WARNING: no such file" in warnings
+
+
 def test_what_a_stopped_script_started_is_stopped_too(tmp_path):
     mark = tmp_path / "mark"
     child = f"import time; f = open({str(mark)!r}, 'w'); time.sleep(3); f.write('alive'); f.close()"
     code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"
-    ran = scripts.run(scripts.Script("x.py", code, str(tmp_path), timeout=3.0))
-    assert "was stopped" in ran.problem
+    script = scripts.Script("x.py", code, str(tmp_path), timeout=2.0)
+    assert scripts._child([sys.executable, "-c", code], script) == (None, "")
     time.sleep(2)
     assert mark.read_text(encoding="utf-8") == ""
 

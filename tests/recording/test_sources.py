@@ -128,6 +128,18 @@ def test_code_whose_text_python_knows_shows_it_as_notebooks_do():
     assert (found["CosBackward0"], found["AddBackward0"]) == ("x.cos()", "x.sin() +\n     x.cos()")
 
 
+def test_a_cell_that_marimo_runs_without_its_indentation_shows_the_text_of_the_file():
+    cell = 'y = x.sin() + "é" * 0 if False else x**2\nz = (y +\n     x.cos())\nz.sum().backward()\n'
+    text = textwrap.indent(cell, "    ")
+    linecache.cache["notebook.py"] = (len(text), None, text.splitlines(keepends=True), "notebook.py")
+    with gradtrace.record() as recording:
+        exec(compile(cell, "notebook.py", "exec"), {"x": torch.ones(2, requires_grad=True)})
+    found = {node.op: node.source.text for node in recording.trace.passes[0].nodes if node.source}
+    assert found["PowBackward0"] == "x**2"
+    assert (found["CosBackward0"], found["AddBackward0"]) == ("x.cos()", "y +\n         x.cos()")
+    assert recording.trace.passes[0].call.text == "z.sum().backward()"
+
+
 def test_a_library_of_site_packages_keeps_its_line_beside_the_user_s(tmp_path, monkeypatch):
     folder = tmp_path / "site-packages" / "layers_of_theirs"
     folder.mkdir(parents=True)

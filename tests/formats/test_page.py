@@ -1,7 +1,7 @@
 import xml.etree.ElementTree as ET
 
-from gradtrace.documents.page import Frame, inline
 from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.page import Frame, inline
 from tests import builders
 
 SVG = str(FORMATS["svg"].function(builders.report(), Style()))
