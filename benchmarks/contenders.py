@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
+from rows import MADE
 
 from gradtrace.recording.recorder import Options, Recorder
 from gradtrace.recording.walk import root_edge, walk
@@ -39,22 +40,25 @@ def fits(name: str, step: Step) -> bool:
     return name != "torchlens" or (hasattr(step, "model") and importlib.util.find_spec("torchlens") is not None)
 
 
-def _ours(options: Options) -> Callable[[Step], Step]:
+def _ours(options: Options, *, made: bool) -> Callable[[Step], Step]:
     def watched(step: Step) -> Step:
         def run() -> Any:
             with Recorder(options) as recorder:
                 step()
-            return recorder.trace
+            return recorder.trace if made else recorder
 
         return run
 
     return watched
 
 
-CONTENDERS["ours"] = _ours(Options())
-CONTENDERS["ours, last pass only"] = _ours(Options(keep=frozenset()))
-CONTENDERS["ours, gradients only"] = _ours(Options(forward=False))
-CONTENDERS["ours, series only"] = _ours(Options(forward=False, keep=NO_PASS))
+for level, options in {
+    "ours": Options(),
+    "ours, gradients only": Options(forward=False),
+    "ours, series only": Options(forward=False, keep=NO_PASS),
+}.items():
+    CONTENDERS[level] = _ours(options, made=False)
+    CONTENDERS[f"{level}, {MADE}"] = _ours(options, made=True)
 
 
 @contender("plain")

@@ -19,8 +19,10 @@ OTHERS = ("anomaly mode", "torchviz", "torchlens")
 HOW = """\
 One process per row, one thread. Ratios are CPU time of forward and backward (`time.process_time`) against the
 plain run in the same process, all contenders taking turns, the median of {rounds} turns. Python's garbage
-collector is frozen once before the first turn, for all alike. Times of commands are wall time; memory is the
-peak of the whole process, as the system tells it. A dash: not installed, or no such thing.
+collector is frozen once before the first turn, for all alike. The first figure of ours is the run of the script;
+the second has the making of the trace from what was noted, which begins when the script has ended. Times of
+commands are wall time; memory is the peak of the whole process, as the system tells it. A dash: not installed, or
+no such thing.
 """
 
 
