@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rows import MADE
 
+import gradtrace
 from gradtrace.recording.recorder import Options, Recorder
-from gradtrace.recording.walk import root_edge, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,10 +107,7 @@ TEXTS["torchviz"] = torchviz_text
 
 def our_text(tensor: torch.Tensor) -> str:
     """Return our DOT text."""
-    graph = walk([root_edge(tensor)])
-    nodes = [f'n{position} [label="{op}"]' for position, op in enumerate(graph.ops)]
-    edges = [f"n{link[0]} -> n{link[2]}" for link in graph.links]
-    return "\n".join(["digraph {", *nodes, *edges, "}"])
+    return str(gradtrace.make_dot(tensor, gradients=False).source)
 
 
 TEXTS["ours"] = our_text

@@ -13,7 +13,7 @@ import msgspec
 from gradtrace import model, tracefile
 from gradtrace.checks.base import Thresholds, run
 from gradtrace.checks.wrong_gradient import wrong_gradient
-from gradtrace.errors import NothingRecordedError, UnknownNameError
+from gradtrace.errors import FreedGraphError, NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.formats.page import inline
@@ -253,14 +253,18 @@ def load(path: str | Path) -> Trace:
     return _trace(tracefile.load(path))
 
 
-def make_dot(
+def make_dot(  # noqa: PLR0913 - torchviz's signature, and one more
     var: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...],
     params: dict[str, torch.Tensor] | None = None,
     show_attrs: bool = False,  # noqa: FBT001, FBT002 - torchviz's signature
     show_saved: bool = False,  # noqa: FBT001, FBT002
     max_attr_chars: int = 50,
+    *,
+    gradients: bool = True,
 ) -> graphviz.Digraph:
     """Return the graph of ``var`` with its gradients; torchviz's signature, so that one import moves a project.
+
+    Of a graph that ``backward()`` has freed, there is the structure alone.
 
     Args:
         var: the output, or several, seeded with ones of their shape.
@@ -268,6 +272,7 @@ def make_dot(
         show_attrs: also show the plain attributes that each node keeps, such as ``dim``.
         show_saved: also show the shape of the tensors that each node keeps.
         max_attr_chars: the most characters to show of an attribute.
+        gradients: whether to compute them; without, the structure is walked and nothing is run.
 
     Returns:
         A ``graphviz.Digraph``; its ``render`` and its notebook display need Graphviz's ``dot``.
@@ -277,8 +282,13 @@ def make_dot(
     """
     from gradtrace.formats.dot import digraph  # noqa: PLC0415 - imports graphviz
 
-    outputs = var if isinstance(var, (list, tuple)) else (var,)
-    trace = _seeded(outputs, dict(params or {}))
+    outputs, names = var if isinstance(var, (list, tuple)) else (var,), dict(params or {})
+    if not gradients:
+        return _structure(outputs, names)
+    try:
+        trace = _seeded(outputs, names)
+    except FreedGraphError:
+        return _structure(outputs, names)
     style = Style(attributes=max_attr_chars if show_attrs else 0, saved=show_saved)
     return digraph(model.Report(trace, trace.passes[-1]), style)
 
@@ -315,12 +325,21 @@ def report_of(trace: model.Trace, graph: model.BackwardPass) -> model.Report:
 
 
 def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:
-    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.names import Given  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415
     from gradtrace.recording.seeding import seed  # noqa: PLC0415
 
     with Recorder(Options(forward=False), (str(Path.cwd()),)) as recorder:
-        seed(recorder, tensors, (names,) if names else ())
+        seed(recorder, tensors, (Given(names),))
     return _trace(recorder.trace)
+
+
+def _structure(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> graphviz.Digraph:
+    from gradtrace.formats.structure import structure_dot  # noqa: PLC0415 - imports graphviz
+    from gradtrace.recording.names import Given  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.structure import structure  # noqa: PLC0415
+
+    return structure_dot(*structure(tensors, (Given(names),)))
 
 
 def _trace(found: model.Trace) -> Trace:

@@ -9,6 +9,7 @@ GradtraceError (2)
 ├── ThemeError (2)            a theme file that can't be read, or what it says can't be
 ├── DocumentError (2)         what a document says of a graph is wrong, or its script fails
 ├── TensorError (2)           a tensor that has no graph to draw
+│   └── FreedGraphError (2)   its graph was run and freed: there is nothing left to compute gradients with
 └── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
 """
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentError",
     "EngineError",
+    "FreedGraphError",
     "GradtraceError",
     "NothingRecordedError",
     "OutputError",
@@ -88,6 +90,10 @@ class DocumentError(GradtraceError):
 
 class TensorError(GradtraceError):
     """The tensor has no graph to draw."""
+
+
+class FreedGraphError(TensorError):
+    """The graph of the tensor was run before and freed; raised in place of PyTorch's RuntimeError."""
 
 
 class NothingRecordedError(GradtraceError):

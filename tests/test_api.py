@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ import torch
 
 import gradtrace
 from gradtrace import api, tracefile
-from gradtrace.errors import NothingRecordedError, OutputError, TensorError, UnknownNameError
+from gradtrace.errors import FreedGraphError, NothingRecordedError, OutputError, TensorError, UnknownNameError
 from tests.builders import trace
 
 PUBLIC = [
@@ -102,6 +103,43 @@ def test_make_dot_takes_torchviz_arguments_and_names_the_params():
     assert isinstance(dot, graphviz.Digraph)
     assert "weight of mine" in dot.source
     assert "SinBackward0" in dot.source
+
+
+@pytest.mark.filterwarnings("ignore:.*distutils.*:DeprecationWarning")
+def test_the_structure_alone_has_the_nodes_and_edges_of_torchviz_and_runs_nothing():
+    import torchviz  # noqa: PLC0415
+
+    model = torch.nn.LSTMCell(3, 4)
+    x, ran = torch.randn(2, 3, requires_grad=True), []
+    x.register_hook(ran.append)
+    loss = sum(part.square().sum() for part in model(x))
+    params = {**dict(model.named_parameters()), 'quote " of mine': x}
+    ours = gradtrace.make_dot(loss, params, gradients=False).source
+    theirs = torchviz.make_dot(loss, params).source
+    assert not ran
+    assert sorted(re.findall(r"(\w+Backward\d+|AccumulateGrad)", theirs.replace("AccumulateGrad", ""))) == sorted(
+        re.findall(r"\w+Backward\d+", ours)
+    )
+    # torchviz draws a leaf as two nodes, and an edge between them; both have one for the output.
+    assert ours.count(" -> ") == theirs.count(" -> ") - len(params)
+    assert all(f"{name} ({', '.join(map(str, p.shape))})" in label(ours) for name, p in params.items())
+
+
+def label(source):
+    """The text as Graphviz reads it, a line break as a space."""
+    return source.replace('\\"', '"').replace("\\n", " ")
+
+
+def test_make_dot_shows_the_structure_of_a_graph_that_backward_has_freed():
+    x = torch.tensor([2.0, 3.0], requires_grad=True)
+    y = (x**2).sum()
+    y.backward()
+    assert {"PowBackward0", "SumBackward0", "x\\n(2)", "y\\n()"} <= set(
+        re.findall(r'label="([^"]*)"', gradtrace.make_dot(y).source)
+    )
+    with pytest.raises(FreedGraphError, match="freed by backward"):
+        gradtrace.draw(y)
+    assert x.grad.tolist() == [4.0, 6.0]
 
 
 def test_a_notebook_gets_what_it_asks_for_and_never_an_exception():

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
-__all__ = ["KnownNames", "Names", "namespaces"]
+__all__ = ["Given", "KnownNames", "Names", "namespaces"]
 
 # A list of ten thousand tensors names none of them usefully, and looking through it would cost.
 _MAX_ITEMS = 200
@@ -51,6 +51,10 @@ def _locals(frame: FrameType) -> dict[str, Any]:
     return copy
 
 
+class Given(dict[str, torch.Tensor]):
+    """Names that the caller chose, whatever they look like: they count before those of variables and modules."""
+
+
 class Names:
     """The names of tensors and modules, by ``id``, valid while the script stands still."""
 
@@ -60,9 +64,14 @@ class Names:
         self.with_graph: list[tuple[torch.Tensor, str]] = []
         self._seen: set[int] = set()
         self._pending_modules: list[tuple[nn.Module, str]] = []
+        given: dict[int, str] = {}
         for space in spaces:
-            self._search(space)
+            if isinstance(space, Given):
+                given.update((id(tensor), name) for name, tensor in space.items())
+            else:
+                self._search(space)
         self._name_parameters()
+        self.tensors.update(given)
 
     def forget(self) -> None:
         """Let go of the tensors, which must not live longer for having been named."""

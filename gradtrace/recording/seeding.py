@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.errors import TensorError
+from gradtrace.errors import FreedGraphError, TensorError
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.walk import root_edge, walk
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.recorder import Recorder
 
-__all__ = ["script_outputs", "seed"]
+__all__ = ["require_graph", "script_outputs", "seed"]
+
+_FREED = "backward through the graph a second time"
 
 
 def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
@@ -38,13 +40,9 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
 
     Raises:
         TensorError: an output has no graph.
+        FreedGraphError: the graph was run before, and what it needs was freed.
     """
-    for output in outputs:
-        if not output.requires_grad:
-            raise TensorError(
-                f"a tensor of shape {list(output.shape)!r} has no graph to draw",
-                "it was computed without a tensor that requires grad, or under no_grad, or detached",
-            )
+    require_graph(outputs)
     graph = walk([root_edge(output) for output in outputs])
     leaves = [graph.nodes[position].variable for position in graph.leaves]
     reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
@@ -54,7 +52,24 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
     try:
         ones = [torch.ones_like(output) for output in outputs]
         torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if _FREED in str(error):
+            raise FreedGraphError(
+                "the graph of this tensor was freed by backward()",
+                "draw it before, or call backward(retain_graph=True), or record the script: gradtrace render SCRIPT",
+            ) from None
+        raise
     finally:
         recorder.seeding, recorder.spaces = False, ()
         for tensor, gradient in retained:
             tensor.grad = gradient
+
+
+def require_graph(outputs: Sequence[torch.Tensor]) -> None:
+    """Raise TensorError for an output without a graph."""
+    for output in outputs:
+        if not output.requires_grad:
+            raise TensorError(
+                f"a tensor of shape {list(output.shape)!r} has no graph to draw",
+                "it was computed without a tensor that requires grad, or under no_grad, or detached",
+            )
