@@ -95,7 +95,11 @@ class SavedTensor(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, gc=False):
-    """The backward node whose run made a node of a higher-order graph: its pass, id and op."""
+    """The backward node whose run made a node of a higher-order graph: its pass, id and op.
+
+    The id is empty where that pass was not kept. The ``source`` of the node that was made is always that of the
+    forward expression which the backward node belongs to.
+    """
 
     pass_index: int
     node: str

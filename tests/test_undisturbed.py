@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import importlib
+import random
 import resource
 import shutil
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import gradtrace
+from gradtrace.recording.recorder import Options, Recorder
 from tests.scripts import assert_same, both, run, write
 
 LARGER = Path(__file__).parent / "larger"
@@ -67,9 +70,9 @@ def test_peak_memory_stays_within_five_percent(tmp_path, monkeypatch):
 
 
 PLACES = [
-    "sys", "warnings", "traceback", "threading", "torch", "torch.autograd", "torch.autograd.graph",
+    "sys", "warnings", "traceback", "threading", "inspect", "torch", "torch.autograd", "torch.autograd.graph",
     "torch.autograd.function", "torch.overrides", "torch.nn.modules.module", "torch.nn.functional",
-    "torch._dynamo.eval_frame", "torch.utils.checkpoint", "linecache", "gc", "builtins",
+    "torch._dynamo.eval_frame", "torch.export._trace", "torch.utils.checkpoint", "linecache", "gc", "builtins",
 ]  # fmt: skip
 CLASSES = [torch.Tensor, torch.nn.Module, torch.autograd.Function, threading.Thread, TorchFunctionMode]
 CHANGING = {"last_traceback", "last_type", "last_value", "modules", "path_importer_cache", "exc_info", "_"}
@@ -166,6 +169,92 @@ def test_the_measurements_are_invisible_to_modes_around_and_inside():
     assert [node.grads[0].norm for node in recording.trace.passes[0].nodes if node.kind == "leaf"] == [
         pytest.approx(2000 * 2 * torch.sin(torch.tensor(-1.0)).abs().item() * 3**0.5, rel=1e-2)
     ]
+
+
+def test_a_tensor_of_its_own_kind_sees_only_what_the_script_does():
+    seen = []
+
+    class Seeing(torch.Tensor):
+        @classmethod
+        def __torch_function__(cls, func, types, args=(), kwargs=None):
+            seen.append(getattr(func, "__name__", str(func)))
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    def work():
+        x = torch.ones(30).as_subclass(Seeing).requires_grad_()
+        x.add(1).mul_(2).view(5, 6).split(2)[0].detach().sum()
+        (x * 2).sum().backward()
+        return x.grad
+
+    work()
+    expected, seen[:] = list(seen), []
+    with Recorder(Options(facts=True)):
+        work()
+    assert seen == expected
+
+
+def test_what_the_script_has_put_over_ours_stays_and_works_afterwards():
+    engine, seen = torch.autograd._engine_run_backward, []
+    start, bootstrap = torch.ones(2, requires_grad=True), threading.Thread._bootstrap_inner
+    try:
+        with gradtrace.record() as recording:
+            ours, ours_bootstrap = torch.autograd._engine_run_backward, threading.Thread._bootstrap_inner
+
+            def covering(*args, **kwargs):
+                seen.append(len(recording.trace.passes))
+                return ours(*args, **kwargs)
+
+            torch.autograd._engine_run_backward = covering
+            threading.Thread._bootstrap_inner = lambda thread: ours_bootstrap(thread)
+            start.sum().backward()
+        assert torch.autograd._engine_run_backward is covering
+        thread = threading.Thread(target=lambda: start.sum().backward())
+        thread.start()
+        thread.join()
+        assert seen == [0, 1]
+        assert len(recording.trace.passes) == 1
+        assert start.grad.tolist() == [2.0, 2.0]
+    finally:
+        torch.autograd._engine_run_backward, threading.Thread._bootstrap_inner = engine, bootstrap
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
+def test_a_signal_strikes_the_script_and_never_our_own_work():
+    x = torch.ones(30, requires_grad=True)
+    layer = torch.nn.Linear(30, 30)
+    generator, caught = random.Random(0), 0
+    with Recorder(Options(keep=frozenset(), facts=True)) as recorder:
+        for _ in range(150):
+            before = recorder.count
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.0005 + generator.random() / 200)
+                while True:
+                    layer(x).sum().backward()
+            except TimeoutError:
+                caught += 1
+            assert torch.is_grad_enabled()
+            assert gc.isenabled()
+            assert recorder.count >= before
+        (x * 2).sum().backward()
+        (graph,) = recorder.trace.passes
+    assert caught == 150
+    assert signal.getsignal(signal.SIGALRM) is out_of_time
+    assert [node.op for node in graph.nodes] == ["output", "SumBackward0", "MulBackward0", "AccumulateGrad"]
+
+
+def out_of_time(_number, _frame):
+    raise TimeoutError
+
+
+@pytest.fixture(autouse=True)
+def _alarm():
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
 
 
 def test_a_default_device_or_autocast_of_the_script_changes_no_measurement():

@@ -37,6 +37,7 @@ STYLES = {"none": "dim", "zero": "yellow", "nan": "bold red", "inf": "bold red",
 WORDS = {"none": "none", "zero": "0", "nan": "nan", "inf": "inf"}
 SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 NAME = 8  # characters of a leaf's name that a narrow table has room for beside each use
+NOTES = 8  # lines of what there is to know about some nodes, and in each so many nodes
 SHOWN = 3  # of a node's tensors; one op can have hundreds of outputs
 
 
@@ -175,7 +176,19 @@ def _kept(graph: BackwardPass) -> Iterator[str]:
     if total:
         most, node = max(sizes, key=lambda pair: pair[0])
         yield f"saved for backward: {_bytes(total)}, most in {visible(node.op)} ({node.id}): {_bytes(most)}"
-    yield from dict.fromkeys(f"{node.id}: {note(node)}" for node in graph.nodes if note(node))
+    yield from _alike(graph)
+
+
+def _alike(graph: BackwardPass) -> Iterator[str]:
+    """What there is to know about some nodes, once for all that it is true of."""
+    alike: dict[str, list[str]] = {}
+    for node in graph.nodes:
+        alike.setdefault(note(node), []).append(node.id)
+    alike.pop("", None)
+    for words, ids in list(alike.items())[:NOTES]:
+        yield f"{', '.join(ids[:NOTES])}{f' and {len(ids) - NOTES:,} more' if len(ids) > NOTES else ''}: {words}"
+    if len(alike) > NOTES:
+        yield f"{len(alike) - NOTES:,} more of these are in the trace"
 
 
 def _bytes(count: int) -> str:

@@ -128,7 +128,12 @@ def href(node: Node, template: str) -> dict[str, str]:
 
 def note(node: Node) -> str:
     """Return what there is to know about an op that is not what it seems."""
-    return COMPILED if node.op == "CompiledFunctionBackward" else ""
+    if node.op == "CompiledFunctionBackward":
+        return COMPILED
+    if node.origin is None:
+        return ""
+    of = expression(node)
+    return f"made when {node.origin.op}{of and f' of {of}'} ran in pass {node.origin.pass_index:,}"
 
 
 def _first(values: tuple[TensorStats | None, ...]) -> str:

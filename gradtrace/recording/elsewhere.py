@@ -10,9 +10,14 @@ import torch
 from gradtrace.recording.patch import Patch
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradtrace.recording.logs import Logs
 
-__all__ = ["function_patch", "thread_patch"]
+__all__ = ["function_patch", "stack_patches", "thread_patch"]
+
+# Bytes of address space: memory is taken as it is used, and this is enough for two million nodes.
+_STACK = 2**29
 
 
 def function_patch(logs: Logs) -> Patch:
@@ -37,3 +42,25 @@ def thread_patch(logs: Logs) -> Patch:
             original(thread)
 
     return Patch(threading.Thread, "_bootstrap_inner", bootstrap)
+
+
+def stack_patches() -> list[Patch]:
+    """Return the patches that give each thread that starts a stack with room for deep graphs: see depth.py."""
+    names = ("_start_joinable_thread", "_start_new_thread")
+    return [Patch(threading, name, _roomy(getattr(threading, name))) for name in names if hasattr(threading, name)]
+
+
+def _roomy(original: Callable[..., Any]) -> Callable[..., Any]:
+    def start(*args: Any, **kwargs: Any) -> Any:
+        if threading.stack_size():  # chosen by the script
+            return original(*args, **kwargs)
+        try:
+            threading.stack_size(_STACK)
+            return original(*args, **kwargs)
+        except RuntimeError:  # there is not so much address space
+            threading.stack_size(0)
+            return original(*args, **kwargs)
+        finally:
+            threading.stack_size(0)
+
+    return start

@@ -106,6 +106,7 @@ class Facts:
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
+            self.calls.aliases.forget()
             if not whole:
                 return
             if "modified by an inplace operation" in message:
@@ -114,7 +115,6 @@ class Facts:
                 raw.facts += self._frees(raw)
             if call.create_graph and raw.error is None:
                 raw.facts += self._without_second_order(raw, graph)
-        self.calls.aliases.forget()
         if not call.retains_graph:
             self._remember(raw)
 

@@ -33,6 +33,8 @@ sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ig
 
 # The results of this many calls are remembered, so that a view of one is not measured again.
 _RECENT = 64
+# After each so many calls it is looked whether their nodes still live.
+_FULL = 65_536
 
 
 # A torch call: the first number of the nodes that it made, the number beyond the last; the user's place, and a
@@ -103,7 +105,9 @@ Watcher = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None
 class PythonMode:
     """What a mode does around each call of torch; ``native.c`` has the same, compiled."""
 
+    _log: CallLog
     _note: Callable[[int, int, Any, FrameType], None]
+    make_room: Callable[[], None]
     _show: Callable[[tuple[Any, ...], Any, int], None]
     watcher: Watcher | None
 
@@ -118,6 +122,8 @@ class PythonMode:
         end = sequence_number()
         if end != start:
             self._note(start, end, result, sys._getframe(1))
+            if len(self._log) % _FULL == 0:
+                self.make_room()
         if self.watcher is not None:
             self._show((func, types, args, kwargs), result, end if end != start else -1)
         return result
@@ -131,6 +137,8 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFuncti
         self._log = log
         # Shown each call after it ran, with the number after its last node (-1 if it made none).
         self.watcher: Watcher | None = None
+        # Called when the log has grown by very much, as in a long loop that never calls backward.
+        self.make_room: Callable[[], None] = lambda: None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.model import Origin
 from gradtrace.recording.forward import CallLog, ForwardMode, sequence_number
+from gradtrace.recording.living import living_numbers
 from gradtrace.recording.modules import ModuleLog
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ __all__ = ["RECENT", "Logs", "ThreadLog"]
 
 # Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
 _ROOM = 5_000
+# Calls that have only just been made, whose results may not have reached a variable.
+_NEWEST = 64
 # Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
 RECENT = 16
 
@@ -31,18 +34,30 @@ class ThreadLog:
         self.calls = CallLog()
         self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
-        self._room = _ROOM
+        self.mode.make_room = self.forget_dead
+        self._room = self._full = _ROOM
         self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
 
     def make_room(self, numbers: array[int]) -> None:
         """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
         self._recent.append((sequence_number(), numbers))
-        if len(self.calls) <= self._room:
+        if len(self.calls) > self._room:
+            used, before = self._used(), self._recent[0][0]
+            self.calls.forget(used, before)
+            self.modules.forget(min(used, default=before))
+            self._room = max(_ROOM, 2 * len(self.calls))
+
+    def forget_dead(self) -> None:
+        """Drop what was made without a backward, and is gone; whether it is takes long to find out."""
+        if len(self.calls) < self._full:
             return
-        used = {number for _, some in self._recent for number in some}
-        self.calls.forget(used, self._recent[0][0])
-        self.modules.forget(min(used, default=0))
-        self._room = max(_ROOM, 2 * len(self.calls))
+        kept = self._used() | living_numbers()
+        self.calls.forget(kept, self.calls.calls[-_NEWEST:][0][0])
+        self.modules.forget(min(kept, default=sequence_number()))
+        self._full = max(_ROOM, 2 * len(self.calls))
+
+    def _used(self) -> set[int]:
+        return {number for _, some in self._recent for number in some}
 
 
 class Logs:

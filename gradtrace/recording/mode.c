@@ -83,6 +83,18 @@ static int note_single(PyObject *mode, PyObject *calls, PyObject *last, PyObject
     return done;
 }
 
+#define FULL 65536 /* calls, after each so many of which it is looked whether their nodes still live */
+
+static int make_room(PyObject *mode, PyObject *log) {
+    PyObject *calls = PyObject_GetAttr(log, s_calls);
+    Py_ssize_t count = calls ? PyList_Size(calls) : -1;
+    Py_XDECREF(calls);
+    if (count <= 0 || count % FULL) return count < 0 ? -1 : 0;
+    PyObject *told = call(mode, s_make_room);
+    Py_XDECREF(told);
+    return told ? 0 : -1;
+}
+
 /* Note a call that made nodes; all but one node with one plain output is left to Python. */
 static int note(PyObject *mode, PyObject **span, PyObject *result) {
     PyObject *log = PyObject_GetAttr(mode, s__log);
@@ -113,6 +125,7 @@ static int note(PyObject *mode, PyObject **span, PyObject *result) {
             done = told ? 0 : -1;
             Py_XDECREF(told);
         }
+        if (!done && !noted) done = make_room(mode, log);
     }
     Py_XDECREF(calls);
     Py_XDECREF(closed);

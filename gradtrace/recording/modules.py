@@ -68,8 +68,12 @@ class ModuleLog:
         del self._marks[:at], self._calls[:at]
 
     def _mark(self, call: ModuleCall | None) -> None:
-        self._marks.append(sequence_number())
-        self._calls.append(call)
+        number = sequence_number()
+        if self._marks and self._marks[-1] == number:  # nothing was made since, as under no_grad()
+            self._calls[-1] = call
+        else:
+            self._marks.append(number)
+            self._calls.append(call)
 
     def _path(self, module: nn.Module, parent: ModuleCall) -> str:
         root = parent.root()

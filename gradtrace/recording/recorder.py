@@ -17,7 +17,7 @@ from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
 from gradtrace.recording.afterwards import Afterwards
 from gradtrace.recording.aside import Aside, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
-from gradtrace.recording.elsewhere import function_patch, thread_patch
+from gradtrace.recording.elsewhere import function_patch, stack_patches, thread_patch
 from gradtrace.recording.facts import Facts
 from gradtrace.recording.logs import RECENT, Logs
 from gradtrace.recording.modules import ModuleHooks
@@ -130,7 +130,7 @@ class Recorder:
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         if not self.options.forward:
-            return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine]
+            return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine, *stack_patches()]
         traceable: list[Removable] = [
             *warning_patches(),
             *traceback_patches(),
@@ -139,7 +139,7 @@ class Recorder:
             ModuleHooks(lambda: logs.here().modules, self._facts.leaves.called if self._facts is not None else None),
             *(self._facts.parts() if self._facts is not None else ()),
         ]
-        return [*traceable, *engine, thread_patch(logs), Aside(traceable, lambda: logs.here().mode)]
+        return [*traceable, *engine, thread_patch(logs), *stack_patches(), Aside(traceable, lambda: logs.here().mode)]
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:

@@ -27,6 +27,21 @@ CHAIN = """
     z.backward()                                     # and this one with the interpreter
     print(time.process_time() - begin, file=sys.stderr)
 """
+THREAD = """
+    import sys, threading, torch
+
+    def work(steps):
+        x = torch.ones(1, requires_grad=True)
+        y = x
+        for _ in range(steps):
+            y = y + 1
+        y.backward()
+        print(x.grad.item(), threading.stack_size(), flush=True)
+
+    thread = threading.Thread(target=work, args=(int(sys.argv[1]),))
+    thread.start()
+    thread.join()
+"""
 SHARED = """
     import torch
     w = torch.ones(2, requires_grad=True)
@@ -49,6 +64,14 @@ def test_a_chain_of_100_000_ops_is_recorded_saved_and_drawn(tmp_path):
     picture = done.files["chain.svg"].decode()
     assert picture.count("<g ") < 2000
     assert "100,0" in picture or "more" in picture
+
+
+@pytest.mark.parametrize("steps", [80_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_a_deep_chain_may_live_and_die_in_a_thread(steps, tmp_path):
+    write(tmp_path, chain=THREAD)
+    done = run(tmp_path, "-m", "gradtrace", "record", "-o", "out.json", "chain.py", str(steps))
+    assert (done.code, done.stdout) == (0, "1.0 0\n"), done.stderr[-500:]
+    assert f"{steps + 2:,} nodes" in done.said
 
 
 @pytest.mark.slow

@@ -9,6 +9,8 @@ from torch.autograd import functional
 from torch.autograd.function import once_differentiable
 
 import gradtrace
+from gradtrace.formats.words import note
+from gradtrace.recording.recorder import Options, Recorder
 
 
 def cube(x):
@@ -128,3 +130,41 @@ def test_a_backward_that_is_differentiable_once_ends_the_second_graph_with_its_e
             first.backward()
     second = recording.trace.passes[1]
     assert "Error" in second.by_id[second.error.node].op
+
+
+class Sine(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x):
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad * ctx.saved_tensors[0].cos()
+
+
+def test_custom_functions_run_under_transforms():
+    points = torch.tensor([0.0, 1.0, 2.0])
+    with gradtrace.record() as recording:
+        slopes = torch.func.vmap(torch.func.grad(Sine.apply))(points)
+    assert torch.equal(slopes, points.cos())
+    assert recording.trace.passes
+
+
+def test_nodes_of_a_higher_order_say_which_backward_made_them_whether_its_pass_is_kept_or_not():
+    for keep, node in ((None, "n2"), (frozenset(), "")):
+        x = torch.tensor([1.0, 2.0], requires_grad=True)
+        with Recorder(Options(keep=keep)) as recorder:
+            (g,) = torch.autograd.grad((x**3).sum(), x, create_graph=True)
+            g.square().sum().backward()
+        trace = recorder.trace
+        made = [node for node in trace.passes[-1].nodes if node.origin]
+        assert len(made) == 3
+        assert {(n.origin.pass_index, n.origin.node, n.origin.op) for n in made} == {(1, node, "PowBackward0")}
+        assert {n.source.text for n in made} == {"x**3"}
+        assert {note(n) for n in made} == {"made when PowBackward0 of x**3 ran in pass 1"}

@@ -185,3 +185,15 @@ def test_amp_with_a_scaler_shows_the_scaled_gradients():
     graph = recorded(work)
     assert leaf(graph, "model.weight").grads[0].norm == pytest.approx(model.weight.grad.norm().item(), rel=1e-5)
     assert next(node for node in graph.nodes if node.op == "MulBackward0").grads[0].values == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:.*CSR.*")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc])
+def test_a_sparse_tensor_that_is_saved_counts_what_it_stores(layout):
+    matrix = torch.eye(5).to_sparse(layout=layout)
+    x = torch.ones(5, 2, requires_grad=True)
+    graph = recorded(lambda: (matrix @ x).sum().backward())
+    stored = next(tensor for node in graph.nodes for tensor in node.saved if tensor.shape == (5, 5))
+    indices = 2 * 5 if layout is torch.sparse_coo else 5 + 6
+    assert stored.bytes == 5 * 4 + indices * 8
+    assert leaf(graph, "x").grads[0].norm == pytest.approx(x.grad.norm().item())

@@ -8,7 +8,9 @@ import sys
 import pytest
 import torch
 
+from gradtrace import tracefile
 from gradtrace.recording.recorder import Options, Recorder
+from tests.scripts import run, write
 
 
 def loop(steps, keep):
@@ -67,6 +69,64 @@ def size_of(recorder):
         total += sys.getsizeof(thing)
         queue += gc.get_referents(thing)
     return total
+
+
+def test_a_long_loop_that_never_calls_backward_runs_in_bounded_memory():
+    x = torch.ones(3, requires_grad=True)
+    layer = torch.nn.Identity()
+    with Recorder(Options(keep=frozenset())) as recorder:
+        (x * 3).sum().backward()
+        kept = x.sin()
+        for _ in range(100_000):
+            layer(x * 2)
+        with torch.no_grad():
+            for _ in range(1000):
+                layer(x)
+        log = recorder._logs.here()
+        assert len(log.calls) < 70_000
+        assert len(log.modules._marks) < 140_000
+        last = recorder.trace.passes[0]
+        kept.sum().backward()
+    texts = {node.op: node.source.text for node in (*last.nodes, *recorder.trace.passes[0].nodes) if node.source}
+    assert texts == {
+        "MulBackward0": "x * 3", "SumBackward0": "kept.sum()", "SinBackward0": "x.sin()",
+    }  # fmt: skip
+
+
+LOOP = """
+    import os, torch
+
+    def memory():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Tanh(), torch.nn.Linear(8, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.001)
+    batch = torch.randn(16, 4)
+    for step in range(1, 30_001):
+        optimizer.zero_grad()
+        model(batch).square().mean().backward()
+        optimizer.step()
+        if step in (3_000, 30_000):
+            print(memory())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.parametrize("chosen", ["last", "10,20000"])
+def test_thirty_thousand_passes_run_in_flat_memory(chosen, tmp_path):
+    write(tmp_path, loop=LOOP)
+    done = run(tmp_path, "-m", "gradtrace", "record", "--pass", chosen, "-o", "out.json.gz", "loop.py")
+    assert done.code == 0, done.stderr[-500:]
+    early, late = map(int, done.stdout.split())
+    # A row of each of four leaves takes 17 bytes.
+    assert late - early < 10_000_000, (early, late)
+    (tmp_path / "out.json.gz").write_bytes(done.files["out.json.gz"])
+    trace = tracefile.load(str(tmp_path / "out.json.gz"))
+    assert [graph.index for graph in trace.passes] == {"last": [30_000], "10,20000": [10, 20_000]}[chosen]
+    assert all(row.passes == list(range(1, 30_001)) and all(row.reached) for row in trace.series)
+    assert len(trace.series) == 4
 
 
 @pytest.mark.parametrize("keep", [frozenset(), frozenset({1})])
