@@ -4,20 +4,26 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+MERMAID := 11.17.2
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow browser latex lint docs bench clean
+.PHONY: demo test test-slow browser mermaid latex lint docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test browser latex
+test: $(VENV)/.installed-test browser mermaid latex
 	$(BIN)/python -m pytest
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
 	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
 	    echo "no chromium: its tests are left out"
+
+mermaid: # the same for those that Mermaid itself judges
+	@test -f build/mermaid.min.js || { mkdir -p build && cd build && npm pack --silent mermaid@$(MERMAID) >/dev/null 2>&1 && \
+	    tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz; } || \
+	    echo "no Mermaid: its tests are left out"
 
 latex: # the same for those that typeset
 	@command -v pdflatex >/dev/null && command -v pdftotext >/dev/null || { [ "$$(id -u)" = 0 ] && \

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from gradtrace.api import GradientReport, Recording, Trace, draw, gradcheck, load, make_dot, record
     from gradtrace.errors import GradtraceError
+    from gradtrace.fold import View
+    from gradtrace.formats.base import Style
+    from gradtrace.formats.theme import Theme
 
 __all__ = [
     "GradientReport",
     "GradtraceError",
     "Recording",
+    "Style",
+    "Theme",
     "Trace",
+    "View",
     "__version__",
     "draw",
     "gradcheck",
@@ -25,7 +31,12 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Resolved when first used (PEP 562), so that `import gradtrace` costs nothing.
-_HOMES = {"GradtraceError": "gradtrace.errors"}
+_HOMES = {
+    "GradtraceError": "gradtrace.errors",
+    "Style": "gradtrace.formats.base",
+    "Theme": "gradtrace.formats.theme",
+    "View": "gradtrace.fold",
+}
 
 
 def __getattr__(name: str) -> Any:

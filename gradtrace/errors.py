@@ -77,7 +77,9 @@ class TraceFileError(GradtraceError):
 
 
 class EngineError(GradtraceError):
-    """Graphviz is missing, failed, or took too long."""
+    """Graphviz is missing, failed, or took too long; ``slow`` tells the last from the others."""
+
+    slow = False
 
 
 class ThemeError(GradtraceError):

@@ -56,6 +56,40 @@ def test_sine_curve():
     assert printed("sine_curve") == pytest.approx([0], abs=1e-6)
 
 
+def drawn_in_double(*modules):
+    """Modules with the weights that an example's have, made in double precision in the same order."""
+    torch.manual_seed(0)
+    torch.set_default_dtype(torch.float64)
+    try:
+        return [make() for make in modules]
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_rnn():
+    cell, head, steps = drawn_in_double(
+        lambda: torch.nn.RNNCell(4, 16),
+        lambda: torch.nn.Linear(16, 1),
+        lambda: [torch.randn(1, 4) for _ in range(100)],
+    )
+    state = torch.zeros(1, 16, dtype=torch.float64)
+    for x in steps:
+        state = torch.tanh(x @ cell.weight_ih.T + cell.bias_ih + state @ cell.weight_hh.T + cell.bias_hh)
+    assert printed("rnn") == pytest.approx([((state @ head.weight.T + head.bias) ** 2).item()], abs=1e-6)
+
+
+def test_transformer():
+    block, x = drawn_in_double(
+        lambda: torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.0, batch_first=True, norm_first=True),
+        lambda: torch.randn(2, 5, 16),
+    )
+    for _ in range(12):  # all are copies of one
+        normed = block.norm1(x)
+        x = x + block.self_attn(normed, normed, normed)[0]
+        x = x + block.linear2(torch.relu(block.linear1(block.norm2(x))))
+    assert printed("transformer") == pytest.approx([(x**2).mean().item()], abs=1e-5)
+
+
 def test_second_derivative():
     assert printed("second_derivative") == pytest.approx([math.cos(math.pi / 4), -math.sin(math.pi / 4)], abs=1e-4)
 

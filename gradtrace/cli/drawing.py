@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from gradtrace.cli.output import say
 from gradtrace.errors import EngineError, GradtraceError, UnknownNameError
 from gradtrace.files import write_whole
+from gradtrace.fold import View, fold
 from gradtrace.formats.base import FORMATS, SORTS, Style
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ def check_view(style: Style) -> None:
         raise UnknownNameError.of("number of columns", style.columns, ("auto", "a number from 1"))
     if style.sort not in SORTS:
         raise UnknownNameError.of("order", style.sort, SORTS)
+    rest = style.link.replace("{file}", "").replace("{line}", "")
+    if "{" in rest or "}" in rest:
+        hint = "only {file} and {line} stand for something, as in 'https://host/{file}#L{line}'"
+        raise GradtraceError(f"--link {style.link!r} has braces around something else", hint)
     if style.view.focus and style.view.between:
         raise GradtraceError("--focus and --between can't be had together", "choose one")
     if style.view.full and style.view.depth is not None:
@@ -32,17 +37,37 @@ def check_view(style: Style) -> None:
 
 
 def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) -> str | bytes:
-    """Return what the format draws; where ``--full`` is too much, it folded, with text and JSON beside."""
+    """Return what the format draws; where that is more than the engine can, the fold, with text and JSON beside."""
     try:
         drawn: str | bytes = plugin.function(report, style)
     except EngineError as error:
-        if not style.view.full:
+        less = View(focus=style.view.focus, between=style.view.between)
+        if not error.slow or style.view == less:
             raise
-        say(f"{error.message}: {len(report.graph.nodes):,} nodes in full are too many for {style.engine}")
-        drawn = plugin.function(report, replace(style, view=replace(style.view, full=False)))
+        drawn = plugin.function(report, replace(style, view=less))
+        say(f"{error.message}: {_asked(style.view)} is too much for {style.engine}, {len(report.graph.nodes):,} nodes")
         others = [] if name == "-" else [f"{name}.txt", f"{name}.json"]
         for other, kind in zip(others, ("text", "json"), strict=False):
             write_whole(Path(other), FORMATS[kind].function(report, style))
         beside = f", all nodes are in {' and '.join(others)}" if others else ""
         say(f"drew the folded picture instead{beside}")
+    else:
+        _tell_excess(report, style.view)
     return drawn
+
+
+def _tell_excess(report: Report, view: View) -> None:
+    """Say how many boxes there are where an option asks for more than the budget."""
+    if view.full or not (view.open or view.depth is not None):
+        return
+    boxes = len(fold(report.graph, view).boxes)
+    if boxes > view.max_nodes:
+        say(f"{_asked(view)} makes {boxes:,} boxes, more than --max-nodes {view.max_nodes:,}")
+
+
+def _asked(view: View) -> str:
+    """Return the options that ask for more than the budget."""
+    if view.full:
+        return "--full"
+    depth = [f"--depth {view.depth}"] if view.depth is not None else []
+    return " ".join([*depth, *(f"--open {path}" for path in view.open)]) or f"--max-nodes {view.max_nodes:,}"

@@ -86,9 +86,11 @@ def _run(command: list[str], dot: str, timeout: float) -> bytes:
             cwd=FONTS,
         )
     except subprocess.TimeoutExpired:
-        raise EngineError(
+        slow = EngineError(
             f"the layout took more than {timeout:g} s and was stopped", "use -f text or -f json, or raise --timeout"
-        ) from None
+        )
+        slow.slow = True
+        raise slow from None
     except OSError as error:
         raise EngineError(f"{command[0]!r} can't be started: {error.strerror}", INSTALL) from error
     if done.returncode == CANNOT_IMPORT:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass, Node
 
-__all__ = ["between", "focused", "named"]
+__all__ = ["between", "check_opened", "focused", "named"]
 
-MOST_NAMES = 12  # that an error lists
+MOST_NAMES = 5  # that an error lists
 
 
 def focused(graph: BackwardPass, name: str) -> BackwardPass:
@@ -39,14 +40,51 @@ def between(graph: BackwardPass, first: str, last: str) -> BackwardPass:
 def named(graph: BackwardPass, name: str) -> set[str]:
     """Return the ids of the nodes that are called so: by id, variable, op, module, or line as ``train.py:42``.
 
-    Raises UnknownNameError with some of the names that there are.
+    Raises UnknownNameError with the names that are most like it.
     """
     for key in (_by_id, _by_name, _by_line, _by_op, _by_module):
         found = {node.id for node in graph.nodes if key(node, name)}
         if found:
             return found
-    known = dict.fromkeys(node.name or node.op for node in graph.nodes)
-    raise UnknownNameError.of("node", name, [*list(known)[:MOST_NAMES], "an id", "a line as train.py:42"])
+    near = _near_lines(graph, name) or _nearest(name, _names(graph))
+    hint = f"perhaps {', '.join(near)}" if near else "name a variable, an op, a module, an id, or a line as train.py:42"
+    raise UnknownNameError(f"unknown node {name!r}", hint)
+
+
+def check_opened(graph: BackwardPass, paths: Iterable[str]) -> None:
+    """Raise UnknownNameError for a path that no module of the pass is at, nor any below."""
+    known = {".".join(parts[:size]) for parts in _module_paths(graph) for size in range(1, len(parts) + 1)} - {""}
+    for path in paths:
+        if path not in known:
+            near = _nearest(path, sorted(known)) or sorted(known)[:MOST_NAMES]
+            hint = f"perhaps {', '.join(near)}" if near else "no module was called in this pass"
+            raise UnknownNameError(f"unknown module {path!r}", hint)
+
+
+def _module_paths(graph: BackwardPass) -> set[tuple[str, ...]]:
+    return {tuple(path.split(".")) for path in {*(call.path for call in graph.calls), *(n.module for n in graph.nodes)}}
+
+
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
+    """Return the names that are most like this one, whatever their case."""
+    by_lower = {each.lower(): each for each in known if each}
+    found = get_close_matches(name.lower(), by_lower, n=MOST_NAMES, cutoff=0.75)
+    return [by_lower[each] for each in found]
+
+
+def _names(graph: BackwardPass) -> dict[str, None]:
+    names = dict.fromkeys(name for node in graph.nodes for name in (node.name, node.op, node.module))
+    return names | dict.fromkeys(node.op.partition("Backward")[0] for node in graph.nodes if node.kind == "function")
+
+
+def _near_lines(graph: BackwardPass, name: str) -> list[str]:
+    """Return the lines nearest to one of a file that has nodes, in their order."""
+    file, colon, line = name.rpartition(":")
+    if not colon or not line.isdecimal():
+        return []
+    sources = (source for node in graph.nodes for source in (node.source, node.library) if source)
+    lines = {s.line for s in sources if file in {s.filename, PurePath(s.filename).name}}
+    return [f"{file}:{each}" for each in sorted(sorted(lines, key=lambda each: abs(each - int(line)))[:MOST_NAMES])]
 
 
 def _by_id(node: Node, name: str) -> bool:

@@ -15,7 +15,7 @@ from gradtrace.fold.chains import parts_with_chains
 from gradtrace.fold.containers import with_containers
 from gradtrace.fold.groups import Calls, Part, by_call, chunked, common_call, deepest, is_open
 from gradtrace.fold.line import line_of
-from gradtrace.fold.paths import between, focused
+from gradtrace.fold.paths import between, check_opened, focused
 from gradtrace.fold.repeats import Run, runs_of
 from gradtrace.fold.samples import is_tangled, sampled
 from gradtrace.graph import span
@@ -75,6 +75,7 @@ def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
 
 def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:
     """Return the part of the pass that is asked for, and a word on what that leaves out."""
+    check_opened(graph, view.open)
     if view.focus:
         part, what = focused(graph, view.focus), f"only the ways through {view.focus}"
     elif view.between:

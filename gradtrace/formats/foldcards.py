@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gradtrace.fold.truth import joined
 from gradtrace.formats.cells import alarm, bold, chip, row, small, table
 from gradtrace.formats.foldwords import content, curve_ends, flow, found, inside, made_by, names
-from gradtrace.formats.numbers import shape, stats
+from gradtrace.formats.numbers import number, shape, stats
 from gradtrace.formats.palette import BORDER, CARD, FAILED, LINE, SPECIAL, WARNED, step
 from gradtrace.formats.words import clean, gradient, shorten
 from gradtrace.model import TensorStats
@@ -81,8 +81,14 @@ def leaf_rows(box: Box, graph: BackwardPass, context: Context) -> Iterator[str]:
         grad = leaf.grads[0] if leaf.grads else None
         symbol = gradient(leaf, context.of)
         uses = context.copies.get(leaf.id, 1)
-        text = f"{symbol} {stats(grad)}" if grad else f"no {symbol.rstrip(' =')}"
+        text = f"{symbol} {_briefly(grad)}" if grad else f"no {symbol.rstrip(' =')}"
         yield _pair(_leaf_name(leaf), f"{text}{f', of {uses} boxes' if uses > 1 else ''}", grad, context)
+
+
+def _briefly(grad: TensorStats) -> str:
+    """Return a gradient's value or values, or of what these are too many its shape and norm."""
+    text = stats(grad)
+    return f"{shape(grad.shape)} ‖{number(grad.norm)}‖" if "…" in text else text
 
 
 def _leaf_name(leaf: Node) -> str:

@@ -90,7 +90,9 @@ def test_where_all_is_too_much_for_the_engine_the_fold_is_drawn_with_text_and_js
 
 def _late(_report, style):
     if style.view.full:
-        raise EngineError("the layout took more than 5 s and was stopped")
+        error = EngineError("the layout took more than 5 s and was stopped")
+        error.slow = True
+        raise error
     return "folded"
 
 
@@ -131,8 +133,26 @@ def test_only_the_ways_between_two_are_drawn_whichever_is_named_first():
         assert {node.id for node in graph.nodes} == {"n1", "n2", "n3", "n4", "n5"}
     with pytest.raises(UnknownNameError, match="no way"):
         fold(builders.partials(), View(between=("n2", "n4")))
-    with pytest.raises(UnknownNameError, match="unknown node 'w'"):
-        fold(builders.partials(), View(focus="w"))
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ({"focus": "w"}, "unknown node 'w'; name a variable, an op, a module, an id, or a line"),
+        ({"focus": "powbackward"}, "unknown node 'powbackward'; perhaps PowBackward0"),
+        ({"focus": "partials.py:99"}, "unknown node 'partials.py:99'; perhaps partials.py:6"),
+        ({"open": ("h.1",)}, "unknown module 'h.1'; no module was called in this pass"),
+    ],
+)
+def test_a_name_that_is_not_there_is_told_with_those_most_like_it(view, said):
+    with pytest.raises(UnknownNameError) as caught:
+        fold(builders.partials(), View(**view))
+    assert str(caught.value).startswith(said)
+
+
+def test_a_module_that_is_not_there_is_told_with_those_most_like_it():
+    with pytest.raises(UnknownNameError, match=r"unknown module 'net\.dorp'; perhaps net\.drop"):
+        fold(called_twice(), View(open=("net.dorp",)))
 
 
 def ribbon(length=100):
