@@ -137,7 +137,7 @@ class GradtraceDirective(SphinxDirective):
     def _figure(self, ran: Ran, script: Script) -> nodes.Node:
         options = {key: self.options.get(key, "") for key in ("alt", "width", "height", "filename-prefix")}
         options["path"] = scripts.path_in_project(self.env, script)
-        picture = gradtrace_graph("", script=script, ran_key=ran.key, trace=scripts.kept(self.env, ran), **options)
+        picture = gradtrace_graph("", script=script, trace=scripts.kept(self.env, ran), **options)
         figure = nodes.figure("", picture, classes=["gradtrace", *self.options.get("class", [])])
         figure["align"] = self.options.get("align", "default")
         self.set_source_info(figure)
