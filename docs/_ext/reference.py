@@ -135,7 +135,8 @@ def _default(field: msgspec.structs.FieldInfo) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
+    text = text.replace("``", "`").replace("|", "\\|").replace("<", "&lt;")
+    return re.sub(r"&lt;(!--.*?-->)", r"`<\1`", text)  # of which prose would make <!–
 
 
 def setup(sphinx: Sphinx) -> dict[str, bool]:

@@ -16,8 +16,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pygments
 from markdown.extensions import Extension
 from markdown.preprocessors import Preprocessor
+from pygments.formatters.html import HtmlFormatter
+from pygments.lexers.python import PythonLexer
 
 from gradtrace.documents.blocks import fence_after
 from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run
@@ -37,20 +40,23 @@ OPENING = re.compile(r"(?P<indent> {0,3})(?P<mark>`{3,}|~{3,})\s*\{?\s*\.?gradtr
 FILE = re.compile(r"[^\n]+\.(py|pyw|json|json\.gz)")
 ATTRIBUTE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 CACHE = ".cache/gradtrace"
+HIGHLIGHTERS = ("HighlightExtension", "CodeHiliteExtension")  # whose sites have a style sheet for Pygments
 
 
 class Place(NamedTuple):
-    """Where blocks are drawn: the folder that scripts are found in, the one that keeps what was drawn, the page."""
+    """Where blocks are drawn: the folder of scripts, that of what was drawn, the page, and whether code has colours."""
 
     root: Path
     folder: Path | None
     page: Page
+    colors: bool
 
     @classmethod
     def of(cls, md: Any, root: str = "", cache: str = CACHE) -> Place:
         """Return the place for the page that a Markdown instance converts."""
         absolute = Path(root or ".").absolute()
-        return cls(absolute, absolute / cache if cache else None, Page.of(md))
+        colors = any(type(extension).__name__ in HIGHLIGHTERS for extension in md.registeredExtensions)
+        return cls(absolute, absolute / cache if cache else None, Page.of(md), colors)
 
 
 def fence(source: str, _language: str, _class: str, options: dict[str, str], md: Any, **_: Any) -> str:
@@ -148,7 +154,7 @@ def _html(source: str, options: dict[str, str], place: Place) -> str:
         if ran.trace is None or (ran.problem and options.get("raises") != ran.error):
             at += ran.line if at and not script.file else 0
             raise DocumentError(ran.problem + (f"\n{ran.details}" if ran.details else ""))
-        return "\n".join(_parts(ran, script, options, place.folder))
+        return "\n".join(_parts(ran, script, options, place))
     except GradtraceError as error:
         logger.warning("gradtrace: %s%s", place.page.where(at), error)
         said = escape(str(error).splitlines()[0])
@@ -193,15 +199,22 @@ def _found(name: str, place: Place) -> Path:
     return file
 
 
-def _parts(ran: Ran, script: Script, options: Mapping[str, str], folder: Path | None) -> Iterator[str]:
+def _parts(ran: Ran, script: Script, options: Mapping[str, str], place: Place) -> Iterator[str]:
     for part in _shown(options):
         if part == "source":
-            yield f'<pre class="highlight"><code class="language-python">{escape(script.code)}</code></pre>'
+            yield _source(script.code, place)
         elif part == "table":
-            table = escape(draw(ran, "text", script, folder).decode())
+            table = escape(draw(ran, "text", script, place.folder).decode())
             yield f'<pre class="gradtrace-table"><code>{table}</code></pre>'
         else:
-            yield _figure(ran, script, options, folder)
+            yield _figure(ran, script, options, place.folder)
+
+
+def _source(code: str, place: Place) -> str:
+    """Return code as the site shows its own: coloured here, or left to a script in the page."""
+    if place.colors:
+        return str(pygments.highlight(code, PythonLexer(), HtmlFormatter(cssclass="highlight", wrapcode=True))).strip()
+    return f'<pre class="highlight"><code class="language-python">{escape(code)}</code></pre>'
 
 
 def _size(text: str) -> str:

@@ -27,6 +27,7 @@ __all__ = ["GradRole", "GradtraceDirective", "setup"]
 
 logger = logging.getLogger(__name__)
 PARTS = ("source", "graph", "table")
+TRUE = ("yes", "true", "1")
 
 
 def _parts(text: str | None) -> list[str]:
@@ -62,6 +63,11 @@ def _context(text: str | None) -> str:
     return str(directives.choice(text, ("reset",))) if text else "keep"
 
 
+def _choice(text: str | None) -> bool:
+    """Return what a flag says, as matplotlib's plot directive reads it: ``:include-source: no``, too."""
+    return str(directives.choice(text, ("yes", "no", "true", "false", "1", "0"))) in TRUE if text else True
+
+
 def _prefix(text: str) -> str:
     if not text or not all(c.isalnum() or c in "-_." for c in text):
         raise ValueError("letters, digits and -_. only")
@@ -82,12 +88,12 @@ class GradtraceDirective(SphinxDirective):
         "context": _context,
         "filename-prefix": _prefix,
         "height": directives.length_or_unitless,
-        "include-source": directives.flag,
+        "include-source": _choice,
         "name": directives.unchanged,
         "pass": _pass,
         "raises": directives.unchanged_required,
         "show": _parts,
-        "show-source-link": directives.flag,
+        "show-source-link": _choice,
         "timeout": _seconds,
         "width": directives.length_or_percentage_or_unitless,
     }
@@ -106,7 +112,7 @@ class GradtraceDirective(SphinxDirective):
 
     def _shown(self) -> list[str]:
         parts: list[str] = self.options.get("show") or list(self.config.gradtrace_show)
-        wanted = "include-source" in self.options or self.config.gradtrace_include_source
+        wanted = self.options.get("include-source", self.config.gradtrace_include_source)
         return ["source", *parts] if wanted and "source" not in parts else parts
 
     def _part(self, part: str, ran: Ran, script: Script) -> list[nodes.Node]:
@@ -126,7 +132,7 @@ class GradtraceDirective(SphinxDirective):
         return [block]
 
     def _link(self, script: Script) -> list[nodes.Node]:
-        wanted = "show-source-link" in self.options or self.config.gradtrace_show_source_link
+        wanted = self.options.get("show-source-link", self.config.gradtrace_show_source_link)
         if not wanted or not script.file:
             return []
         target = "/" + scripts.relative(script.file, self.env.srcdir)
@@ -137,7 +143,7 @@ class GradtraceDirective(SphinxDirective):
     def _figure(self, ran: Ran, script: Script) -> nodes.Node:
         options = {key: self.options.get(key, "") for key in ("alt", "width", "height", "filename-prefix")}
         options["path"] = scripts.path_in_project(self.env, script)
-        picture = gradtrace_graph("", script=script, ran_key=ran.key, trace=scripts.kept(self.env, ran), **options)
+        picture = gradtrace_graph("", script=script, trace=scripts.kept(self.env, ran), **options)
         figure = nodes.figure("", picture, classes=["gradtrace", *self.options.get("class", [])])
         figure["align"] = self.options.get("align", "default")
         self.set_source_info(figure)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,7 +35,7 @@ class gradtrace_graph(nodes.General, nodes.Inline, nodes.Element):  # noqa: N801
 
 
 def _ran(node: nodes.Element) -> Ran:
-    return Ran(api.load(node["trace"]), node["ran_key"])
+    return Ran(api.load(node["trace"]), Path(node["trace"]).name.partition(".")[0])
 
 
 def _frame(node: nodes.Element, config: Config) -> Frame:
@@ -71,7 +72,7 @@ def _visit_html(translator: Any, node: nodes.Element) -> None:
 def _visit_latex(translator: Any, node: nodes.Element) -> None:
     builder = translator.builder
     pdf = draw(_ran(node), "pdf", node["script"], folder(builder.env))
-    name = f"{node['filename-prefix'] or 'gradtrace'}-{Path(node['trace']).name[:12]}.pdf"
+    name = f"{node['filename-prefix'] or 'gradtrace'}-{hashlib.sha256(pdf).hexdigest()[:12]}.pdf"
     write_whole(Path(builder.outdir, name), pdf)
     sizes = [f"{key}={size}" for key in ("width", "height") if (size := _latex_size(node[key]))]
     command = f"sphinxincludegraphics[{','.join(sizes)}]" if sizes else "gradtracegraphics"

@@ -125,7 +125,9 @@ def kept(env: BuildEnvironment, ran: Ran) -> str:
     """Return the file that keeps the trace, for when the document is written."""
     assert ran.trace is not None  # noqa: S101 - only a trace is drawn
     data = tracefile.dumps(ran.trace)
-    place = folder(env) / f"{ran.key or hashlib.sha256(data).hexdigest()[:32]}.json.gz"
+    # Under its key only a run that ended well is found again: another one is to fail again.
+    key = ran.key if ran.key and not ran.problem else hashlib.sha256(data).hexdigest()[:32]
+    place = folder(env) / f"{key}.json.gz"
     if not place.is_file():
         place.parent.mkdir(parents=True, exist_ok=True)
         ran.trace.save(place)

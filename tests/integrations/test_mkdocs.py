@@ -184,5 +184,11 @@ def test_code_runs_in_the_root_and_is_kept_from_build_to_build(here, monkeypatch
     assert list((here / ".cache" / "gradtrace").glob("*.svg"))
 
 
+@pytest.mark.parametrize("how", ["superfences", "the extension"])
+def test_code_has_the_colours_of_the_site_where_it_has_any(site, how):
+    html = site("```gradtrace show='source'\nsaved.json\n```\n", EXTENSIONS[how])
+    assert ('<div class="highlight">' in html) == (how == "superfences")
+
+
 def test_a_block_that_never_ends_is_left_alone(here):
     assert "svg" not in convert("```gradtrace\nsaved.json\n", root=str(here))

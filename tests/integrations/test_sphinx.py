@@ -213,20 +213,41 @@ def test_pdflatex_has_all_that_tables_are_written_with_and_pictures_leave_room_f
     assert sizes["wide"][0] == pytest.approx(sizes["page"][0], rel=0.01)
 
 
-@pytest.mark.usefixtures("no_runs")
 def test_the_same_document_gives_the_same_bytes(project):
     first = project[1].html
     (project[0] / "index.rst").touch()
     assert build(project[0]).html == first
 
 
-@pytest.mark.usefixtures("no_runs")
-def test_a_document_is_read_again_when_what_its_script_imports_has_changed(project):
-    (project[0] / "lessons.py").write_text(MODULE.replace("2.0", "3.0"), encoding="utf-8")
-    with pytest.raises(AssertionError, match=r"cube\.py"):
-        build(project[0])
-    (project[0] / "lessons.py").write_text(MODULE, encoding="utf-8")
-    assert build(project[0]).warnings == ""
+def test_the_same_project_in_two_folders_gives_the_same_bytes(tmp_path):
+    code = "   import torch\n   x = torch.ones(2).requires_grad_()\n   (x * x).sum().backward()\n"
+    body = f".. gradtrace::\n   :show: source, graph, table\n\n{code}\n.. gradtrace:: saved.json\n"
+    made = []
+    for folder in (tmp_path / "one", tmp_path / "two" / "deeper"):
+        folder.mkdir(parents=True)
+        with_trace(folder, body)
+        outs = [build(folder, builder).out for builder in ("html", "latex", "man", "text")]
+        files = [file for out in outs for file in out.rglob("*") if file.is_file()]
+        made.append({str(file.relative_to(folder)): file.read_bytes() for file in files})
+    assert made[0].keys() == made[1].keys()
+    assert [name for name, data in made[0].items() if made[1][name] != data] == []
+
+
+def test_a_document_is_read_again_when_what_its_script_imports_has_changed(tmp_path, monkeypatch):
+    ran = []
+    real = scripts._run
+    monkeypatch.setattr(scripts, "_run", lambda script: (ran.append(script.name), real(script))[1])
+    broken = ".. gradtrace::\n   :raises: KeyError\n\n   from lessons import cube\n   cube().backward()\n   {}['x']\n"
+    write(tmp_path, broken, **{"lessons.py": MODULE})
+    first = build(tmp_path)
+    labels = [graphs(first.html)[0].get("aria-label")]
+    assert ran == ["index.py"]
+    (tmp_path / "lessons.py").write_text(MODULE.replace("2.0", "3.0"), encoding="utf-8")
+    second = build(tmp_path)
+    assert ran == ["index.py", "index.py"]
+    assert (first.warnings, second.warnings) == ("", "")  # an error that was announced comes again
+    labels.append(graphs(second.html)[0].get("aria-label"))
+    assert [label.rpartition(" = ")[2] for label in labels] == ["12", "27"], labels
 
 
 def test_a_change_of_the_code_or_of_a_version_runs_it_again(tmp_path, monkeypatch):
@@ -369,6 +390,15 @@ def test_the_configuration_says_what_is_shown_by_default(tmp_path):
     built = build(with_trace(tmp_path, ".. gradtrace:: saved.json\n", "gradtrace_show = ['table']"))
     assert "<svg" not in built.html
     assert "flows on to" in built.html
+
+
+@pytest.mark.usefixtures("no_runs")
+def test_a_directive_has_the_last_word_on_what_the_configuration_shows(tmp_path):
+    body = ".. gradtrace:: saved.json\n   :include-source: no\n\n.. gradtrace:: saved.json\n   :show-source-link: no\n"
+    built = build(with_trace(tmp_path, body, "gradtrace_show_source_link = gradtrace_include_source = True"))
+    assert built.html.count("highlight-python") == 1
+    assert built.html.count("_downloads/") == 1
+    assert "unknown" not in built.warnings
 
 
 @pytest.mark.usefixtures("no_runs")
