@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 
-from gradtrace.documents.script import TIMEOUT, Script, draw, read, run
+from gradtrace.documents.script import TIMEOUT, Script, draw, read, run, seconds
 from gradtrace.errors import DocumentError, GradtraceError, UnknownNameError
 from gradtrace.formats.base import FORMATS
 
@@ -138,10 +138,7 @@ def _text(drawn: str, name: str) -> list[str]:
 
 
 def _seconds(block: Block) -> float:
-    try:
-        return float(block.options.get("timeout", TIMEOUT))
-    except ValueError:
-        raise DocumentError(f"timeout={block.options['timeout']} is no number of seconds") from None
+    return seconds(block.options.get("timeout", str(TIMEOUT)))
 
 
 def _at(where: str, make: Callable[[], Script]) -> Script:

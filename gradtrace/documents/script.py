@@ -20,11 +20,11 @@ from msgspec import Struct
 
 from gradtrace import api, tracefile
 from gradtrace.documents.imports import local_modules
-from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError
+from gradtrace.errors import DocumentError, GradtraceError, NothingRecordedError, ScriptError
 from gradtrace.files import write_whole
 from gradtrace.formats.base import Style
 
-__all__ = ["Ran", "Script", "attribute_code", "draw", "imports", "read", "run"]
+__all__ = ["Ran", "Script", "attribute_code", "draw", "imports", "read", "run", "seconds"]
 
 TIMEOUT = 60.0
 WIDTH = 84  # columns of a table in a document
@@ -76,6 +76,17 @@ def read(path: str | Path, number: str = "last", timeout: float = TIMEOUT) -> Sc
     except (OSError, UnicodeDecodeError) as error:
         raise ScriptError(f"{str(path)!r} can't be read: {error}", "name a Python script or a trace") from None
     return Script(file.name, code, str(file.parent), str(file), number, timeout)
+
+
+def seconds(text: str) -> float:
+    """Return a limit of time as documents write it; raises DocumentError if it is none."""
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not 0 < found < float("inf"):
+        raise DocumentError(f"timeout {text!r} is no number of seconds above 0")
+    return found
 
 
 def attribute_code(reference: str) -> str:

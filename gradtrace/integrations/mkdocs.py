@@ -23,7 +23,7 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers.python import PythonLexer
 
 from gradtrace.documents.blocks import fence_after
-from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run
+from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run, seconds
 from gradtrace.errors import DocumentError, GradtraceError, ScriptError, UnknownNameError
 from gradtrace.formats.page import Frame, inline
 from gradtrace.integrations.mkdocs_page import Page
@@ -176,10 +176,7 @@ def _shown(options: Mapping[str, str]) -> list[str]:
 
 def _script(source: str, options: Mapping[str, str], place: Place) -> Script:
     """Return what a block holds: one line that names a script or an attribute, or code."""
-    try:
-        number, timeout = options.get("pass", "last"), float(options.get("timeout", TIMEOUT))
-    except ValueError:
-        raise DocumentError(f"timeout {options['timeout']!r} is no number of seconds") from None
+    number, timeout = options.get("pass", "last"), seconds(options.get("timeout", str(TIMEOUT)))
     if not source.strip():
         raise DocumentError("an empty block", "name a script in it, or write code")
     if FILE.fullmatch(source.strip()):

@@ -14,7 +14,7 @@ from sphinx.util.docutils import SphinxDirective, SphinxRole
 
 from gradtrace import __version__
 from gradtrace.api import select
-from gradtrace.documents.script import Ran, Script
+from gradtrace.documents.script import Ran, Script, seconds
 from gradtrace.errors import GradtraceError, UnknownNameError
 from gradtrace.formats.numbers import stats
 from gradtrace.integrations import sphinx_scripts as scripts
@@ -47,12 +47,9 @@ def _pass(text: str | None) -> str:
 
 def _seconds(text: str | None) -> float:
     try:
-        seconds = float(text or "")
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise ValueError("a number of seconds above 0 is needed")
-    return seconds
+        return seconds(text or "")
+    except GradtraceError as error:
+        raise ValueError(str(error)) from None
 
 
 def _align(text: str) -> str:

@@ -1,8 +1,10 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gradtrace import tracefile
 from gradtrace.cli import main
@@ -92,7 +94,8 @@ WRONG = {
     "missing script": ("nope.py", "page.md, line 3: no such file"),
     "no script": ("format=text", "page.md, line 3: no script is named"),
     "open quote": ("saved.json alt='x", "page.md, line 3: no closing quotation"),
-    "wrong timeout": ("saved.json timeout=soon", "page.md, line 3: timeout=soon is no number of seconds"),
+    "wrong timeout": ("saved.json timeout=soon", "page.md, line 3: timeout 'soon' is no number of seconds"),
+    "no time": ("saved.json timeout=0", "page.md, line 3: timeout '0' is no number of seconds above 0"),
 }
 
 
@@ -131,6 +134,38 @@ def test_a_script_that_fails_shows_its_traceback(embed, tmp_path):
     assert code == 2
     assert "page.md, line 3: 'fails.py' ended in ValueError: no luck" in said
     assert 'fails.py", line 2' in said
+
+
+FAILING = {
+    "none.py": ("print(1)\n", "'none.py' computes no gradient"),
+    "slow.py timeout=0.5": ("import time\ntime.sleep(60)\n", "'slow.py' ran for more than 0.5 s and was stopped"),
+}
+
+
+@pytest.mark.parametrize("words", FAILING)
+def test_a_script_that_hangs_or_computes_no_gradient_is_told_with_the_blocks_line(embed, tmp_path, words):
+    code, message = FAILING[words]
+    (tmp_path / words.split()[0]).write_text(code, encoding="utf-8")
+    ended, text, said = embed(block(words))
+    assert (ended, text) == (2, block(words))
+    assert f"page.md, line 3: {message}" in said
+
+
+def test_a_mermaid_block_is_a_fence_that_github_draws(embed):
+    _, text, _ = embed(block("saved.json format=mermaid"))
+    fenced = re.search(r"```mermaid\nflowchart TD\n(.*?)\n```\n", text, re.DOTALL)[1]
+    assert fenced.count(" -->|") == len(builders.partials().edges)
+
+
+def test_our_hooks_for_pre_commit_run_what_they_say(embed, monkeypatch):
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
+    ended = []
+    for hook in hooks:
+        program, command, *options = hook["entry"].split()
+        assert (program, command, hook["types"]) == ("gradtrace", "embed", ["markdown"])
+        ended.append(embed(block(), *options)[0])
+    assert [hook["id"] for hook in hooks] == ["gradtrace-embed", "gradtrace-embed-check"]
+    assert ended == [0, 1]
 
 
 def test_our_readme_shows_what_its_scripts_compute_today():
