@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from gradtrace.documents.script import TIMEOUT, Script, draw, read, run, seconds
 from gradtrace.errors import DocumentError, GradtraceError, UnknownNameError
+from gradtrace.files import check_writable
 from gradtrace.formats.base import FORMATS
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ FENCE = re.compile(r" {0,3}(?P<mark>`{3,}|~{3,})(?P<rest>.*)")
 HOW = "write <!-- gradtrace: SCRIPT format=text --> and <!-- /gradtrace --> on lines of their own"
 OPTIONS = ("format", "pass", "timeout", "alt", "file")
 FENCED = {"text": "text", "mermaid": "mermaid", "dot": "dot", "json": "json", "tikz": "latex"}
-PICTURES = {"svg": "svg", "png": "png", "pdf": "pdf"}
+PICTURES = ("svg", "png", "pdf")
+
+Asked = tuple[Script, Path | None]
 
 
 class Block(Struct, frozen=True):
@@ -113,18 +116,25 @@ def _drawn(path: Path, block: Block, where: str, pictures: dict[Path, bytes]) ->
     name = block.options.get("format", "text")
     if name not in FORMATS:
         raise DocumentError(f"{where}: {UnknownNameError.of('format', name, FORMATS)}")
-    script = _at(where, lambda: read(path.parent / block.script, block.options.get("pass", "last"), _seconds(block)))
+    script, file = _at(where, lambda: _asked(path, block, name))
     ran = run(script)
     if ran.problem or ran.trace is None:
         details = f"\n{ran.details}" if ran.details else ""
         raise DocumentError(f"{where}: {ran.problem}{details}")
     data = draw(ran, name, script)
-    if name in PICTURES:
-        file = path.parent / block.options.get("file", f"{Path(block.script).stem}.{PICTURES[name]}")
+    if file:
         pictures[file] = data
         alt = block.options.get("alt") or f"gradient graph of {script.name}"
         return ["", f"![{alt}]({block.options.get('file', file.name)})", ""]
     return _text(data.decode(), name)
+
+
+def _asked(path: Path, block: Block, name: str) -> Asked:
+    """Return the script of a block and, where its format is a picture, the file to write; before anything runs."""
+    file = path.parent / block.options.get("file", f"{Path(block.script).stem}.{name}") if name in PICTURES else None
+    if file:
+        check_writable(file)
+    return read(path.parent / block.script, block.options.get("pass", "last"), _seconds(block)), file
 
 
 def _text(drawn: str, name: str) -> list[str]:
@@ -141,7 +151,7 @@ def _seconds(block: Block) -> float:
     return seconds(block.options.get("timeout", str(TIMEOUT)))
 
 
-def _at(where: str, make: Callable[[], Script]) -> Script:
+def _at(where: str, make: Callable[[], Asked]) -> Asked:
     """Return what ``make`` does, or tell where it went wrong."""
     try:
         return make()

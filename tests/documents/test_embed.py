@@ -93,6 +93,7 @@ WRONG = {
     "unknown pass": ("saved.json pass=9", "page.md, line 3: unknown pass '9'"),
     "missing script": ("nope.py", "page.md, line 3: no such file"),
     "no script": ("format=text", "page.md, line 3: no script is named"),
+    "no folder": ("saved.json format=svg file=none/x.svg", "page.md, line 3: no such folder 'none'"),
     "open quote": ("saved.json alt='x", "page.md, line 3: no closing quotation"),
     "wrong timeout": ("saved.json timeout=soon", "page.md, line 3: timeout 'soon' is no number of seconds"),
     "no time": ("saved.json timeout=0", "page.md, line 3: timeout '0' is no number of seconds above 0"),
