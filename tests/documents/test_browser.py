@@ -8,10 +8,12 @@ import subprocess
 
 import pytest
 
+from gradtrace import tracefile
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.formats.page import Frame, inline
 from gradtrace.formats.palette import DARK, INK
 from tests import builders
+from tests.integrations.projects import build, write
 
 pytestmark = pytest.mark.browser
 
@@ -57,9 +59,15 @@ def picture():
 
 
 def look(chromium, folder, body, *flags):
-    """What the browser says of a page."""
+    """What the browser says of a page with this in it."""
     page = folder / "page.html"
     page.write_text(f"<!doctype html><meta charset=utf-8><body>{body}<script>{LOOK}</script>", encoding="utf-8")
+    return seen(chromium, page, *flags)
+
+
+def seen(chromium, page, *flags):
+    """What the browser says of a page that asks it."""
+    folder = page.parent
     command = [chromium, *QUIET, f"--user-data-dir={folder / 'profile'}", *flags, "--dump-dom", page.as_uri()]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=60, check=True)
     return json.loads(re.search(r'data-found="(.*?)"', done.stdout)[1].replace("&quot;", '"').replace("&gt;", ">"))
@@ -101,3 +109,16 @@ def test_on_a_phone_a_picture_stays_legible_and_the_page_does_not_scroll_sideway
     assert found["page"] <= found["screen"]
     own = float(re.search(r'width="([\d.]+)pt"', picture)[1]) * 4 / 3
     assert 0.6 * own < found["width"] < own
+
+
+def test_a_page_that_sphinx_built_has_pictures_to_find_select_and_scroll(chromium, tmp_path):
+    tracefile.save(builders.trace(), tmp_path / "saved.json")
+    write(tmp_path, ".. gradtrace:: saved.json\n   :width: 1400px\n   :caption: wider than the page\n")
+    page = build(tmp_path).out / "index.html"
+    html = page.read_text(encoding="utf-8").replace("<body>", '<body style="width:200px">')
+    page.write_text(html.replace("</body>", f"<script>{LOOK}</script></body>"), encoding="utf-8")
+    found = seen(chromium, page)
+    assert found["selected"] == "∂f/∂v = 50"
+    assert len(found["tooltips"]) == found["boxes"] == len(builders.partials().nodes)
+    assert found["page"] <= found["screen"]
+    assert found["width"] > 200  # legible, and scrolled in its own box
