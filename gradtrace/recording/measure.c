@@ -8,6 +8,7 @@ typedef void Reduce(const void *, int64_t, double *);
 Reduce reduce_float32, reduce_float64, reduce_bfloat16; /* reduce.c */
 enum { FINITE, LOW, HIGH, TOTAL, SQUARES, ZEROS, NANS, INFS, FIELDS };
 
+#define DIMENSIONS 64
 #define LONG 65536 /* elements; while so many are reduced, other threads may run */
 
 static int is_watched(void) {
@@ -42,12 +43,35 @@ static Reduce *kernel_of(PyObject *dtype) {
     return dtype == g_float32 ? reduce_float32 : dtype == g_float64 ? reduce_float64 : reduce_bfloat16;
 }
 
-static void run_kernel(Reduce *reduce, int64_t address, int64_t size, double *found) {
+/* Where the elements are: strides and sizes, in elements, the innermost first, whose stride is 1. */
+typedef struct {
+    const char *at;
+    int64_t item; /* bytes */
+    int count;
+    int64_t strides[DIMENSIONS], sizes[DIMENSIONS];
+} Runs;
+
+static void reduce_runs(Reduce *reduce, const Runs *runs, int level, const char *at, double *found) {
+    if (!level) {
+        reduce(at, runs->sizes[0], found);
+        return;
+    }
+    for (int64_t i = 0; i < runs->sizes[level]; i++)
+        reduce_runs(reduce, runs, level - 1, at + i * runs->strides[level] * runs->item, found);
+}
+
+static void run_kernel(PyObject *dtype, const Runs *runs, double *found) {
+    Reduce *reduce = kernel_of(dtype);
+    int64_t size = 1;
+    for (int k = 0; k < FIELDS; k++) found[k] = 0;
+    found[LOW] = HUGE_VAL;
+    found[HIGH] = -HUGE_VAL;
+    for (int k = 0; k < runs->count; k++) size *= runs->sizes[k];
     if (size < LONG) {
-        reduce((const void *)(intptr_t)address, size, found);
+        reduce_runs(reduce, runs, runs->count - 1, runs->at, found);
     } else {
         Py_BEGIN_ALLOW_THREADS;
-        reduce((const void *)(intptr_t)address, size, found);
+        reduce_runs(reduce, runs, runs->count - 1, runs->at, found);
         Py_END_ALLOW_THREADS;
     }
 }
@@ -62,7 +86,8 @@ static PyObject *sums_of(PyObject *tensor) {
     if (size < 0 || !dtype) return NULL;
     Py_DECREF(dtype); /* torch keeps it */
     double f[FIELDS];
-    run_kernel(kernel_of(dtype), address, size, f);
+    Runs runs = {.at = (const char *)(intptr_t)address, .count = 1, .sizes = {size}};
+    run_kernel(dtype, &runs, f);
     double norm = sqrt(f[SQUARES]);
     if (dtype == g_float64 && (f[LOW] || f[HIGH]) && !(norm > 1e-150 && norm < HUGE_VAL)) return NULL;
     PyObject *fields = Py_BuildValue(
@@ -103,11 +128,19 @@ PyObject *measure(PyObject *tensor) {
 
 PyObject *reduce_memory(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *dtype;
-    long long address, size;
-    if (!PyArg_ParseTuple(args, "OLL", &dtype, &address, &size)) return NULL;
+    PyObject *dtype, *pairs;
+    long long address, item;
+    if (!PyArg_ParseTuple(args, "OLLO!", &dtype, &address, &item, &PyTuple_Type, &pairs)) return NULL;
+    Runs runs = {.at = (const char *)(intptr_t)address, .item = item, .count = (int)PyTuple_Size(pairs)};
+    if (runs.count < 1 || runs.count > DIMENSIONS) return PyErr_Format(PyExc_RuntimeError, "%d runs", runs.count);
+    for (int k = 0; k < runs.count; k++) {
+        long long stride, size;
+        if (!PyArg_ParseTuple(PyTuple_GetItem(pairs, k), "LL", &stride, &size)) return NULL;
+        runs.strides[k] = stride;
+        runs.sizes[k] = size;
+    }
     double f[FIELDS];
-    run_kernel(kernel_of(dtype), address, size, f);
+    run_kernel(dtype, &runs, f);
     return Py_BuildValue("dddddddd", f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]);
 }
 

@@ -17,7 +17,7 @@
 #define CLONES
 #endif
 
-/* What is found, over the finite elements; counts are exact up to 2**53. */
+/* What is found, over the finite elements; counts are exact up to 2**53. Each call adds to it. */
 enum { FINITE, LOW, HIGH, TOTAL, SQUARES, ZEROS, NANS, INFS, FIELDS };
 
 static float from_bfloat16(uint16_t bits) {
@@ -121,9 +121,6 @@ static double from_double(double value) { return value; }
         return 1;                                                                                 \
     }                                                                                             \
     void NAME(const TYPE *data, int64_t size, double *out) {                                      \
-        for (int k = 0; k < FIELDS; k++) out[k] = 0;                                              \
-        out[LOW] = INFINITY;                                                                      \
-        out[HIGH] = -INFINITY;                                                                    \
         int64_t i = 0;                                                                            \
         while (size - i >= LANES) {                                                               \
             int some = size - i < BLOCK ? (int)(size - i) / LANES * LANES : BLOCK;                \

@@ -23,15 +23,17 @@ __all__ = [
     "COMPILED_TYPES",
     "bring_all",
     "copy",
-    "is_dense",
     "reduce",
     "reduce_compiled",
     "reduce_elsewhere",
     "require_memory",
+    "runs_of",
     "settle",
 ]
 
 T = TypeVar("T")
+# Of each dimension its stride and its size, in elements.
+Runs = tuple[tuple[int, int], ...]
 
 # Types that have a kernel of ours, where it was compiled.
 COMPILED_TYPES = set() if NATIVE is None else {torch.float32, torch.float64, torch.bfloat16}
@@ -44,16 +46,22 @@ _TINY = 1e-15
 _LEAST = 1e-150
 
 
-def is_dense(tensor: torch.Tensor) -> bool:
-    """Tell whether the elements fill their memory without gaps or repeats, in some order of dimensions."""
+def runs_of(tensor: torch.Tensor) -> Runs:
+    """Return strides and sizes in the order of memory, joined where they make one run.
+
+    Tensors at one address with the same runs have the same elements, in some order.
+    """
     if tensor.is_contiguous():
-        return True
-    expected = 1
+        return ((1, tensor.numel()),)
+    found: list[tuple[int, int]] = []
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
-        if size != 1 and stride != expected:
-            return False
-        expected *= size
-    return True
+        if size == 1:
+            continue
+        if found and found[-1][0] * (found[-1][1] if stride else 1) == stride:
+            found[-1] = found[-1][0], found[-1][1] * size
+        else:
+            found.append((stride, size))
+    return tuple(found)
 
 
 def require_memory(tensor: torch.Tensor) -> None:
@@ -64,48 +72,44 @@ def require_memory(tensor: torch.Tensor) -> None:
 
 def reduce_compiled(tensor: torch.Tensor) -> Sums:
     """Return the reductions of a tensor whose dtype has a kernel."""
-    if not tensor.is_contiguous() or tensor.is_neg():
-        return _without_grad(_reduce_flat, tensor)
-    return _call_kernel(tensor, 1)
+    return _without_grad(_reduce_compiled, tensor)
 
 
-def _reduce_flat(tensor: torch.Tensor) -> Sums:
-    return _call_kernel(*_flat(tensor.resolve_neg()))
-
-
-def _call_kernel(flat: torch.Tensor, repeats: int) -> Sums:
-    address = flat.data_ptr()
-    if not address:  # autograd's tensors of zeros have no memory
-        require_memory(flat)
-        flat = flat.clone()
-        address = flat.data_ptr()
+def _reduce_compiled(tensor: torch.Tensor) -> Sums:
+    if not tensor.data_ptr():  # autograd's tensors of zeros have no memory
+        require_memory(tensor)
+        tensor = tensor.clone()
+    tensor = tensor.resolve_neg()
+    repeats, runs = _repeats(runs_of(tensor))
+    if runs[0][0] != 1:
+        tensor, repeats = tensor.reshape(-1).contiguous(), 1
+        runs = ((1, tensor.numel()),)
     if NATIVE is None:
         raise RuntimeError("without the compiled part there is no kernel")
-    finite, low, high, total, squares, zeros, nan, inf = NATIVE.reduce(flat.dtype, address, flat.numel())
-    size = flat.numel()
+    found = NATIVE.reduce(tensor.dtype, tensor.data_ptr(), tensor.element_size(), runs)
+    finite, low, high, total, squares, zeros, nan, inf = found
     norm = math.sqrt(squares)
     if finite and (low or high):
-        norm = _in_range(norm, flat)
-    return Sums(int(finite), repeats, low, high, total, norm, size - int(zeros), int(nan), int(inf))
+        norm = _in_range(norm, tensor)
+    nonzero = math.prod(size for _, size in runs) - int(zeros)
+    return Sums(int(finite), repeats, low, high, total, norm, nonzero, int(nan), int(inf))
+
+
+def _repeats(runs: Runs) -> tuple[int, Runs]:
+    """Return how often each element stands there, and the runs of distinct ones."""
+    if runs and runs[0][0] == 0:
+        return runs[0][1], runs[1:] or ((1, 1),)
+    return 1, runs or ((1, 1),)
 
 
 def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
     """Return the distinct elements as one dimension, in any order, and how often each stands there."""
     if tensor.is_contiguous():
         return tensor.view(-1), 1
-    sizes, strides, repeats = [], [], 1
-    for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
-        if stride == 0:
-            repeats *= size
-        elif size > 1:
-            sizes.append(size)
-            strides.append(stride)
-    expected = 1
-    for stride, size in sorted(zip(strides, sizes, strict=True)):
-        if stride != expected:
-            return tensor.reshape(-1).contiguous(), 1  # which may be a view with gaps
-        expected *= size
-    return tensor.as_strided((expected,), (1,)), repeats
+    repeats, runs = _repeats(runs_of(tensor))
+    if len(runs) > 1 or runs[0][0] != 1:
+        return tensor.reshape(-1).contiguous(), 1
+    return tensor.as_strided((runs[0][1],), (1,)), repeats
 
 
 def reduce(tensor: torch.Tensor) -> Sums:

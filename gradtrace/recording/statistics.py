@@ -22,10 +22,10 @@ from gradtrace.recording.reduction import (
     COMPILED_TYPES,
     bring_all,
     copy,
-    is_dense,
     reduce,
     reduce_compiled,
     reduce_elsewhere,
+    runs_of,
     settle,
 )
 from gradtrace.recording.special import measure_special
@@ -136,7 +136,7 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
         return None
     if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
         return None
-    if not (is_dense(tensor) and is_dense(other)) or type(measured[1]) is TensorStats:
+    if type(measured[1]) is TensorStats or runs_of(tensor) != runs_of(other):
         return None
     place = "cpu" if tensor.is_cpu else tensor.device
     return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), measured[1]]
