@@ -23,6 +23,7 @@ __all__ = [
     "Fact",
     "Finding",
     "ForwardCall",
+    "Held",
     "LeafSeries",
     "ModuleCall",
     "Node",
@@ -182,6 +183,22 @@ class ForwardCall(Struct, frozen=True, omit_defaults=True, gc=False):
     nodes: tuple[str, ...] = ()
 
 
+class Held(Struct, frozen=True, omit_defaults=True, gc=False):
+    """All elements of a tensor that a formula is put in numbers with, and of the gradient that arrived at it.
+
+    It is the ``output`` of a ``node``, or the tensor outside the graph with this ``key`` (see Operand). ``dtype``
+    is f4 or f8: the bytes are numbers of four or eight bytes, little-endian, in the order of the elements. They
+    are empty where the tensor was not kept, being one of too many or complex.
+    """
+
+    node: str = ""
+    output: int = 0
+    key: int = 0
+    dtype: str = "f4"
+    value: bytes = b""
+    grad: bytes = b""
+
+
 class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
     """A derivative that autograd computed, beside finite differences of the forward, run again in float64.
 
@@ -236,8 +253,8 @@ class Fact(Struct, frozen=True, omit_defaults=True):
 class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
 
-    ``forward`` are the calls that made the graph, in their order, and ``comparisons`` finite differences of
-    them; both are there only if they were asked for.
+    ``forward`` are the calls that made the graph, in their order, ``held`` what their tensors held, and
+    ``comparisons`` finite differences of them; all are there only if they were asked for.
     """
 
     index: int
@@ -250,6 +267,7 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     calls: tuple[ModuleCall, ...] = ()
     error: ErrorInfo | None = None
     forward: tuple[ForwardCall, ...] = ()
+    held: tuple[Held, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     facts: tuple[Fact, ...] = ()
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explain", "table_of", "with_formulas"]
 
+WIDEST = 100  # columns of a file, and where no terminal says how many it has
 FORMATS = ("text", "markdown", "latex")
 LATE = (
     Late("output", ("-o", "--output"), lambda value: value == "-" or value.endswith((".txt", ".md", ".tex"))),
@@ -65,7 +67,8 @@ def explain(
     recorded = work.record(keep, calls=True, numeric=numeric, linked=True)
     passes = _chosen(recorded, number, keep)
     table = table_of(recorded.trace)
-    target.write("\n".join(_told(graph, order, chosen, table) for graph in passes))
+    width = shutil.get_terminal_size((WIDEST, 24)).columns if output == "-" else WIDEST
+    target.write("\n".join(_told(graph, order, (chosen, width), table) for graph in passes))
     if output != "-":
         say(f"wrote {output}: {len(passes):,} backward pass{'es' if len(passes) > 1 else ''} explained")
     raise typer.Exit(recorded.exit_code)
@@ -90,8 +93,11 @@ def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> lis
     if keep:
         return [select(trace, index) for index in sorted(keep)]
     last = select(trace, number)
-    made_by = {node.origin.pass_index for node in last.nodes if node.origin}
-    return [*(graph for graph in trace.passes if graph.index in made_by and graph is not last), last]
+    wanted = {last.index}
+    for graph in reversed(trace.passes):  # the graph of a third derivative was made by the pass of the second
+        if graph.index in wanted:
+            wanted |= {node.origin.pass_index for node in graph.nodes if node.origin}
+    return [graph for graph in trace.passes if graph.index in wanted]
 
 
 def table_of(trace: Trace) -> Table:
@@ -120,14 +126,15 @@ def with_formulas(graph: BackwardPass, trace: Trace) -> BackwardPass:
     return replace(graph, nodes=tuple(replace(node, formula=formula_line(graph, node, table)) for node in graph.nodes))
 
 
-def _told(graph: BackwardPass, order: int, format_name: str, table: Table) -> str:
+def _told(graph: BackwardPass, order: int, look: tuple[str, int], table: Table) -> str:
     from gradtrace.explain.markdown import latex, markdown
     from gradtrace.explain.text import explain, text
 
+    format_name, width = look
     explanation: Explanation = explain(graph, order, table)
     if format_name != "text":
         return markdown(explanation) if format_name == "markdown" else latex(explanation)
-    return text(explanation) + "".join(_finding(found) for found in wrong_gradient(graph, Thresholds()))
+    return text(explanation, width) + "".join(_finding(found) for found in wrong_gradient(graph, Thresholds()))
 
 
 def _finding(found: Finding) -> str:

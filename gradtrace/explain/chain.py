@@ -136,12 +136,17 @@ class _Chain:
     def _meetings(self, node: Node) -> Iterator[Meeting]:
         into = self._graph.edges_into[node.id]
         for output in sorted({edge.target_index for edge in into}):
-            parts = [
-                (edge.grad, called(self._graph.by_id[edge.source])) for edge in into if edge.target_index == output
-            ]
+            sources = [(edge.grad, self._graph.by_id[edge.source]) for edge in into if edge.target_index == output]
+            parts = [(grad, called(source)) for grad, source in sorted(sources, key=_written)]
             total = node.grads[output] if output < len(node.grads) else None
             if len(parts) > 1:
                 yield Meeting(output, tuple(parts), total)
+
+
+def _written(part: tuple[TensorStats | None, Node]) -> tuple[bool, str, int, int]:
+    """Return where the code that a gradient came through stands: a sum is told in the order of the script."""
+    source = part[1].source
+    return (False, source.filename, source.line, source.column) if source else (True, "", 0, 0)
 
 
 def _held(operand: Operand) -> TensorStats | None:

@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
-import math
+import ast
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 from msgspec import Struct
 
-from gradtrace.explain.notation import notation
-from gradtrace.explain.operations import is_indexed
-from gradtrace.explain.symbolic import MOST_CALLS, Algebra, Opaque, shortened
-from gradtrace.model import BackwardPass, Comparison, Node, Source, TensorStats
+from gradtrace.explain.differentiate import NoFormulaError, derivative, parts, shortened
+from gradtrace.explain.indices import At, Index, axes, over_all
+from gradtrace.explain.symbolic import MOST_CALLS, Algebra, Letter
+from gradtrace.explain.values import Number, Values
+from gradtrace.explain.writing import Writer, tex_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from gradtrace.explain.shapes import Value
+    from gradtrace.model import BackwardPass, Comparison, Node, Source, TensorStats
 
 __all__ = ["Line", "derive"]
 
 LONGEST = 60  # characters of an expression inside a name, as in ∂z1/∂(tanh(x))
 MOST_LEAVES = 40  # that get a line each
 MOST_MIXED = 6  # leaves of which all pairs are differentiated
-_RELATIVE = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2}
 
 
 class Line(Struct, frozen=True):
     """One equation: its left side, its right side as text and in LaTeX, and what is known of its number.
 
-    ``value`` is the right side at the recorded values; ``autograd`` what the pass computed, ``comparison``
-    the finite differences; ``differs`` says that the first two are not the same number.
+    ``number`` is the right side at the recorded values, and how far it is from ``autograd``, what the pass
+    computed; ``comparison`` are the finite differences.
     """
 
     left: str
     right: str
     left_latex: str = ""
     right_latex: str = ""
-    value: float | list[float] | None = None
+    number: Number | None = None
     autograd: TensorStats | None = None
     comparison: Comparison | None = None
     source: Source | None = None
-    differs: bool = False
+
+    @property
+    def value(self) -> Any:
+        """The right side's number, its nested elements where they are few, None where it is not known."""
+        return self.number.value if self.number is not None else None
+
+    @property
+    def differs(self) -> bool:
+        """Tell whether the formula's number is not autograd's."""
+        return self.number is not None and self.number.agrees is False
 
 
 def derive(graph: BackwardPass, order: int = 1) -> list[Line]:
@@ -54,163 +66,204 @@ class _Derivation:
     def __init__(self, graph: BackwardPass) -> None:
         self.graph = graph
         self.algebra = Algebra(graph)
+        self.values = Values(graph, self.algebra)
+        self.write = Writer(self.algebra.names, self.algebra.tex)
         self.whole = self.algebra.output()
         outputs = [node for node in graph.nodes if node.kind == "output"]
-        single = outputs[0] if len(outputs) == 1 else None
-        self.output = single
-        self.name = (single.name or "f") if single is not None else "f"
+        self.output = outputs[0] if len(outputs) == 1 else None
+        self.name = (self.output.name or "f") if self.output is not None else "f"
         self.of_leaf = {found.node: found for found in graph.comparisons if found.of == "leaf"}
-        self.adjoints: dict[Any, Any] = {}
-        for opaque in reversed(self.algebra.opaque):
-            self.adjoints[opaque.symbol] = self._total(opaque.symbol)
+        for letter in self.algebra.letters:
+            if letter.definition is not None:
+                self.values.learn(letter.symbol, letter.definition, axes(letter.shape))
+        self.pieces = [self.whole]  # whose derivatives, added up, are that of the output
+        self.adjoints = {letter.symbol: self._adjoint(letter) for letter in reversed(self.algebra.letters)}
 
     def lines(self, order: int) -> Iterator[Line]:
         """Yield the equations in the order to read them."""
-        yield self._first()
-        for opaque in self.algebra.opaque:
-            if self.adjoints[opaque.symbol] != 0:
-                given = ", ".join(self._of_whole(operand) for operand in opaque.operands)
-                left, right = self._of_whole(opaque.symbol), f"{opaque.function}({given})"
-                yield Line(left, right, _tex_name(left), _tex_name(right), source=self._place(opaque))
-        for symbol, adjoint in self.adjoints.items():
-            if adjoint != 0:
-                yield self._line([symbol], adjoint)
-        leaves = list(self.algebra.leaves.items())[:MOST_LEAVES]
-        leaves.sort(key=lambda item: self.algebra.names[item[1].name])
-        totals = {symbol: self._total(symbol) for _, symbol in leaves}
-        for node_id, symbol in leaves:
-            yield self._line([symbol], totals[symbol], self.graph.by_id[node_id])
+        yield from self._first()
+        letters = [letter for letter in self.algebra.letters if self.adjoints[letter.symbol] != 0]
+        yield from map(self._definition, letters)
+        for letter in reversed(letters):
+            node = self.graph.by_id[letter.node]
+            yield self._line(letter.symbol, letter.shape, self.adjoints[letter.symbol], (node, letter.output))
+        leaves = sorted(self.algebra.leaves.items(), key=lambda item: self.algebra.names[_base(item[1]).name])
+        for node_id, leaf in leaves[:MOST_LEAVES]:
+            if not self._was_asked(self.graph.by_id[node_id]):
+                continue
+            found = self._total(_base(leaf), leaf.shape)
+            yield self._line(_base(leaf), leaf.shape, found, (self.graph.by_id[node_id], 0))
         if order > 1:
-            yield from self._higher(totals, order)
+            yield from self._higher([leaf for _, leaf in leaves[:MOST_LEAVES]], order)
 
-    def _first(self) -> Line:
+    def _was_asked(self, leaf: Node) -> bool:
+        """Tell whether a gradient came to a leaf; autograd.grad() asks for some only."""
+        return self.graph.kind != "grad" or any(edge.grad for edge in self.graph.edges_into[leaf.id])
+
+    def _first(self) -> Iterator[Line]:
+        """Yield what was computed: as the script wrote it, and as a formula where that tells more."""
         node = self.output
-        edge = self.graph.edges_from[node.id][0] if node is not None else None
-        made = self.graph.by_id[edge.target] if edge is not None else None
+        made = self.graph.by_id[self.graph.edges_from[node.id][0].target] if node is not None else None
+        plain = made is not None and made.origin is None  # else its code is that of what was differentiated
+        source = (made.library or made.source) if made is not None and plain else None
         shaped = node is not None and any(value and value.shape for value in node.values)
-        return Line(
-            f"Σ {self.name}ᵢ" if shaped else self.name,
-            self._text(self.whole),
-            rf"\sum_i {_tex_name(self.name)}_i" if shaped else _tex_name(self.name),
-            self._latex(self.whole),
-            self.algebra.number(self.whole),
-            source=made.source if made is not None else None,
-        )
+        left, tex = (f"Σ {self.name}", rf"\sum {tex_name(self.name)}") if shaped else (self.name, tex_name(self.name))
+        held = node.values[0] if node is not None and node.values and not shaped else None
+        number = self.values.number(self.whole, (), held)
+        text = self.write.text(self.whole)
+        code = " ".join(source.text.split()) if source is not None and not shaped else ""
+        if code and self._names_in(code) == self._names_of(self.whole):
+            text = code
+        elif code and self._names_in(code) and code not in {text, self.name}:
+            yield Line(left, code, source=made.source if made is not None else None)
+            source = None
+        place = made.source if made is not None and source is not None else None
+        yield Line(left, text, tex, self.write.latex(self.whole), number, source=place)
 
-    def _higher(self, totals: dict[Any, Any], order: int) -> Iterator[Line]:
-        symbols = list(totals)
-        for times in range(2, order + 1):
-            groups = list(combinations_with_replacement(symbols, times))
-            if len(symbols) > MOST_MIXED:
-                groups = [(symbol,) * times for symbol in symbols]
-            for group in groups:
-                if self._is_plain(group):
-                    found = totals[group[0]]
-                    for symbol in group[1:]:
-                        found = shortened(found.diff(symbol))
-                    yield self._line(list(group), found)
+    def _names_in(self, code: str) -> set[str]:
+        """Return the names of tensors in a piece of code; none where it calls something that is no torch function."""
+        try:
+            tree = ast.parse(code, mode="eval")
+        except SyntaxError:
+            return set()
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        return {each.id for each in ast.walk(tree) if isinstance(each, ast.Name) and id(each) not in called} - {"torch"}
 
-    def _is_plain(self, group: tuple[Any, ...]) -> bool:
-        """Tell whether the derivative is one expression: no letter in between, one index at most."""
-        tensors = {symbol for symbol in group if is_indexed(symbol)}
-        return all(adjoint == 0 for adjoint in self.adjoints.values()) and len(tensors) <= 1
+    def _names_of(self, expression: Any) -> set[str]:
+        symbols = {symbol for symbol in expression.free_symbols if not isinstance(symbol, Index)}
+        return {self.algebra.names[symbol.name] for symbol in symbols}
 
-    def _total(self, symbol: Any) -> Any:
-        """Return the derivative of the output by a symbol, through what sympy knows and around what it doesn't."""
-        terms = [self.whole.diff(symbol)]
-        for opaque in self.algebra.opaque:
-            for operand in opaque.operands:
-                inner = operand.diff(symbol) if symbol in operand.free_symbols else 0
-                if inner != 0 and self.adjoints.get(opaque.symbol, 0) != 0:
-                    terms.append(self._adjoint(opaque.symbol) * self._opaque_slope(opaque.symbol, operand) * inner)
+    def _definition(self, letter: Letter) -> Line:
+        source = self.graph.by_id[letter.node].source
+        name = self.algebra.names[letter.symbol.name]
+        if letter.definition is None:
+            text = f"{letter.function}({', '.join(self._of_whole(each)[0] for each in letter.operands)})"
+            given = ", ".join(self._of_whole(each)[1] for each in letter.operands)
+            return Line(name, text, tex_name(name), rf"{tex_name(letter.function)}({given})", source=source)
+        indices = _free(letter.shape)
+        right = shortened(letter.definition.xreplace(dict(zip(axes(letter.shape), indices, strict=True))))
+        left, left_tex = self.write.element(letter.symbol, indices)
+        held = self.graph.by_id[letter.node].values[letter.output : letter.output + 1]
+        number = self.values.number(right, indices, held[0] if held else None)
+        return Line(left, self.write.text(right, indices), left_tex, self.write.latex(right, indices), number,
+                    source=source)  # fmt: skip
+
+    def _adjoint(self, letter: Letter) -> Any:
+        """Return the derivative of the output by a letter, and let what the letter is made of see it."""
+        found = self._total(letter.symbol, letter.shape)
+        if found != 0:
+            self.pieces += self._through(letter, found)
+        return found
+
+    def _through(self, letter: Letter, found: Any) -> Iterator[Any]:
+        name, tex = f"∂{self.name}/∂{self.algebra.names[letter.symbol.name]}", self._tex_slope(self.name, letter)
+        if letter.definition is not None:
+            symbol = self.algebra.term(name, tex, "A")
+            self.values.learn(symbol, found, _free(letter.shape))
+            yield over_all(_element(symbol, letter.shape) * letter.definition, letter.shape)
+            return
+        for operand in letter.operands:
+            text, inner = self._of_whole(operand)
+            plain = operand.expression.is_Symbol or isinstance(operand.expression, At)
+            text = text if plain else f"({text if len(text) <= LONGEST else '…'})"
+            below = rf"\frac{{\partial {tex_name(self.algebra.names[letter.symbol.name])}}}{{\partial {inner}}}"
+            shown = f"{name}·∂{self.algebra.names[letter.symbol.name]}/∂{text}"
+            symbol = self.algebra.term(shown, rf"{tex} \cdot {below}", "B")
+            yield over_all(_element(symbol, operand.shape) * operand.expression, operand.shape)
+
+    def _tex_slope(self, above: str, letter: Letter) -> str:
+        return rf"\frac{{\partial {tex_name(above)}}}{{\partial {tex_name(self.algebra.names[letter.symbol.name])}}}"
+
+    def _total(self, symbol: Any, shape: tuple[int, ...]) -> Any:
+        """Return the derivative of the output by a tensor, through what is known and around what isn't."""
+        targets = _free(shape)
+        terms = [derivative(piece, symbol, targets) for piece in self.pieces if piece.has(symbol)]
         return shortened(sp.Add(*terms))
 
-    def _adjoint(self, symbol: Any) -> Any:
-        return self.algebra.term(f"∂{self.name}/∂{self._of_whole(symbol)}", "A")
+    def _of_whole(self, value: Value) -> tuple[str, str]:
+        """Return a tensor as text and in LaTeX: its name, or what each element is."""
+        if isinstance(value.expression, At) and value.expression.args[1:] == tuple(axes(value.shape)):
+            name = _base(value).name
+            return self.algebra.names[name], self.algebra.tex.get(name) or tex_name(self.algebra.names[name])
+        indices = _free(value.shape)
+        found = value.expression.xreplace(dict(zip(axes(value.shape), indices, strict=True)))
+        return self.write.text(found, indices), self.write.latex(found, indices)
 
-    def _opaque_slope(self, of: Any, by: Any) -> Any:
-        text = self._of_whole(by)
-        text = text if by.is_Symbol else f"({text if len(text) <= LONGEST else '…'})"
-        return self.algebra.term(f"∂{self._of_whole(of)}/∂{text}", "B")
-
-    def _of_whole(self, expression: Any) -> str:
-        """Return the text of an expression of whole tensors, not of their elements."""
-        return self._text(expression).replace("ᵢ", "")
-
-    def _place(self, opaque: Opaque) -> Source | None:
-        node = self.graph.by_id.get(opaque.node)
-        return node.source if node is not None else None
-
-    def _line(self, by: list[Any], right: Any, node: Node | None = None) -> Line:
-        value = self.algebra.number(right)
-        autograd = node.grads[0] if node is not None and node.grads else None
-        text, left, left_latex = self._text(right), self._left(by), self._left_latex(by)
-        if "ᵢ" not in text and "∂" in text:  # a product of whole matrices
-            left, left_latex = left.replace("ᵢ", ""), left_latex.replace("_{i}", "")
+    def _line(self, by: Any, shape: tuple[int, ...], right: Any, of: tuple[Node, int]) -> Line:
+        node, output = of
+        indices = _free(shape)
+        autograd = node.grads[output] if output < len(node.grads) else None
+        shown, tex = self.write.element(by, indices)
+        name, name_tex = self.algebra.names[by.name], self.write.element(by, ())[1]
+        text, latex = self.write.text(right, indices), self.write.latex(right, indices)
+        number = self.values.gradient(right, indices, (node, output))
+        whole = {part: part.args[0] for part in parts(right) if isinstance(part, At) and part.args[1:] == (*indices,)}
+        if indices and all(part in whole and whole[part].name.startswith("B") for part in parts(right)):
+            shown, tex, right = name, name_tex, right.xreplace(whole)  # products of whole matrices
+            text, latex = self.write.text(right), self.write.latex(right)
         return Line(
-            left,
+            f"∂{self.name}/∂{shown}",
             text,
-            left_latex,
-            self._latex(right),
-            value,
+            rf"\frac{{\partial {tex_name(self.name)}}}{{\partial {tex}}}",
+            latex,
+            number,
             autograd,
-            self.of_leaf.get(node.id) if node is not None else None,
-            differs=not _agree(value, autograd),
+            self.of_leaf.get(node.id),
         )
 
-    def _left(self, by: list[Any]) -> str:
-        raised = "" if len(by) == 1 else _RAISED.get(len(by), f"^{len(by)}")
-        counts = {symbol: by.count(symbol) for symbol in by}
-        below = "".join(f"∂{self._text(s)}{_RAISED.get(n, f'^{n}') if n > 1 else ''}" for s, n in counts.items())
-        return f"∂{raised}{self.name}/{below}"
+    def _higher(self, leaves: Sequence[Value], order: int) -> Iterator[Line]:
+        for times in range(2, order + 1):
+            groups = list(combinations_with_replacement(leaves, times))
+            if len(leaves) > MOST_MIXED:
+                groups = [(leaf,) * times for leaf in leaves]
+            for group in groups:
+                yield self._mixed(group)
 
-    def _left_latex(self, by: list[Any]) -> str:
-        raised = "" if len(by) == 1 else f"^{len(by)}"
-        counts = {symbol: by.count(symbol) for symbol in by}
-        below = " ".join(rf"\partial {self._latex(s)}{f'^{n}' if n > 1 else ''}" for s, n in counts.items())
-        return rf"\frac{{\partial{raised} {_tex_name(self.name)}}}{{{below}}}"
+    def _mixed(self, group: tuple[Value, ...]) -> Line:
+        """Return a derivative by several leaves, each with indices of its own."""
+        every: list[Any] = []
+        below = []
+        for leaf in group:
+            indices = _free(leaf.shape, len(every))
+            every += indices
+            below.append((leaf, indices))
+        left, left_tex = self._left(below, every)
+        try:
+            found = self.algebra.expanded(self.whole)
+            for leaf, indices in below:
+                found = shortened(derivative(found, _base(leaf), indices))
+        except NoFormulaError as error:
+            return Line(left, f"not written as a formula: {error}")
+        number = self.values.number(found, every, None)
+        return Line(left, self.write.text(found, every), left_tex, self.write.latex(found, every), number)
 
-    def _text(self, expression: Any) -> str:
-        return notation(str(expression), names=self.algebra.names)
+    def _left(self, below: list[tuple[Value, list[Any]]], every: list[Any]) -> tuple[str, str]:
+        times = len(below)
+        shown = [self._named(leaf, indices, every) for leaf, indices in below]
+        counts = {each: shown.count(each) for each in shown}
+        text = "".join(f"∂{name}{_raised(n)}" for (name, _), n in counts.items())
+        tex = " ".join(rf"\partial {name}{f'^{n}' if n > 1 else ''}" for (_, name), n in counts.items())
+        return f"∂{_raised(times)}{self.name}/{text}", rf"\frac{{\partial^{times} {tex_name(self.name)}}}{{{tex}}}"
 
-    def _latex(self, expression: Any) -> str:
-        names = {s: _tex_name(self.algebra.names.get(s.name, s.name)) for s in expression.free_symbols}
-        return str(sp.latex(expression, symbol_names=names, full_prec=False))
-
-
-_RAISED = {2: "²", 3: "³", 4: "⁴", 5: "⁵"}
-
-
-def _tex_name(name: str) -> str:
-    if name.startswith("∂"):
-        above, _, below = name.partition("/")
-        return rf"\frac{{\partial {_tex_name(above[1:])}}}{{\partial {_tex_name(below[1:])}}}"
-    stem, index = (name[:-1], "_{i}") if name.endswith("ᵢ") else (name, "")
-    if len(stem) == 1:
-        return stem + index
-    escaped = "".join(f"\\{c}" if c in "_#%&${}" else c for c in stem)
-    return rf"\mathrm{{{escaped}}}{index}"
-
-
-def _agree(value: float | list[float] | None, autograd: TensorStats | None) -> bool:
-    """Tell whether two numbers, or all elements of two tensors, are the same but for rounding."""
-    if value is None or autograd is None or autograd.values is None:
-        return True
-    other = _flattened(autograd.values)
-    found = value if isinstance(value, list) else [value] * len(other)
-    if len(found) != len(other) or any(x is None for x in other):
-        return len(found) != len(other)
-    size = max([1e-30, *map(abs, found), *(abs(x) for x in other)])
-    close = _RELATIVE.get(autograd.dtype, 1e-3)
-    return all(math.isclose(a, b, rel_tol=close, abs_tol=close * size) for a, b in zip(found, other, strict=True))
+    def _named(self, leaf: Value, indices: list[Any], every: list[Any]) -> tuple[str, str]:
+        return self.write.element(_base(leaf), indices, every)
 
 
-def _flattened(values: Any) -> list[Any]:
-    waiting, found = [values], []
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += reversed(value)
-        else:
-            found.append(value)
-    return found
+_RAISED = {1: "", 2: "²", 3: "³", 4: "⁴", 5: "⁵"}
+
+
+def _raised(times: int) -> str:
+    return _RAISED.get(times, f"^{times}")
+
+
+def _base(value: Value) -> Any:
+    return value.expression.args[0] if isinstance(value.expression, At) else value.expression
+
+
+def _free(shape: tuple[int, ...], first: int = 0) -> list[Any]:
+    """Return an index for each axis of a tensor, for an element of it that is asked for."""
+    return [Index(f"f{first + number}", index.size) for number, index in enumerate(axes(shape))]
+
+
+def _element(symbol: Any, shape: tuple[int, ...]) -> Any:
+    return At(symbol, *axes(shape)) if axes(shape) else symbol

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.explain.chain import called
-from gradtrace.explain.text import compared, held, place
+from gradtrace.explain.text import by_autograd, compared, held, local, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,11 +32,9 @@ def _number(line: Line) -> str:
 
 def markdown(explanation: Explanation) -> str:
     """Return the explanation as Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
-    graph = explanation.graph
     title = f"## {explanation.title[0].upper()}{explanation.title[1:]}"
-    return "\n".join(
-        [title, "", *(f"*{note}*\n" for note in explanation.notes), *_table(explanation), *_nodes(explanation)]
-    ) + ("" if graph.nodes else "\n")
+    notes = (f"*{note}*\n" for note in explanation.notes)
+    return "\n".join([title, "", *notes, *_table(explanation), *_nodes(explanation), ""])
 
 
 def _table(explanation: Explanation) -> Iterator[str]:
@@ -46,8 +44,8 @@ def _table(explanation: Explanation) -> Iterator[str]:
     yield "|---|---|---|---|"
     for line in explanation.lines:
         formula = f"${line.left_latex} = {line.right_latex}$" if line.left_latex else f"`{line.left} = {line.right}`"
-        value = f"{line.value:.4g}" if isinstance(line.value, float) else ""
-        autograd = held(line.autograd) if line.autograd else ""
+        value = held(line.number.stats) if line.number is not None else ""
+        autograd = by_autograd(line) + (" — THE TWO DIFFER" if line.differs else "")
         check = compared(line.comparison) if line.comparison else ""
         yield f"| {_cell(formula)} | {value} | {_cell(autograd)} | {_cell(check)} |"
     yield ""
@@ -58,7 +56,7 @@ def _nodes(explanation: Explanation) -> Iterator[str]:
         where = f" ({place(step.node.source)})" if step.node.source else ""
         yield f"- **{step.node.op}** `{called(step.node)}`{where}"
         yield from (
-            f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(f.formula)}"
+            f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(local(f))}"
             for f in step.flows
         )
         for meeting in step.meetings:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["evaluated", "notation", "number", "put_in"]
+__all__ = ["evaluated", "lowered", "notation", "number", "put_in"]
 
 _RAISED = dict(zip("0123456789+-nkij·", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵏⁱʲ˙", strict=True))
 _BINARY: dict[type[ast.operator], tuple[int, str, Callable[[Any, Any], Any]]] = {
@@ -22,7 +22,8 @@ _BINARY: dict[type[ast.operator], tuple[int, str, Callable[[Any, Any], Any]]] = 
     ast.Pow: (4, "", operator.pow),
 }
 _COMPARE: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.Lt: "<", ast.GtE: "≥", ast.LtE: "≤", ast.Eq: "="}
-_NAMES = {"sqrt": "√", "sigmoid": "σ", "pi": "π", "Total": "Σ", "Product": "∏", "Others": "∏_{j≠i}"}
+_NAMES = {"sqrt": "√", "sigmoid": "σ", "pi": "π"}
+_LOWERED = dict(zip("0123456789+-ijklmnprst", "₀₁₂₃₄₅₆₇₈₉₊₋ᵢⱼₖₗₘₙₚᵣₛₜ", strict=True))
 ATOM, NEGATIVE = 9, 3
 WHOLE, EXPONENT = 1e3, 1e6 - 0.5  # from the first on without decimals, from the second on with an exponent
 
@@ -38,6 +39,15 @@ def number(x: float | None) -> str:
     if x == 0:
         return "0"
     return f"{x:.0f}" if WHOLE <= abs(x) < EXPONENT else f"{x:.4g}"
+
+
+def lowered(text: str) -> str:
+    """Return text as an index below the line, as it is where there is no such sign.
+
+    >>> lowered("i+2"), lowered("q")
+    ('ᵢ₊₂', 'q')
+    """
+    return "".join(_LOWERED[c] for c in text) if all(c in _LOWERED for c in text) else text
 
 
 class _Look(NamedTuple):
@@ -171,10 +181,25 @@ def _literal(value: object) -> tuple[str, int]:
 def _infix(node: ast.BinOp, look: _Look) -> tuple[str, int]:
     level, sign, _ = _BINARY.get(type(node.op), (0, " ? ", None))
     left = _within(node.left, level, look)
+    if isinstance(node.op, ast.Mult) and _ends_in_a_sum(node.left):
+        left = _before(node.left, look)
     right = _within(node.right, level + (isinstance(node.op, (ast.Sub, ast.Div))), look)
     if right.startswith("-"):
         right = f"({right})"
     return f"{left}{look.dot if sign == '·' else sign}{right}", level
+
+
+def _ends_in_a_sum(node: ast.expr) -> bool:
+    last = node.right if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult) else node
+    return isinstance(last, ast.Call) and isinstance(last.func, ast.Name) and last.func.id in _SUMS
+
+
+def _before(node: ast.expr, look: _Look) -> str:
+    """Return factors of which the last is a sum, in brackets, for another one follows."""
+    if not isinstance(node, ast.BinOp):
+        return f"({_write(node, look)[0]})"
+    before = _before(node.left, look) if _ends_in_a_sum(node.left) else _within(node.left, 2, look)
+    return f"{before}{look.dot}({_write(node.right, look)[0]})"
 
 
 def _power(node: ast.BinOp, look: _Look) -> tuple[str, int]:
@@ -188,15 +213,44 @@ def _power(node: ast.BinOp, look: _Look) -> tuple[str, int]:
 
 def _call(node: ast.Call, look: _Look) -> tuple[str, int]:
     name = _write(node.func, look)[0]
+    if name in _WRITTEN:
+        return _WRITTEN[name](node.args, look)
     inner = ", ".join(_write(argument, look)[0] for argument in node.args)
     if name == "√" and node.args and _write(node.args[0], look)[1] == ATOM:
         return f"√{inner}", 5
     if name in {"Abs", "abs"}:
         return f"|{inner}|", ATOM
-    if name in {"Σ", "∏", "∏_{j≠i}"}:
-        inner, level = _write(node.args[0], look)  # the second is how many there are
-        return f"{name} {inner}" if level > NEGATIVE else f"{name}({inner})", 2
     return f"{name}({inner})", ATOM
+
+
+def _over(sign: str) -> Callable[[list[ast.expr], _Look], tuple[str, int]]:
+    """Return how a sum or a product over indices is written: Σᵢ before its body."""
+
+    def write(args: list[ast.expr], look: _Look) -> tuple[str, int]:
+        inner, level = _write(args[0], look)
+        letters = [_write(index, look)[0] for index in args[1:]]
+        below = lowered(letters[0]) if len(letters) == 1 else f"_{{{'≠'.join(letters)}}}" if letters else ""
+        return f"{sign}{below} {inner if level > 1 and not inner.startswith('-') else f'({inner})'}", 2
+
+    return write
+
+
+def _condition(sign: str) -> Callable[[list[ast.expr], _Look], tuple[str, int]]:
+    def write(args: list[ast.expr], look: _Look) -> tuple[str, int]:
+        right = _write(args[1], look)[0] if len(args) > 1 else "0"
+        return f"[{_write(args[0], look)[0]} {sign} {right}]", ATOM
+
+    return write
+
+
+_SUMS = {"Total", "Summed", "Multiplied", "Rest"}
+_WRITTEN = {
+    **{name: _over(sign) for name, sign in (("Total", "Σ"), ("Summed", "Σ"), ("Multiplied", "∏"), ("Rest", "∏"))},
+    **{
+        name: _condition(sign)
+        for name, sign in (("Same", "="), ("NotLess", "≥"), ("NotMore", "≤"), ("step", ">"), ("above", "≥"))
+    },
+}
 
 
 def _within(node: ast.expr, level: int, look: _Look) -> str:

@@ -1,65 +1,73 @@
-"""The expression that a script computed, rebuilt from its recorded calls, differentiated and evaluated.
+"""The expressions that a script computed, rebuilt from its recorded calls, per element of each tensor.
 
-Tensors are one symbol per element, with the index i. What sympy has no function for stays a letter of its
-own, and the chain rule is told around it.
+A call that sympy has no function for makes an opaque letter, and nothing is guessed about it. What is known but
+large, or a matrix product of what is itself one, gets a letter that stands for its definition.
 """
 
 from __future__ import annotations
 
 import keyword
-import math
 import re
+from contextlib import suppress
 from fractions import Fraction
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sympy as sp
 
-from gradtrace.explain.operations import ELEMENTWISE, NUMERIC, REDUCING, SAME, Total, is_indexed
+from gradtrace.explain.differentiate import NoFormulaError, derivative, shortened
+from gradtrace.explain.indices import At, Index, Total, axes, over_all
+from gradtrace.explain.losses import LOSSES
+from gradtrace.explain.operations import ELEMENTWISE
+from gradtrace.explain.shapes import SHAPED, Value, joined
+from gradtrace.model import Operand
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import BackwardPass, ForwardCall, Node, Operand, TensorStats
+    from gradtrace.model import BackwardPass, ForwardCall, Node, TensorStats
 
-__all__ = ["Algebra", "Opaque", "Value"]
+__all__ = ["MOST_CALLS", "Algebra", "Letter"]
 
 MOST_CALLS = 400  # in one pass; above, nobody reads the expression
 LARGEST = 60  # operations in one expression; a larger one gets a letter
-_SIMPLIFIED = 40  # operations; what is larger is left as it comes, for simplifying takes its time
+_CONTRACTING = {"matmul", "rmatmul", "mm", "bmm", "mv", "dot", "linear", "addmm"}
+# The same elements in the same order.
+_SAME = {"clone", "contiguous", "float", "double", "alias", "to", "type", "half", "bfloat16", "type_as"}
+_UNFIT = (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError)
 
 
-class Value(NamedTuple):
-    """What a call computed: its expression (for each element), and its shape."""
-
-    expression: Any
-    shape: tuple[int, ...]
-
-
-class Opaque(NamedTuple):
-    """A letter for what a call made: its symbol, the function, and the expressions it was given."""
+class Letter(NamedTuple):
+    """A letter for what a call made: either it stands for a definition, or it is opaque and has operands."""
 
     symbol: Any
-    function: str
-    operands: tuple[Any, ...]
+    shape: tuple[int, ...]
     node: str
+    output: int
+    definition: Any = None
+    function: str = ""
+    operands: tuple[Value, ...] = ()
 
 
 class Algebra:
     """The expressions of one pass, from its leaves to its outputs.
 
-    ``names`` tells how each symbol is written, ``values`` what it held (flat, where that is known).
+    ``names`` tells how each symbol is written (``tex`` how in LaTeX, where that is not the same), ``held`` which
+    tensor it is: a node's output, or a constant's key.
     """
 
     def __init__(self, graph: BackwardPass) -> None:
         self.graph = graph
         self.names: dict[str, str] = {}
-        self.values: dict[Any, list[float] | None] = {}
-        self.opaque: list[Opaque] = []
-        self.leaves: dict[str, Any] = {}
+        self.tex: dict[str, str] = {}
+        self.held: dict[Any, tuple[str, int]] = {}
+        self.stats: dict[Any, TensorStats | None] = {}
+        self.letters: list[Letter] = []
+        self.leaves: dict[str, Value] = {}
         self._stems = set(_TAKEN)
         self._made: dict[tuple[str, int], Value] = {}
         self._constants: dict[int, Value] = {}
+        self._contracted = set(_contracted(graph))  # what a matrix product is computed from, however far
         for call in graph.forward:
             self._add(call)
 
@@ -69,114 +77,121 @@ class Algebra:
         for node in self.graph.nodes:
             if node.kind == "output":
                 edge = self.graph.edges_from[node.id][0]
-                value = self._of_node(edge.target, edge.target_index)
-                terms.append(self._seeded(value, node))
+                terms.append(self._seeded(self._of_node(edge.target, edge.target_index), node))
         return sp.Add(*terms)
 
     def _seeded(self, value: Value, node: Node) -> Any:
         seed = node.grads[0] if node.grads else None
-        ones = seed is not None and seed.min == seed.max == 1
-        weight = sp.Integer(1) if ones or seed is None else self._symbol("seed", seed.shape, seed)
-        size = math.prod(value.shape)
-        return Total(value.expression * weight, size) if value.shape else value.expression * weight
+        if seed is None or seed.min == seed.max == 1:
+            return over_all(value.expression, value.shape)
+        weight = self._symbol("", seed.shape, seed, "seed")
+        self.held[weight.args[0] if weight.args else weight] = node.id, -1
+        return over_all(value.expression * weight, value.shape)
 
-    def derivative(self, of: Any, by: Any) -> Any:
-        """Return the derivative of an expression by a symbol, in a short form."""
-        return shortened(of.diff(by))
+    def expanded(self, expression: Any) -> Any:
+        """Return the expression with definitions in place of their letters; raises where one is opaque."""
+        for letter in reversed(self.letters):
+            if expression.has(letter.symbol):
+                if letter.definition is None:
+                    raise NoFormulaError("an opaque function in between")
+                expression = expression.replace(*self._replacement(letter))
+        return expression
 
-    def number(self, expression: Any) -> float | list[float] | None:
-        """Return what an expression is at the recorded values: one number, or one for each element."""
-        symbols = sorted(expression.free_symbols, key=str)
-        given = [self.values.get(symbol) for symbol in symbols]
-        if any(values is None for values in given):
-            return None
-        import numpy as np  # noqa: PLC0415 - only where values are put in
+    def _replacement(self, letter: Letter) -> tuple[Any, Any]:
+        here = axes(letter.shape)
+        if not here:
+            return letter.symbol, letter.definition
 
-        arrays = [np.array(v) if is_indexed(s) else np.float64(v[0]) for s, v in zip(symbols, given, strict=True) if v]
-        function = sp.lambdify(symbols, expression, modules=[NUMERIC(), "numpy"])
-        with np.errstate(all="ignore"):
-            found = np.asarray(function(*arrays), dtype=float)
-        if not np.isfinite(found).all():
-            return None
-        return [float(x) for x in found.reshape(-1)] if found.shape else float(found)
+        def matches(each: Any) -> bool:
+            return isinstance(each, At) and each.args[0] == letter.symbol
+
+        def put(each: Any) -> Any:
+            return letter.definition.xreplace(dict(zip(here, each.args[1:], strict=True)))
+
+        return matches, put
 
     def _add(self, call: ForwardCall) -> None:
         named = not call.nodes and any(result.name for result in call.results)
-        values = [] if named else self._computed(call)
-        if values and all(value is not None and value.expression.count_ops() <= LARGEST for value in values):
-            results = [value for value in values if value is not None]
-        else:
-            results = [self._letter(call, result) for result in call.results]
-        for result, found in zip(call.results, results, strict=False):
+        values = None if named else self._checked(call)
+        if values is None:
+            values = self._opaque(call)
+        for result, found in zip(call.results, values, strict=False):
             if result.node:
-                self._made[result.node, result.output] = found
+                self._made[result.node, result.output] = self._short(result, found)
             elif result.key:
                 self._constants[result.key] = found
 
-    def _computed(self, call: ForwardCall) -> list[Value | None]:
-        """Return what a call computed as expressions, None where sympy can't say."""
+    def _short(self, result: Operand, value: Value) -> Value:
+        """Return a value, or a letter for it if it is large, or a matrix product that goes into another."""
+        again = (result.node, result.output) in self._contracted and value.expression.has(Total)
+        return self._defined(result, value) if again or value.expression.count_ops() > LARGEST else value
+
+    def _defined(self, result: Operand, value: Value) -> Value:
+        found = self._symbol(self._name(result), value.shape, self._stats(result))
+        symbol = _base(found)
+        self.held[symbol] = result.node, result.output
+        self.letters.append(Letter(symbol, value.shape, result.node, result.output, value.expression))
+        return Value(found, value.shape)
+
+    def _name(self, result: Operand) -> str:
+        name = self.graph.by_id[result.node].name if result.node else ""
+        outputs = {node.name for node in self.graph.nodes if node.kind == "output"}
+        return name if name not in outputs else ""
+
+    def _checked(self, call: ForwardCall) -> list[Value] | None:
+        """Return what a call made as expressions, None where sympy can't say, or says another shape than was made."""
+        if any(stats and stats.dtype.startswith("complex") for stats in self._all_stats(call)):
+            return None  # whose derivatives are a convention
+        try:
+            values = self._computed(call)
+        except (*_UNFIT, NoFormulaError):
+            return None
+        stats = [self._stats(result) for result in call.results]
+        if values is None or len(values) != len(stats) or not all(0 not in value.shape for value in values):
+            return None
+        fits = all(one is None or one.shape == value.shape for one, value in zip(stats, values, strict=True))
+        return values if fits else None
+
+    def _computed(self, call: ForwardCall) -> list[Value] | None:
+        name = plain_name(call.function)
         if call.function == "torch.autograd.grad":
             return [self._differentiated(call, by) for by in call.args[1:]]
-        return [self._one(call)] if len(call.results) == 1 else []
-
-    def _one(self, call: ForwardCall) -> Value | None:
-        name = _plain_name(call.function)
-        if name in SAME and call.args:
-            return self._viewed(call)
-        if name in REDUCING and len(call.args) == 1 and not _set(call.kwargs):
-            inner = self._tensor(call.args[0])
-            size = math.prod(inner.shape)
-            return Value(REDUCING[name](inner.expression, size) if inner.shape else inner.expression, ())
-        if name == "mse_loss":
-            return self._mse(call)
-        return self._elementwise(ELEMENTWISE[name], call) if name in ELEMENTWISE else None
-
-    def _differentiated(self, call: ForwardCall, operand: Operand) -> Value | None:
-        of, by = self._tensor(call.args[0]), self._tensor(operand)
-        total = Total(of.expression, math.prod(of.shape)) if of.shape else of.expression
-        plain = by.expression.is_Symbol and not any(o.symbol in total.free_symbols for o in self.opaque)
-        return Value(shortened(total.diff(by.expression)), by.shape) if plain else None
-
-    def _viewed(self, call: ForwardCall) -> Value | None:
-        inner, stats = self._tensor(call.args[0]), self._stats(call.results[0])
-        if stats is None or math.prod(stats.shape) != math.prod(inner.shape):
+        args = [self._given(operand) for operand in call.args]
+        kwargs = {_PLAIN.get(key, key): self._given(operand) for key, operand in call.kwargs.items()}
+        if name in _SAME:
+            return [args[0]]
+        if name in ELEMENTWISE:
+            return [self._elementwise(name, args, kwargs)]
+        function = LOSSES.get(name) or SHAPED.get(name)
+        if function is None:
             return None
-        if inner.shape and not stats.shape:
-            return None
-        return Value(inner.expression, stats.shape) if bool(inner.shape) == bool(stats.shape) else None
+        found = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
+        return found if isinstance(found, list) else [found]
 
-    def _mse(self, call: ForwardCall) -> Value | None:
-        extra = {name: operand.value for name, operand in call.kwargs.items() if operand.value is not None}
-        if len(call.args) < 2 or extra.get("reduction", "mean") != "mean" or len(call.args) > 2:  # noqa: PLR2004
-            return None
-        a, b = (self._tensor(operand) for operand in call.args)
-        if a.shape != b.shape:
-            return None
-        squares = (a.expression - b.expression) ** 2
-        return Value(Total(squares, math.prod(a.shape)) / math.prod(a.shape) if a.shape else squares, ())
+    def _elementwise(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Value:
+        values = [arg if isinstance(arg, Value) else _number(arg) for arg in args if arg is not None]
+        more = {key: value for key, value in kwargs.items() if value is not None and value is not False}
+        found = {key: _number(value).expression if _is_number(value) else value for key, value in more.items()}
+        if len(values) < len(args) or any(isinstance(value, Value) for value in found.values()):
+            raise TypeError("other arguments than the plain ones")
+        return joined(ELEMENTWISE[name], values, **found)
 
-    def _elementwise(self, function: Any, call: ForwardCall) -> Value | None:
-        values = [self._operand(operand) for operand in call.args]
-        extra = {name: self._operand(operand) for name, operand in call.kwargs.items() if _given(operand)}
-        if any(value is None for value in (*values, *extra.values())):
-            return None
-        found = [value for value in values if value is not None]
-        shapes = {value.shape for value in found if value.shape}
-        if len(shapes) > 1:
-            return None  # a broadcast with an index of its own
-        more = {name: value.expression for name, value in extra.items() if value is not None}
-        try:
-            expression = function(*(value.expression for value in found), **more)
-        except (TypeError, ValueError):
-            return None  # other arguments than the plain ones
-        return Value(sp.sympify(expression), next(iter(shapes), ()))
-
-    def _operand(self, operand: Operand) -> Value | None:
+    def _given(self, operand: Operand) -> Any:
         if operand.items is not None:
-            return None
-        if operand.node or operand.key:
-            return self._tensor(operand)
-        return Value(_constant(operand.value), ()) if isinstance(operand.value, (int, float)) else None
+            return [self._given(item) for item in operand.items]
+        if not operand.node and not operand.key:
+            return _literal(operand.value)
+        return self._tensor(operand)
+
+    def _differentiated(self, call: ForwardCall, operand: Operand) -> Value:
+        of, by = self._tensor(call.args[0]), self._tensor(operand)
+        base = _base(by.expression)
+        if base not in {_base(leaf.expression) for leaf in self.leaves.values()}:
+            raise NoFormulaError("a derivative by something computed")
+        targets = [Index(f"f{number}", index.size) for number, index in enumerate(axes(by.shape))]
+        whole = self.expanded(over_all(of.expression, of.shape))
+        found = shortened(derivative(whole, base, targets))
+        return Value(found.xreplace(dict(zip(targets, axes(by.shape), strict=True))), by.shape)
 
     def _tensor(self, operand: Operand) -> Value:
         if operand.node:
@@ -188,46 +203,56 @@ class Algebra:
 
     def _outside(self, operand: Operand) -> Value:
         stats = operand.tensor
-        if stats is None:
-            return Value(self._symbol(operand.name or "c", (), None), ())
-        if not stats.shape and not operand.name and isinstance(stats.values, (int, float)):
-            return Value(_constant(stats.values), ())
-        return Value(self._symbol(operand.name or "c", stats.shape, stats), stats.shape)
+        if stats is not None and not stats.shape and not operand.name and type(stats.values) in {int, float}:
+            return _number(stats.values)
+        if stats is not None and stats.dtype.startswith(("int", "uint")) and stats.min is not None and stats.min < 0:
+            raise NoFormulaError("indices from the end")
+        shape = stats.shape if stats is not None else ()
+        found = self._symbol(operand.name, shape, stats, "c")
+        self.held[_base(found)] = "", operand.key
+        return Value(found, shape)
 
     def _of_node(self, node_id: str, output: int) -> Value:
         known = self._made.get((node_id, output))
         if known is None:
             node = self.graph.by_id[node_id]
             stats = node.values[output] if output < len(node.values) else None
-            shape = stats.shape if stats else ()
-            symbol = self._symbol(node.name or ("x" if node.kind == "leaf" else "z"), shape, stats)
-            known = self._made[node_id, output] = Value(symbol, shape)
-            if node.kind == "leaf":
-                self.leaves[node_id] = symbol
-            else:
-                self.opaque.append(Opaque(symbol, node.op, (), node_id))
+            known = self._leaf(node, stats) if node.kind == "leaf" else self._letter(node_id, output, node.op, ())
+            self._made[node_id, output] = known
         return known
 
-    def _letter(self, call: ForwardCall, result: Operand) -> Value:
-        """Return a letter for a result of a call that sympy has no function for, or that is too large."""
-        stats = self._stats(result)
+    def _leaf(self, node: Node, stats: TensorStats | None) -> Value:
         shape = stats.shape if stats else ()
-        if not result.node:
-            return Value(self._symbol(result.name or "c", shape, stats), shape)
-        symbol = self._symbol(self.graph.by_id[result.node].name or "z", shape, stats)
-        name = call.function.removeprefix("torch.").removeprefix("nn.functional.").removeprefix("Tensor.")
-        self.opaque.append(
-            Opaque(symbol, name.removesuffix(".apply").strip("_"), tuple(self._listed(call)), result.node)
-        )
-        return Value(symbol, shape)
+        found = self._symbol(node.name or "x", shape, stats)
+        self.held[_base(found)] = node.id, 0
+        self.leaves[node.id] = Value(found, shape)
+        return self.leaves[node.id]
 
-    def _listed(self, call: ForwardCall) -> Iterator[Any]:
-        waiting: list[Operand] = [*call.args, *call.kwargs.values()]
-        for operand in waiting:
-            if operand.items is not None:
-                waiting += operand.items
-            elif operand.node or operand.key:
-                yield self._tensor(operand).expression
+    def _opaque(self, call: ForwardCall) -> list[Value]:
+        """Return a letter for each result of a call that sympy has no function for."""
+        name, operands = _shown_name(call.function), tuple(self._operands(call))
+        return [
+            self._letter(result.node, result.output, name, operands) if result.node else self._outside(result)
+            for result in call.results
+        ]
+
+    def _letter(self, node: str, output: int, function: str, operands: tuple[Value, ...]) -> Value:
+        known = self.graph.by_id[node]
+        stats = known.values[output] if output < len(known.values) else None
+        shape = stats.shape if stats else ()
+        found = self._symbol(self._name(Operand(node, output)), shape, stats)
+        self.held[_base(found)] = node, output
+        self.letters.append(Letter(_base(found), shape, node, output, None, function, operands))
+        return Value(found, shape)
+
+    def _operands(self, call: ForwardCall) -> Iterator[Value]:
+        for operand in _flat(call):
+            if operand.node or operand.key:
+                with suppress(NoFormulaError):
+                    yield self._tensor(operand)
+
+    def _all_stats(self, call: ForwardCall) -> Iterator[TensorStats | None]:
+        return map(self._stats, (*_flat(call), *call.results))
 
     def _stats(self, result: Operand) -> TensorStats | None:
         if not result.node:
@@ -235,71 +260,81 @@ class Algebra:
         node = self.graph.by_id[result.node]
         return node.values[result.output] if result.output < len(node.values) else None
 
-    def _symbol(self, name: str, shape: tuple[int, ...], stats: TensorStats | None) -> Any:
-        """Return a new symbol that is written ``name``, counted where that is taken or only a letter."""
+    def _symbol(self, name: str, shape: tuple[int, ...], stats: TensorStats | None, letter: str = "z") -> Any:
+        """Return what a new tensor holds, written ``name``, counted where that is taken, or a letter with a number."""
+        first, name = (2, name) if name else (1, letter)
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)
         plain = f"t{plain}" if not plain[:1].isalpha() else plain
-        plain += "_" if plain.endswith("_i") else ""
-        first = 1 if name in _LETTERS else 2
         tries = chain([(plain, name)] if first > 1 else [], ((f"{plain}{k}", f"{name}{k}") for k in count(first)))
         stem, shown = next(each for each in tries if each[0] not in self._stems)
         self._stems.add(stem)
-        symbol = sp.Symbol(f"{stem}_i" if shape else stem, real=True)
-        self.names[symbol.name] = f"{shown}ᵢ" if shape else shown
-        self.values[symbol] = None if stats is None else _flat(stats)
-        return symbol
+        symbol = sp.Symbol(stem, real=True)
+        self.names[stem] = shown
+        self.stats[symbol] = stats
+        return At(symbol, *axes(shape)) if axes(shape) else symbol
 
-    def term(self, shown: str, first: str) -> Any:
+    def term(self, shown: str, tex: str, first: str) -> Any:
         """Return a symbol for something only written, such as ``∂f/∂z1``; products are sorted by ``first``."""
-        known = next((name for name, each in self.names.items() if each == shown), None)
-        symbol = sp.Symbol(known or f"{first}{len(self.names):04}__", real=True)
+        symbol = sp.Symbol(f"{first}{len(self.names):04}__", real=True)
         self.names[symbol.name] = shown
-        self.values.setdefault(symbol, None)
+        self.tex[symbol.name] = tex
         return symbol
 
 
-_LETTERS = {"c", "z", "seed"}  # of what has no name: always counted
-_TAKEN = {*keyword.kwlist, *ELEMENTWISE, "step", "Total", "Product", "Others", "pi", "E", "I", "sign", "numpy"}
+_PLAIN = {"axis": "dim", "keepdims": "keepdim"}
+_TAKEN = {*keyword.kwlist, *ELEMENTWISE, *SHAPED, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}
+_SLICE = re.compile(r"slice\((None|-?\d+), (None|-?\d+), (None|-?\d+)\)")
 
 
-def shortened(expression: Any) -> Any:
-    """Return the shortest of a few forms of an expression."""
-    if expression.count_ops() > _SIMPLIFIED:
-        return expression
-    simplified = sp.simplify(expression)
-    return min(
-        (expression, simplified, sp.factor_terms(simplified)), key=lambda form: (form.count_ops(), len(str(form)))
-    )
+def _contracted(graph: BackwardPass) -> Iterator[tuple[str, int]]:
+    """Yield the results from which a later matrix product is computed."""
+    wanted: set[tuple[str, int]] = set()
+    for call in reversed(graph.forward):
+        made = {(result.node, result.output) for result in call.results}
+        if plain_name(call.function) in _CONTRACTING or made & wanted:
+            new = {(each.node, each.output) for each in _flat(call) if each.node}
+            wanted |= new
+            yield from new
 
 
-def _plain_name(function: str) -> str:
-    return function.rpartition(".")[2].strip("_")
+def _flat(call: ForwardCall) -> Iterator[Operand]:
+    waiting: list[Operand] = [*call.args, *call.kwargs.values()]
+    for operand in waiting:
+        waiting += operand.items or ()
+        yield operand
 
 
-def _set(kwargs: dict[str, Operand]) -> bool:
-    return any(_given(operand) for operand in kwargs.values())
+def _base(expression: Any) -> Any:
+    return expression.args[0] if isinstance(expression, At) else expression
 
 
-def _given(operand: Operand) -> bool:
-    return bool(operand.node or operand.key or operand.items or operand.value not in (None, False))
+def plain_name(function: str) -> str:
+    """Return a function's own name: ``add`` of ``torch.Tensor.__iadd__`` or ``torch.Tensor.add_``."""
+    name = function.removesuffix(".__get__").rpartition(".")[2].strip("_").removeprefix("linalg_")
+    return name[1:] if name in {"iadd", "isub", "imul", "idiv", "itruediv", "ipow"} else name
 
 
-def _constant(value: float) -> Any:
+def _shown_name(function: str) -> str:
+    return function.rpartition(".")[0] if function.endswith(".apply") else plain_name(function)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _number(value: Any) -> Value:
+    if not _is_number(value):
+        raise TypeError("no number")
     exact = Fraction(value)
-    return sp.Rational(exact.numerator, exact.denominator) if exact.denominator <= 64 else sp.Float(value)  # noqa: PLR2004
+    found = sp.Rational(exact.numerator, exact.denominator) if exact.denominator <= 64 else sp.Float(value)  # noqa: PLR2004
+    return Value(found, ())
 
 
-def _flat(stats: TensorStats) -> list[float] | None:
-    if stats.values is None:
-        return None
-    found: list[float] = []
-    waiting: list[Any] = [stats.values]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, list):
-            waiting += reversed(value)
-        elif value is None:
-            return None
-        else:
-            found.append(float(value))
-    return found
+def _literal(value: Any) -> Any:
+    """Return a plain argument as the script gave it, slices and the Ellipsis from their text."""
+    if isinstance(value, list):
+        return [_literal(item) for item in value]
+    if value == "Ellipsis":
+        return Ellipsis
+    found = _SLICE.fullmatch(value) if isinstance(value, str) else None
+    return slice(*(None if part == "None" else int(part) for part in found.groups())) if found else value

@@ -9,17 +9,18 @@ from msgspec import Struct
 
 from gradtrace.explain.chain import Flow, Meeting, Step, called, steps
 from gradtrace.explain.formulas import Table, pinned
+from gradtrace.explain.layout import Row, beside, derivation, wrapped
 from gradtrace.explain.notation import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.explain.derivation import Line
-    from gradtrace.model import BackwardPass, Comparison, Source, TensorStats
+    from gradtrace.model import BackwardPass, Comparison, Node, Source, TensorStats
 
-__all__ = ["Explanation", "compared", "explain", "held", "place", "symbol", "text"]
+__all__ = ["Explanation", "by_autograd", "compared", "explain", "held", "local", "place", "symbol", "text"]
 
-WIDEST = 44  # columns of a formula, where others stand beside it
+WIDEST = 100  # columns, where no terminal says how many it has
 NO_CALLS = "no formula of the whole: the trace holds no calls (record --calls keeps them; torch.compile hides them)"
 LONGEST = 24  # characters of the code that a gradient goes to
 MOST_VALUES = 4  # elements that are written out
@@ -55,12 +56,16 @@ def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> 
     return Explanation(graph, tuple(lines), tuple(found), _title(graph), tuple(notes))
 
 
-def text(explanation: Explanation) -> str:
-    """Return the explanation as lines of text."""
-    parts = [_derivation(explanation), ["", explanation.title, ""], *map(_step, _shown(explanation, explanation.steps))]
+def text(explanation: Explanation, width: int = WIDEST) -> str:
+    """Return the explanation as lines of text, not wider than ``width`` columns where they can be broken."""
     notes = [f"({note})" for note in explanation.notes]
-    parts[1:1] = [list(_checked(explanation.graph))]
-    return "\n".join([*notes, *(line.rstrip() for part in parts for line in part)]) + "\n"
+    lines = [line for note in notes for line in wrapped(note, width)]
+    lines += derivation([_row(line) for line in explanation.lines], width)
+    lines += [line for each in _checked(explanation.graph) for line in wrapped(each, width)]
+    lines += ["", *wrapped(explanation.title, width), ""]
+    for step in explanation.steps:
+        lines += _step(explanation, step, width)
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def _checked(graph: BackwardPass) -> Iterator[str]:
@@ -85,40 +90,29 @@ def _errors(done: list[Comparison]) -> tuple[list[float | None], list[float | No
     return [found.error for found in done], [found.tolerance for found in done]
 
 
-def _shown(explanation: Explanation, found: tuple[Step, ...]) -> Iterator[tuple[Explanation, Step]]:
-    return ((explanation, step) for step in found)
-
-
 def _title(graph: BackwardPass) -> str:
     call = f", {graph.call.text} ({place(graph.call)})" if graph.call else ""
     return f"the chain rule in backward order: pass {graph.index}{call}"
 
 
-def _derivation(explanation: Explanation) -> list[str]:
-    rows = [_row(line) for line in explanation.lines]
-    if not rows:
-        return []
-    widths = [max(min(len(row[column]), WIDEST if column == 0 else 99) for row in rows) for column in range(4)]
-    return [
-        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        + (f"   {row[4]}" if row[4] else "")
-        for row in rows
-    ]
-
-
-def _row(line: Line) -> tuple[str, str, str, str, str]:
-    value = f"= {_value(line.value)}" if line.value is not None and _value(line.value) != line.right else ""
-    autograd = f"autograd {held(line.autograd)}" if line.autograd else ""
+def _row(line: Line) -> Row:
+    shown = held(line.number.stats) if line.number is not None else ""
+    value = f"= {shown}" if shown and shown != line.right else ""
     check = f"finite differences {compared(line.comparison)}" if line.comparison else ""
     last = place(line.source) if line.source else "THE TWO DIFFER" if line.differs else ""
+    autograd = f"autograd {by_autograd(line)}" if line.autograd else ""
     return f"{line.left} = {line.right}", value, autograd, check, last
 
 
-def _value(value: float | list[float]) -> str:
-    if isinstance(value, list):
-        shown = ", ".join(number(x) for x in value[:MOST_VALUES])
-        return f"[{shown}{', …' if len(value) > MOST_VALUES else ''}]"
-    return number(value)
+def by_autograd(line: Line) -> str:
+    """Return what autograd computed: the number, or how far it is from the formula's."""
+    if line.autograd is None:
+        return ""
+    number_ = line.number
+    if number_ is not None and number_.agrees and number_.elements > MOST_VALUES:
+        how = f"agrees to {number(number_.error)}" if number_.error else "agrees exactly"
+        return f"{how} in {number_.elements:,} elements"
+    return held(line.autograd)
 
 
 def compared(found: Comparison) -> str:
@@ -165,25 +159,36 @@ def symbol(graph: BackwardPass, name: str) -> str:
     return f"∂{outputs[0].name or 'f'}/∂{name}" if len(outputs) == 1 else f"gradient of {name}"
 
 
-def _step(given: tuple[Explanation, Step]) -> list[str]:
-    explanation, step = given
+def _step(explanation: Explanation, step: Step, width: int) -> list[str]:
     node = step.node
     values = [held(value) for value in node.values if value is not None]
     value = f" = {', '.join(values)}" if values else ""
     if node.kind == "output":
-        return [f"{node.name or 'output'}{value}, seeded with {held(node.grads[0] if node.grads else None)}", ""]
+        said = f"{node.name or 'output'}{value}, seeded with {held(node.grads[0] if node.grads else None)}"
+        return [*wrapped(said, width), ""]
     if node.kind == "leaf":
-        return [*_leaf(explanation, step), ""] if step.meetings else _leaf(explanation, step)
+        lines = [line for each in _leaf(explanation, step) for line in wrapped(each, width)]
+        return [*lines, ""] if step.meetings else lines
+    lines = wrapped(f"{node.op}{_said(node)}{value}{_where(node)}", width)
+    for meeting in step.meetings:
+        lines += wrapped(f"    in     {_sum(meeting)}", width, 11)
+    lines += [f"    in     {held(grad)}" for grad in ([] if step.meetings else node.grads)]
+    for flow in step.flows:
+        target = explanation.graph.by_id[flow.edge.target]
+        lines += beside(f"    out    {held(flow.edge.grad)} → {_short(called(target))}", local(flow), width)
+    return [*lines, ""]
+
+
+def _said(node: Node) -> str:
     source = node.library or node.source
-    where = f"  {place(node.source)}" if node.source else ""
-    never = "  (never ran)" if node.order is None else ""
     code = " ".join(source.text.split()) if source else ""
     names = list(dict.fromkeys(filter(None, (node.name, code))))
-    said = f"  {' = '.join(names)}" if names else ""
-    lines = [f"{node.op}{said}{value}{where}{never}"]
-    lines += [f"    in     {_sum(meeting)}" for meeting in step.meetings]
-    lines += [f"    in     {held(grad)}" for grad in ([] if step.meetings else node.grads)]
-    return [*lines, *(_flow(explanation.graph, flow) for flow in step.flows), ""]
+    return f"  {' = '.join(names)}" if names else ""
+
+
+def _where(node: Node) -> str:
+    where = f"  {place(node.source)}" if node.source else ""
+    return f"{where}{'  (never ran)' if node.order is None else ''}"
 
 
 def _leaf(explanation: Explanation, step: Step) -> list[str]:
@@ -202,21 +207,13 @@ def _sum(meeting: Meeting) -> str:
     return f"{parts} = {held(meeting.total)}" if meeting.total is not None else parts
 
 
-def _flow(graph: BackwardPass, flow: Flow) -> str:
-    target = graph.by_id[flow.edge.target]
-    to = _short(called(target))
-    out = f"    out    {held(flow.edge.grad)} → {to}"
-    how = _local(flow)
-    return f"{out:42} {how}" if how else out
-
-
 def _short(name: str) -> str:
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST // 2 - 1].rstrip()} … {name[1 - LONGEST // 2 :].lstrip()}"
 
 
-def _local(flow: Flow) -> str:
+def local(flow: Flow) -> str:
     """Return the local derivative: as a formula, with values put in, and as a number."""
     if not flow.local:
         slope = f"local {number(flow.number)}" if flow.number is not None else ""

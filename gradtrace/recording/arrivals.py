@@ -19,10 +19,13 @@ __all__ = ["Arrivals"]
 class Arrivals:
     """Keeps the gradients of one call of the engine, and the outputs that it was called for.
 
-    Everything is copied when it passes by, so nothing of the script's is held. For numeric work only.
+    Everything is copied when it passes by, so nothing of the script's is held. ``numeric`` tells whether they are
+    to be compared with finite differences, ``brief`` that somebody waits for it.
     """
 
-    def __init__(self, call: EngineCall) -> None:
+    def __init__(self, call: EngineCall, *, numeric: bool, brief: bool) -> None:
+        self.numeric = numeric
+        self.brief = brief
         self.numbers: list[int] = []
         self.links: list[tuple[int, int, int, int]] = []
         self.roots: list[tuple[int, int]] = []
@@ -90,6 +93,20 @@ class Arrivals:
         """Return the gradient that arrived for one output of a node."""
         found = self.arrived.get(position, [])
         return found[output] if output < len(found) else None
+
+    def from_outside(self, position: int, output: int, inside: set[int]) -> torch.Tensor | None:
+        """Return what arrived for one output of a node, less what the nodes ``inside`` sent to it.
+
+        An LSTM's cell state is a result of its call, and what its hidden state is computed from as well.
+        """
+        links = [link for link in self.links if link[2:] == (position, output)]
+        if inside.isdisjoint(link[0] for link in links):
+            return self.at(position, output)
+        parts = [self._along(link) for link in links if link[0] not in inside]
+        found = [part for part in parts if part is not None]
+        seeds = zip(self.roots, self.seeds, strict=False)
+        found += [seed.double() for root, seed in seeds if root == (position, output)]
+        return sum(found[1:], found[0]) if found else None
 
     def _along(self, link: tuple[int, int, int, int]) -> torch.Tensor | None:
         sent = self.sent.get(link[0], [])

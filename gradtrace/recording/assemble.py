@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
+from gradtrace.model import BackwardPass, Comparison, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
 from gradtrace.recording.calls import forward_calls
 from gradtrace.recording.collection import no_collection
 from gradtrace.recording.compare import compare
+from gradtrace.recording.held import held
 from gradtrace.recording.reduction import settle
 from gradtrace.recording.statistics import Measured, finish
 
@@ -66,7 +67,8 @@ class _Assembly:
             calls=tuple(self.calls.found),
             error=self._error(),
             forward=forward_calls(raw.scene, ids, list(raw.numbers)) if raw.scene else (),
-            comparisons=compare(raw.scene, raw.arrivals, ids, self.sources) if raw.scene and raw.arrivals else (),
+            held=held(raw.scene, raw.arrivals, ids) if raw.scene and raw.arrivals else (),
+            comparisons=self._comparisons(ids),
             facts=tuple(self._facts()),
         )
 
@@ -171,6 +173,10 @@ class _Assembly:
         run = self.runs[source]
         sent = run[3][index] if run and index < len(run[3]) else None
         return Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
+
+    def _comparisons(self, ids: dict[int, str]) -> tuple[Comparison, ...]:
+        scene, arrivals = self.raw.scene, self.raw.arrivals
+        return compare(scene, arrivals, ids, self.sources) if scene and arrivals and arrivals.numeric else ()
 
     def _error(self) -> ErrorInfo | None:
         raw = self.raw

@@ -32,6 +32,7 @@ __all__ = ["GRAD", "Key", "Ref", "Scene", "Tape", "TapedCall", "forward_calls", 
 
 GRAD = "torch.autograd.grad"
 # They make nothing; backward() would be seen as one call with all that it runs.
+LARGEST = 2**18  # elements of a tensor that is copied, where copies are kept for formulas only
 _PASSIVE = {"size", "dim", "numel", "requires_grad_", "is_floating_point", "backward", "__len__", "__set__"}
 _BACKWARD = {torch.autograd.grad, torch.autograd.backward}
 
@@ -73,7 +74,7 @@ class Scene(NamedTuple):
 
 
 class Tape:
-    """The calls of this thread while it is recorded; ``copies`` has what tensors held, if they are kept.
+    """The calls of this thread while it is recorded; ``copies`` has what tensors held, large ones if all are kept.
 
     A result that no gradient flows to is a constant, however it was computed: of what made it only calls
     on constants are told, so that a detached tensor is not followed.
@@ -109,7 +110,8 @@ class Tape:
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run a call and note it; one note stands for all that it runs inside."""
-        if getattr(function, "__name__", "") in _PASSIVE or function in _BACKWARD:
+        passive = getattr(function, "__name__", "") in _PASSIVE or function in _BACKWARD
+        if passive or torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors must not escape
             return function(*args, **kwargs)
         with torch._C.DisableTorchFunction():
             taken = self._take(args), self._take(kwargs)
@@ -155,7 +157,7 @@ class Tape:
             key = Key(self._next, -1)
             if tensor.requires_grad:
                 self._leaves.add(self._next)
-        if self._copying and key not in self.copies:
+        if key not in self.copies and (self._copying or tensor.numel() <= LARGEST):
             self.copies[key] = tensor.detach().clone()
         return key
 
@@ -204,17 +206,22 @@ class Tape:
                 needed.update(key for key in references(call) if key.output >= 0 or key.number not in self._leaves)
         return found[::-1]
 
-    def note_grad(self, call: EngineCall, result: Any, start: int) -> None:
-        """Note the derivatives that the engine returned with a graph of their own, made from ``start`` on."""
-        if call.accumulates or not call.create_graph or len(call.outputs) != 1:
+    def without_grad(self, call: EngineCall) -> list[torch.Tensor]:
+        """Return the leaves whose ``.grad`` will be what the engine computes now, with a graph of its own."""
+        graph = graph_of(call) if call.accumulates and call.create_graph else None
+        with torch._C.DisableTorchFunction():
+            leaves = [graph.nodes[position].variable for position in graph.leaves] if graph else []
+            return [leaf for leaf in leaves if leaf.grad is None]
+
+    def note_grad(self, call: EngineCall, found: list[tuple[Any, Any]], start: int) -> None:
+        """Note the derivatives that the engine made with a graph of their own, from ``start`` on: by what, to what."""
+        if not call.create_graph or len(call.outputs) != 1:
             return
         with torch._C.DisableTorchFunction():
             seed = call.seeds[0]
             if seed is not None and not bool((seed == 1).all()):
                 return
-            pairs = [
-                (by, to) for by, to in zip(call.inputs, result, strict=True) if to is not None and to.requires_grad
-            ]
+            pairs = [(by, to) for by, to in found if to is not None and to.requires_grad]
             tensors = [call.outputs[0], *(by for by, _ in pairs)]
             if pairs and all(isinstance(tensor, torch.Tensor) for tensor in tensors):
                 args = tuple(Ref(self.key(tensor)) for tensor in tensors if isinstance(tensor, torch.Tensor))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,8 @@ _SYMMETRIC = "its gradient is that among symmetric matrices, which moving one el
 _SPECIAL = dict.fromkeys(("cholesky", "cholesky_ex", "cholesky_inverse", "eigh", "eigvalsh"), _SYMMETRIC)
 _SPECIAL["ctc_loss"] = "its gradient is that among probabilities that sum to 1, which moving one element leaves"
 MOST_RUNS = 40_000  # of single calls, for all leaves together
+PATIENCE = 5.0  # seconds for the leaves of one pass, where an explanation is waited for
+_LATE = f"the leaves before it took {PATIENCE:g} seconds (check --numeric compares all)"
 
 
 def compare(scene: Scene, arrivals: Arrivals, ids: dict[int, str], sources: Sources) -> tuple[Comparison, ...]:
@@ -73,6 +77,7 @@ class _Comparing:
         problem = (
             self.replay.problem(call)
             or _SPECIAL.get(call.name.rpartition(".")[2], "")
+            or _left_out(call)
             or self._unfit(call, key, gradient)
         )
         if problem:
@@ -106,11 +111,12 @@ class _Comparing:
         return "" if finite else "not finite"
 
     def _weights(self, call: TapedCall) -> dict[Key, torch.Tensor]:
-        """Return the gradient that arrived for each result of a call."""
+        """Return the gradient that arrived for each result of a call, from what came after the call."""
+        inside = {self.positions[n] for n in range(call.start, call.end) if n in self.positions}
         found = {}
         for key in call.results:
             position = self.positions.get(key.number) if key.output >= 0 else None
-            gradient = None if position is None else self.arrivals.at(position, key.output)
+            gradient = None if position is None else self.arrivals.from_outside(position, key.output, inside)
             if gradient is not None:
                 found[key] = gradient
         return found
@@ -128,10 +134,12 @@ class _Comparing:
         dtype = precision(self.dtypes.values())
         largest = max((g.abs().max().item() for g in self._all_arrived()), default=0.0)
         limits = Limits(elements, directions, dtype, 100 * torch.finfo(dtype).eps * largest)
+        until = time.perf_counter() + PATIENCE if self.arrivals.brief else math.inf
         for position in sorted(self.scene.leaves):
             gradient = self.arrivals.into(position)
+            late = _LATE if time.perf_counter() > until else ""
             if gradient is not None:
-                yield self._leaf(position, gradient, problem, limits)
+                yield self._leaf(position, gradient, problem or late, limits)
 
     def _leaf(self, position: int, gradient: torch.Tensor, problem: str, limits: Limits) -> Comparison:
         node, key = self.ids[position], Key(self.scene.leaves[position], -1)
@@ -139,7 +147,7 @@ class _Comparing:
         roots = [self._key(*root) for root in self.arrivals.roots]
         used = any(key in set(references(call)) for call in calls) or key in roots
         problem = problem or ("" if used else "it was changed in place after it was used")
-        problem = problem or next((why for call in calls if (why := self.replay.problem(call))), "")
+        problem = problem or next((why for c in calls if (why := self.replay.problem(c) or _left_out(c))), "")
         at = self.replay.held.get(key)
         if problem or at is None or not at.is_floating_point() or at.shape != gradient.shape:
             return Comparison(node, "leaf", target=node, note=problem or "not a real, dense tensor")
@@ -200,6 +208,13 @@ class _Comparing:
         if position in self.scene.leaves:
             return Key(self.scene.leaves[position], -1)
         return Key(self.arrivals.numbers[position], output)
+
+
+def _left_out(call: TapedCall) -> str:
+    """Return why a call's gradient differs from its derivative because the script asked for it."""
+    if call.name.endswith(".embedding") and call.kwargs.get("padding_idx") is not None:
+        return "the row of padding_idx gets no gradient, as asked for"
+    return ""
 
 
 def _backward(call: TapedCall, sources: Sources) -> Source | None:

@@ -16,6 +16,7 @@ __all__ = ["Limits", "Result", "differences", "precision"]
 
 STEP = 6e-6  # the cube root of float64's precision, where rounding and curvature weigh the same
 MAX_VALUES = 16
+_STEEP = 1e3  # times autograd's slope is none that it could have meant
 _RELATIVE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
 
@@ -47,7 +48,7 @@ class _Point(NamedTuple):
     autograd: float
     numeric: float
     step: float
-    kink: bool
+    kink: str = ""  # what is special here, in a word
 
 
 Function = "Callable[[torch.Tensor], float]"
@@ -71,15 +72,14 @@ def differences(f: Callable[[torch.Tensor], float], at: torch.Tensor, gradient: 
     single = at.numel() <= limits.elements
     directions = _axes(at) if single else _random(at, limits.directions)
     here = f(at)
-    # Autograd's rounding; and ours, which a step divides.
-    noise = limits.noise + 1e-9 * abs(here)
+    # Autograd's rounding, also where it has few digits left near zero; and ours, which a step divides.
+    noise = limits.noise + torch.finfo(limits.dtype).tiny + 1e-9 * abs(here)
     relative = _RELATIVE[limits.dtype]
     points = [_point(f, (at, here), (d, float((gradient * d).sum())), (relative, noise)) for d in directions]
     scale = max((max(abs(p.autograd), abs(p.numeric)) for p in points), default=0.0)
     tolerance = relative * scale + noise
     errors = [0.0 if p.kink else abs(p.autograd - p.numeric) for p in points]
     wrong = any(not error <= tolerance for error in errors)
-    kinks = sum(p.kink for p in points)
     return Result(
         not wrong,
         _values([p.autograd for p in points], at) if single else None,
@@ -90,16 +90,25 @@ def differences(f: Callable[[torch.Tensor], float], at: torch.Tensor, gradient: 
         at.numel() if single else 0,
         0 if single else len(points),
         _factor(points, tolerance) if wrong else None,
-        _said(kinks, len(points), single=single),
+        _said(points, single=single),
     )
 
 
-def _said(kinks: int, count: int, *, single: bool) -> str:
-    if not kinks:
+_MEANING = {
+    "kink": ("at a kink", "the slopes on its two sides differ, and autograd's is between them"),
+    "jump": ("at a jump", "there is no slope, and autograd's is that beside it"),
+    "edge": ("at the edge of where it is defined", "it is not finite on one side"),
+}
+
+
+def _said(points: list[_Point], *, single: bool) -> str:
+    found = [point.kink for point in points if point.kink]
+    if not found:
         return ""
-    if count == 1:
-        return "at a kink: the slopes on its two sides differ, and autograd's is between them"
-    return f"at a kink in {kinks} of {count} {'elements' if single else 'directions'}, where autograd's is one of many"
+    where, why = _MEANING[found[0]]
+    if len(points) == 1:
+        return f"{where}: {why}"
+    return f"{where} in {len(found)} of {len(points)} {'elements' if single else 'directions'}: {why}"
 
 
 def _axes(at: torch.Tensor) -> list[torch.Tensor]:
@@ -120,31 +129,45 @@ def _point(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor,
         numeric = (f(at + step * direction) - f(at - step * direction)) / (2 * step)
         error = abs(numeric - autograd)
         if best is None or not error >= abs(best.numeric - autograd):
-            best = _Point(autograd, numeric, step, kink=False)
+            best = _Point(autograd, numeric, step)
         if error <= close[0] * max(abs(numeric), abs(autograd)) + close[1]:
             return best
     assert best is not None  # noqa: S101 - there is at least one step
-    return best._replace(kink=_is_kink(f, where, along, close))
+    return best._replace(kink=_kink(f, where, along, close))
 
 
 def _steps(at: torch.Tensor, direction: torch.Tensor) -> list[float]:
     """Return the steps to try: for values about 1, for large and for small ones."""
     moved = at[direction != 0].abs()
     size = moved.max().item() if moved.numel() else 1.0
-    sizes = [max(1.0, size), 1e-2, size] if size else [1.0, 1e-2]
+    sizes = [max(1.0, size), 1e-2, size, 1.0] if size else [1.0, 1e-2, 1e-4]
     return [STEP * value for value in dict.fromkeys(sizes) if math.isfinite(value)] or [STEP]
 
 
-def _is_kink(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor, float], close: Any) -> bool:
-    """Tell whether the slopes on the two sides differ, however small the step, and autograd's lies between."""
+def _kink(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor, float], close: Any) -> str:
+    """Return what is special about a point where autograd's slope is not that of the differences, if anything.
+
+    At a kink the slopes on the two sides differ, however small the step, and autograd's lies between; at a jump the
+    difference stays as it is while the step shrinks; at an edge there is nothing on one side.
+    """
     (at, here), (direction, autograd) = where, along
-    for step in (STEP, STEP / 32):
-        left = (here - f(at - step * direction)) / step
-        right = (f(at + step * direction) - here) / step
-        slack = 10 * close[0] * max(abs(left), abs(right)) + close[1] + 1e-9 * abs(here) / step * STEP
-        if abs(right - left) <= slack or not min(left, right) - slack <= autograd <= max(left, right) + slack:
-            return False
-    return True
+    sides = [(here - f(at - step * direction), f(at + step * direction) - here, step) for step in (STEP, STEP / 32)]
+    if not all(math.isfinite(left) and math.isfinite(right) for left, right, _ in sides):
+        return "edge"
+    (left, right, step), (nearer_left, nearer_right, nearer) = sides
+    jumps = max(abs(nearer_left), abs(nearer_right))
+    if (
+        jumps > 0.5 * max(abs(left), abs(right))
+        and jumps > 1e-6 * abs(here)
+        and jumps / nearer > _STEEP * abs(autograd)
+    ):
+        return "jump"
+    for left, right, step in sides:
+        slopes = left / step, right / step
+        slack = 10 * close[0] * max(map(abs, slopes)) + close[1] + 1e-9 * abs(here) / step * STEP
+        if abs(slopes[1] - slopes[0]) <= slack or not min(slopes) - slack <= autograd <= max(slopes) + slack:
+            return ""
+    return "kink"
 
 
 def _values(found: list[float], at: torch.Tensor) -> Values:

@@ -45,10 +45,13 @@ class TapedRecorder(Recorder):
         keep = self.options.keep
         whole = not keep or self.count + 1 in keep
         scene = self._tape.scene(call, self.spaces) if whole else None
-        self._pending.append((scene, Arrivals(call) if self.options.numeric and scene else None))
+        numeric, brief = self.options.numeric, self.options.calls
+        self._pending.append((scene, Arrivals(call, numeric=numeric, brief=brief) if scene else None))
         number = sequence_number()
+        leaves = self._tape.without_grad(call)
         result = super()._run(call)
-        self._tape.note_grad(call, result, number)
+        found = [(leaf, leaf.grad) for leaf in leaves] if call.accumulates else zip(call.inputs, result, strict=True)
+        self._tape.note_grad(call, list(found), number)
         self._tape.forget(scene, number)
         return result
 

@@ -256,3 +256,33 @@ def test_nothing_of_the_script_is_touched():
 def test_an_input_without_requires_grad_is_an_error():
     with pytest.raises(TensorError, match="no input requires grad"):
         gradtrace.gradcheck(torch.sin, torch.rand(3))
+
+
+HEALTHY_AT = {
+    "an LSTM cell whose state goes nowhere": lambda: (lambda x: torch.nn.LSTMCell(3, 4)(x)[0], (rand(2, 3),)),
+    "a gradient that underflows": lambda: (lambda x: (x * 1e-30) * (x * 1e-15), (rand(3),)),
+    "a row without gradient, as asked for": lambda: (
+        lambda w: F.embedding(torch.tensor([0, 1, 1]), w, padding_idx=1),
+        (rand(3, 2),),
+    ),
+    "a jump": lambda: (lambda x: torch.sign(x) + x, (torch.zeros(3, requires_grad=True),)),
+    "an edge": lambda: (lambda x: x**2.5, (torch.zeros(3, requires_grad=True),)),
+    "vmap": lambda: (lambda x: torch.vmap(torch.sin)(x), (rand(3),)),
+}
+
+
+@pytest.mark.parametrize("name", HEALTHY_AT)
+def test_what_finite_differences_cannot_judge_is_not_reported_as_wrong(name):
+    fn, given_inputs = HEALTHY_AT[name]()
+    report = gradtrace.gradcheck(fn, given_inputs)
+    assert not report.findings, str(report)
+
+
+def test_the_part_of_a_gradient_that_a_call_sends_itself_is_no_weight_of_its_result():
+    report = gradtrace.gradcheck(lambda x: torch.nn.LSTMCell(3, 4)(x)[0], rand(2, 3))
+    assert [found.agrees for found in report.comparisons if found.of == "function"].count(True) >= 1
+
+
+def test_a_cube_is_flat_at_zero():
+    report = gradtrace.gradcheck(lambda x: x**3, torch.zeros((), dtype=torch.float64, requires_grad=True))
+    assert all(found.agrees for found in report.comparisons), str(report)

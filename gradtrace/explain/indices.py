@@ -1,0 +1,226 @@
+"""Tensors per element: indices that know how many values they take, elements, conditions, and sums over an index.
+
+What a tensor holds is one expression in the indices of its axes, ``axis(1, size)`` for the last one, ``axis(2, size)``
+for the one before, so that a broadcast lines up by itself; an axis of one element has no index. A sum binds an index
+of its own, numbered by how deep it stands, so that equal sums are the same expression.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy as sp
+
+__all__ = [
+    "At",
+    "AtLeast",
+    "Equal",
+    "Index",
+    "Others",
+    "Product",
+    "Total",
+    "axes",
+    "axis",
+    "inside",
+    "opened",
+    "over_all",
+    "product",
+    "shifted",
+    "total",
+]
+
+
+SHORT = 4  # factors of a product that are written out, where each is something else
+
+
+class Index(sp.Symbol):
+    """An index from 0 up to ``size``; its name tells both what it is and the size."""
+
+    def __new__(cls, name: str, size: int) -> Any:
+        """Return the index of this name and size; two of the same are the same."""
+        return super().__new__(cls, f"{name}:{size}", integer=True, nonnegative=True)
+
+    def __getnewargs_ex__(self) -> Any:
+        """Return what makes it again."""
+        name, _, size = self.name.partition(":")
+        return ((name, int(size)), {})
+
+    @property
+    def size(self) -> int:
+        """How many values it takes."""
+        return int(self.name.partition(":")[2])
+
+
+def axis(number: int, size: int) -> Any:
+    """Return the index of an axis, counted from the last, which is 1."""
+    return Index(f"e{number}", size)
+
+
+def axes(shape: tuple[int, ...]) -> list[Any]:
+    """Return the indices of a tensor, first axis first; an axis of one element has none."""
+    return [axis(len(shape) - at, size) for at, size in enumerate(shape) if size != 1]
+
+
+def shifted(index: Any) -> tuple[Any, int] | None:
+    """Return (i, c) where an index expression is i + c, i an index; None where it is something else."""
+    if isinstance(index, Index):
+        return index, 0
+    if index.is_Add and len(index.args) == 2:  # noqa: PLR2004 - a number and an index
+        number, rest = index.args
+        if number.is_Integer and isinstance(rest, Index):
+            return rest, int(number)
+    return None
+
+
+def _bounds(index: Any) -> tuple[int, int] | None:
+    """Return the least and the largest value of an index expression, None where it can't be told."""
+    if index.is_Integer:
+        return int(index), int(index)
+    low = high = 0
+    for term in sp.Add.make_args(index):
+        factor, rest = term.as_coeff_Mul()
+        if rest == 1:
+            low, high = low + int(factor), high + int(factor)
+        elif isinstance(rest, Index) and factor.is_Integer:
+            ends = 0, int(factor) * (rest.size - 1)
+            low, high = low + min(ends), high + max(ends)
+        else:
+            return None
+    return low, high
+
+
+class _Element(sp.Function):
+    """What is a real number for all values of its indices."""
+
+    def _eval_is_real(self) -> bool:
+        return True
+
+    def _eval_is_extended_real(self) -> bool:
+        return True
+
+
+class At(_Element):
+    """An element of a tensor: its symbol, and an index for each of its axes."""
+
+
+class Equal(_Element):
+    """1 where two indices are equal, else 0."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, left: Any, right: Any) -> Any:
+        """Decide what the sizes of the indices decide."""
+        bounds = _bounds(left - right)
+        if left == right or bounds == (0, 0):
+            return sp.Integer(1)
+        if bounds is not None and not bounds[0] <= 0 <= bounds[1]:
+            return sp.Integer(0)
+        return None
+
+    def solved(self, index: Any) -> Any:
+        """Return what an index is where the two are equal, None where that is not one expression."""
+        rest = self.args[0] - self.args[1]
+        factor = rest.coeff(index)
+        other = rest - factor * index
+        if factor not in {1, -1} or other.has(index):
+            return None
+        return -other / factor
+
+
+class AtLeast(_Element):
+    """1 where the left index is not less than the right one, else 0."""
+
+    nargs = 2
+
+    @classmethod
+    def eval(cls, left: Any, right: Any) -> Any:
+        """Decide what the sizes of the indices decide."""
+        bounds = _bounds(left - right)
+        if bounds is not None and bounds[0] >= 0:
+            return sp.Integer(1)
+        if bounds is not None and bounds[1] < 0:
+            return sp.Integer(0)
+        if bounds is not None and bounds[1] == 0:
+            return Equal(left, right)  # it is never greater
+        return None
+
+
+def inside(index: Any, size: int) -> Any:
+    """Return 1 where an index expression is one of ``size`` elements, else 0."""
+    return AtLeast(index, sp.Integer(0)) * AtLeast(sp.Integer(size - 1), index)
+
+
+class _Bound(_Element):
+    """What binds an index: its body, and the index."""
+
+    nargs = 2
+
+    def _hashable_content(self) -> Any:
+        return self._args
+
+
+class Total(_Bound):
+    """The sum of its body over an index."""
+
+
+class Product(_Bound):
+    """The product of its body over an index."""
+
+
+class Others(_Element):
+    """The product of a body over an index other than one: body, index, that one."""
+
+    nargs = 3
+
+
+def _fresh(body: Any, size: int) -> Any:
+    """Return an index to bind, deeper than all that are bound inside."""
+    bound = [each.args[1] for each in body.atoms(Total, Product, Others)]
+    return Index(f"b{1 + max((int(b.name[1:].partition(':')[0]) for b in bound), default=0)}", size)
+
+
+def opened(bound: Any, number: int | None = None) -> tuple[Any, Any]:
+    """Return the body of a sum or product and its index, which is now an index like any other.
+
+    Its name is none that is in use where the number is, or, without one, where only what is around it is open.
+    """
+    name = bound.args[1].name.partition(":")[0]
+    index = Index(f"o{name}" if number is None else f"u{number}", bound.args[1].size)
+    return bound.args[0].xreplace({bound.args[1]: index}), index
+
+
+def total(body: Any, index: Any) -> Any:
+    """Return the sum of a body over one of its indices."""
+    if body.is_zero:
+        return sp.Integer(0)
+    factors = sp.Mul.make_args(body)
+    for factor in factors:
+        if isinstance(factor, Equal) and (value := factor.solved(index)) is not None:
+            rest = sp.Mul(*(each for each in factors if each is not factor))
+            return rest.xreplace({index: value}) * inside(value, index.size)
+    within = [each for each in factors if each.has(index)]
+    without = sp.Mul(*(each for each in factors if not each.has(index)))
+    if not within:
+        return index.size * without
+    content, inner = sp.Mul(*within).as_content_primitive()
+    without *= content
+    bound = _fresh(inner, index.size)
+    return without * Total(inner.xreplace({index: bound}), bound)
+
+
+def product(body: Any, index: Any) -> Any:
+    """Return the product of a body over one of its indices."""
+    if not body.has(index):
+        return body**index.size
+    if body.has(Equal, AtLeast) and index.size <= SHORT:
+        return sp.Mul(*(body.xreplace({index: sp.Integer(at)}) for at in range(index.size)))
+    bound = _fresh(body, index.size)
+    return Product(body.xreplace({index: bound}), bound)
+
+
+def over_all(body: Any, shape: tuple[int, ...]) -> Any:
+    """Return the sum over all elements of a tensor of this shape."""
+    for each in reversed(axes(shape)):
+        body = total(body, each)
+    return body

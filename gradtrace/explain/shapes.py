@@ -1,0 +1,373 @@
+"""Operations that move, join, sum or contract the axes of tensors, on expressions per element."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sympy as sp
+
+from gradtrace.explain.indices import AtLeast, axes, axis, product, total
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["SHAPED", "Value", "joined", "reduced", "substituted", "summed", "take"]
+
+
+class Value(NamedTuple):
+    """What a tensor holds: an expression in the indices of its axes, and its shape."""
+
+    expression: Any
+    shape: tuple[int, ...]
+
+
+Shape = tuple[int, ...]
+
+
+def _indices(shape: Shape) -> list[Any]:
+    """Return the index of each axis, 0 for one of one element."""
+    return [axis(len(shape) - at, size) if size != 1 else sp.Integer(0) for at, size in enumerate(shape)]
+
+
+def substituted(value: Value, indices: Sequence[Any]) -> Any:
+    """Return the expression with these in place of the indices of its axes."""
+    pairs = zip(_indices(value.shape), indices, strict=True)
+    return value.expression.xreplace({old: new for old, new in pairs if not old.is_Integer})
+
+
+def _dim(dim: int, count: int) -> int:
+    if not -count <= dim < count:
+        raise ValueError(dim)
+    return dim % count
+
+
+def _permuted(value: Value, order: Sequence[int]) -> Value:
+    shape = tuple(value.shape[at] for at in order)
+    new = _indices(shape)
+    return Value(substituted(value, [new[list(order).index(at)] for at in range(len(shape))]), shape)
+
+
+def _permute(value: Value, *dims: Any) -> Value:
+    given = dims[0] if isinstance(dims[0], list) else dims
+    return _permuted(value, [_dim(dim, len(value.shape)) for dim in given])
+
+
+def _transpose(value: Value, dim0: int, dim1: int) -> Value:
+    order = list(range(len(value.shape)))
+    a, b = _dim(dim0, len(order)), _dim(dim1, len(order))
+    order[a], order[b] = order[b], order[a]
+    return _permuted(value, order)
+
+
+def _turned(value: Value) -> Value:
+    return _permuted(value, range(len(value.shape))[::-1])
+
+
+def _reshaped(value: Value, shape: Shape) -> Value:
+    """Return the same elements in another shape, if only axes of one element come or go."""
+    if [size for size in shape if size != 1] != [size for size in value.shape if size != 1]:
+        raise TypeError("merging and splitting axes is not written as a formula")
+    new = iter(axes(shape))
+    return Value(substituted(value, [next(new) if size != 1 else sp.Integer(0) for size in value.shape]), shape)
+
+
+def _view(value: Value, *sizes: Any) -> Value:
+    given = list(sizes[0]) if sizes and isinstance(sizes[0], list) else list(sizes)
+    if -1 in given:
+        given[given.index(-1)] = math.prod(value.shape) // math.prod(size for size in given if size != -1)
+    return _reshaped(value, tuple(given))
+
+
+def _unsqueeze(value: Value, dim: int) -> Value:
+    at = _dim(dim, len(value.shape) + 1)
+    return _reshaped(value, (*value.shape[:at], 1, *value.shape[at:]))
+
+
+def _squeeze(value: Value, dim: Any = None) -> Value:
+    dims = range(len(value.shape)) if dim is None else dim if isinstance(dim, list) else [dim]
+    gone = {_dim(each, len(value.shape)) for each in dims} if value.shape else set()
+    return _reshaped(value, tuple(size for at, size in enumerate(value.shape) if size != 1 or at not in gone))
+
+
+def _flatten(value: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
+    first, last = _dim(start_dim, len(value.shape)), _dim(end_dim, len(value.shape))
+    merged = math.prod(value.shape[first : last + 1])
+    return _reshaped(value, (*value.shape[:first], merged, *value.shape[last + 1 :]))
+
+
+def _expand(value: Value, *sizes: Any) -> Value:
+    given = sizes[0] if isinstance(sizes[0], list) else sizes
+    old = (1,) * (len(given) - len(value.shape)) + value.shape
+    return Value(value.expression, tuple(o if size == -1 else size for size, o in zip(given, old, strict=True)))
+
+
+def summed(value: Value, dims: Sequence[int], how: Callable[[Any, Any], Any] = total) -> Any:
+    """Return the sum over some axes; the others keep their indices."""
+    expression = value.expression
+    for dim in sorted(dims, reverse=True):
+        if value.shape[dim] != 1:
+            expression = how(expression, axis(len(value.shape) - dim, value.shape[dim]))
+    return expression
+
+
+def _dims(value: Value, dim: Any) -> list[int]:
+    if dim is None or dim == []:
+        return list(range(len(value.shape)))
+    return [_dim(each, len(value.shape)) for each in (dim if isinstance(dim, list) else [dim])]
+
+
+def reduced(value: Value, expression: Any, dim: Any, *, keepdim: bool) -> Value:
+    """Return what a reduction over ``dim`` made of a tensor."""
+    gone = _dims(value, dim)
+    kept = Value(expression, tuple(1 if at in gone else size for at, size in enumerate(value.shape)))
+    return kept if keepdim else _reshaped(kept, tuple(s for at, s in enumerate(value.shape) if at not in gone))
+
+
+def _sum(value: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:  # noqa: ARG001, FBT001, FBT002
+    return reduced(value, summed(value, _dims(value, dim)), dim, keepdim=keepdim)
+
+
+def _mean(value: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:  # noqa: ARG001, FBT001, FBT002
+    count = math.prod(value.shape[at] for at in _dims(value, dim))
+    return reduced(value, summed(value, _dims(value, dim)) / count, dim, keepdim=keepdim)
+
+
+def _prod(value: Value, dim: Any = None, keepdim: bool = False, dtype: Any = None) -> Value:  # noqa: ARG001, FBT001, FBT002
+    return reduced(value, summed(value, _dims(value, dim), product), dim, keepdim=keepdim)
+
+
+def _var(value: Value, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Value:  # noqa: FBT001, FBT002
+    if isinstance(dim, bool) or isinstance(correction, bool):
+        raise TypeError("unbiased=... is an older way to write it")
+    dims = _dims(value, dim)
+    count = math.prod(value.shape[at] for at in dims)
+    squares = (value.expression - summed(value, dims) / count) ** 2
+    found = summed(Value(squares, value.shape), dims) / (count - correction)
+    return reduced(value, found, dim, keepdim=keepdim)
+
+
+def _std(value: Value, *args: Any, **kwargs: Any) -> Value:
+    found = _var(value, *args, **kwargs)
+    return Value(sp.sqrt(found.expression), found.shape)
+
+
+def _norm(value: Value, p: Any = None, dim: Any = None, keepdim: bool = False, **more: Any) -> Value:  # noqa: FBT001, FBT002
+    if p not in {None, 2, "fro"} or any(value is not None for value in more.values()):
+        raise TypeError("only the Euclidean norm")
+    squares = summed(Value(value.expression**2, value.shape), _dims(value, dim))
+    return reduced(value, sp.sqrt(squares), dim, keepdim=keepdim)
+
+
+def _softmax(value: Value, dim: int, dtype: Any = None, **_: Any) -> Value:  # noqa: ARG001
+    raised = sp.exp(value.expression)
+    return Value(raised / summed(Value(raised, value.shape), _dims(value, dim)), value.shape)
+
+
+def _logsumexp(value: Value, dim: Any, keepdim: bool = False) -> Value:  # noqa: FBT001, FBT002
+    found = sp.log(summed(Value(sp.exp(value.expression), value.shape), _dims(value, dim)))
+    return reduced(value, found, dim, keepdim=keepdim)
+
+
+def _log_softmax(value: Value, dim: int, dtype: Any = None, **_: Any) -> Value:  # noqa: ARG001
+    return Value(value.expression - _logsumexp(value, dim, keepdim=True).expression, value.shape)
+
+
+def _cumsum(value: Value, dim: int, dtype: Any = None) -> Value:  # noqa: ARG001
+    at = _dim(dim, len(value.shape))
+    here = _indices(value.shape)
+    other = axis(len(value.shape) + 1, value.shape[at])  # of no axis that it has
+    moved = substituted(value, [*here[:at], other, *here[at + 1 :]])
+    return Value(total(moved * AtLeast(here[at], other), other), value.shape)
+
+
+def _matmul(a: Value, b: Value) -> Value:
+    left = a if len(a.shape) > 1 else Value(a.expression, (1, *a.shape))
+    right = b if len(b.shape) > 1 else _unsqueeze(b, 1)
+    if not a.shape or not b.shape or left.shape[-1] != right.shape[-2]:
+        raise ValueError("shapes do not fit")
+    batch = _broadcast(left.shape[:-2], right.shape[:-2])
+    size, free = left.shape[-1], axis(99, left.shape[-1])  # an axis that no tensor has
+    one = left.expression.xreplace({axis(1, size): free}) if size != 1 else left.expression
+    two = right.expression.xreplace({axis(2, size): free}) if size != 1 else right.expression
+    found = total(one * two, free) if size != 1 else one * two
+    whole = Value(found, (*batch, left.shape[-2], right.shape[-1]))
+    shape = whole.shape if len(b.shape) > 1 else whole.shape[:-1]
+    return _reshaped(whole, shape if len(a.shape) > 1 else (*batch, *shape[len(batch) + 1 :]))
+
+
+def _broadcast(*shapes: Shape) -> Shape:
+    count = max(map(len, shapes), default=0)
+    padded = [(1,) * (count - len(shape)) + shape for shape in shapes]
+    found = tuple(max(sizes) for sizes in zip(*padded, strict=True))
+    if any(size not in {1, out} for shape in padded for size, out in zip(shape, found, strict=True)):
+        raise ValueError("shapes do not fit")
+    return found
+
+
+def joined(function: Callable[..., Any], values: Sequence[Value], **more: Any) -> Value:
+    """Return an operation on each element of tensors that broadcast: their axes are lined up from the last."""
+    found = function(*(value.expression for value in values), **more)
+    return Value(sp.sympify(found), _broadcast(*(value.shape for value in values)))
+
+
+def _linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
+    found = _matmul(x, _turned(weight))
+    return found if bias is None else joined(lambda a, b: a + b, [found, bias])
+
+
+def _addmm(bias: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:
+    return joined(lambda x, y: beta * x + alpha * y, [bias, _matmul(a, b)])
+
+
+def _outer(a: Value, b: Value) -> Value:
+    return joined(lambda x, y: x * y, [_unsqueeze(a, 1), b])
+
+
+def take(value: Value, given: Any) -> Value:
+    """Return ``x[given]``: numbers, slices, None, an Ellipsis, and tensors of whole numbers side by side."""
+    items = list(given) if isinstance(given, list) else [given]
+    known = sum(item is not None and item is not Ellipsis for item in items)
+    if sum(item is Ellipsis for item in items) == 0:
+        items.append(Ellipsis)
+    at = next(number for number, item in enumerate(items) if item is Ellipsis)
+    items[at : at + 1] = [slice(None)] * (len(value.shape) - known)
+    return _taken(value, items)
+
+
+def _taken(value: Value, items: list[Any]) -> Value:
+    places = [number for number, item in enumerate(items) if isinstance(item, Value)]
+    if places and places != list(range(places[0], places[-1] + 1)):
+        raise TypeError("tensors of indices that stand apart")
+    common = _broadcast(*(items[place].shape for place in places))
+    sizes = iter(value.shape)
+    slices: list[tuple[Any, Any]] = []  # what each axis of the result is made of, and its size
+    sources: list[Any] = []  # for each axis of the tensor: a number, or the axis of the result
+    for number, item in enumerate(items):
+        if item is None:
+            slices.append((None, 1))
+        elif isinstance(item, Value):
+            if number == places[0]:
+                slices += [(None, size) for size in common]
+                start = len(slices) - len(common)
+            next(sizes)
+            sources.append((item, start))
+        else:
+            sources.append(_along(item, next(sizes), len(slices)))
+            slices += [(None, sources[-1][2])] if isinstance(item, slice) else []
+    shape = tuple(size for _, size in slices)
+    return Value(substituted(value, [_source(each, shape, len(common)) for each in sources]), shape)
+
+
+def _along(item: Any, size: int, at: int) -> Any:
+    if isinstance(item, slice):
+        start, stop, stride = item.indices(size)
+        return (start, stride), at, len(range(start, stop, stride))
+    if type(item) is not int or not -size <= item < size:
+        raise TypeError("no such index")
+    return item % size
+
+
+def _source(source: Any, shape: Shape, count: int) -> Any:
+    """Return the index of an axis of the tensor, in those of the result."""
+    if isinstance(source, int):
+        return sp.Integer(source)
+    if isinstance(source[0], Value):
+        value, at = source
+        below = len(shape) - at - count  # axes of the result after those of the tensor of indices
+        moved = {axis(n, s): axis(n + below, s) for n, s in enumerate(value.shape[::-1], 1) if s != 1}
+        return value.expression.xreplace(moved)
+    (start, stride), at, _ = source
+    return start + stride * _indices(shape)[at]
+
+
+def _select(value: Value, dim: int, index: int) -> Value:
+    return take(value, [slice(None)] * _dim(dim, len(value.shape)) + [index])
+
+
+def _narrow(value: Value, dim: int, start: int, length: int) -> Value:
+    return take(value, [slice(None)] * _dim(dim, len(value.shape)) + [slice(start, start + length)])
+
+
+def _unbind(value: Value, dim: int = 0) -> list[Value]:
+    return [_select(value, dim, at) for at in range(value.shape[_dim(dim, len(value.shape))])]
+
+
+def _split(value: Value, split_size: Any, dim: int = 0) -> list[Value]:
+    size = value.shape[_dim(dim, len(value.shape))]
+    lengths = split_size if isinstance(split_size, list) else [split_size] * (size // split_size)
+    lengths = [*lengths, size - sum(lengths)] if sum(lengths) < size else lengths
+    starts = [sum(lengths[:at]) for at in range(len(lengths))]
+    return [_narrow(value, dim, start, length) for start, length in zip(starts, lengths, strict=True)]
+
+
+def _chunk(value: Value, chunks: int, dim: int = 0) -> list[Value]:
+    return _split(value, -(-value.shape[_dim(dim, len(value.shape))] // chunks), dim)
+
+
+def _cat(values: list[Value], dim: int = 0) -> Value:
+    at = _dim(dim, len(values[0].shape))
+    sizes = [value.shape[at] for value in values]
+    shape = (*values[0].shape[:at], sum(sizes), *values[0].shape[at + 1 :])
+    here = _indices(shape)
+    terms, start = [], 0
+    for value, size in zip(values, sizes, strict=True):
+        own = substituted(value, [*here[:at], here[at] - start, *here[at + 1 :]])
+        terms.append(own * AtLeast(here[at], sp.Integer(start)) * AtLeast(sp.Integer(start + size - 1), here[at]))
+        start += size
+    return Value(sp.Add(*terms), shape)
+
+
+def _stack(values: list[Value], dim: int = 0) -> Value:
+    return _cat([_unsqueeze(value, _dim(dim, len(value.shape) + 1)) for value in values], dim)
+
+
+def _where(condition: Value, a: Value, b: Value) -> Value:
+    return joined(lambda c, x, y: c * x + (1 - c) * y, [condition, a, b])
+
+
+def _embedding(indices: Value, weight: Value, *_: Any, **more: Any) -> Value:
+    if more.get("max_norm") is not None or more.get("padding_idx") is not None:
+        raise TypeError("rows that are changed, or have no gradient")
+    return take(weight, [indices])
+
+
+SHAPED: dict[str, Callable[..., Value | list[Value]]] = {
+    "sum": _sum,
+    "mean": _mean,
+    "prod": _prod,
+    "var": _var,
+    "std": _std,
+    **dict.fromkeys(("norm", "vector_norm"), _norm),
+    "softmax": _softmax,
+    "log_softmax": _log_softmax,
+    "logsumexp": _logsumexp,
+    "cumsum": _cumsum,
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot"), _matmul),
+    "rmatmul": lambda a, b: _matmul(b, a),
+    "linear": _linear,
+    "addmm": _addmm,
+    **dict.fromkeys(("outer", "ger"), _outer),
+    "permute": _permute,
+    **dict.fromkeys(("transpose", "swapaxes", "swapdims"), _transpose),
+    **dict.fromkeys(("t", "T"), _turned),
+    "mT": lambda value: _transpose(value, -1, -2),
+    **dict.fromkeys(("view", "reshape"), _view),
+    **dict.fromkeys(("view_as", "reshape_as"), lambda value, other: _reshaped(value, other.shape)),
+    "unsqueeze": _unsqueeze,
+    "squeeze": _squeeze,
+    "flatten": _flatten,
+    "ravel": _flatten,
+    "expand": _expand,
+    "expand_as": lambda value, other: _expand(value, *other.shape),
+    "getitem": take,
+    "select": _select,
+    "narrow": _narrow,
+    "unbind": _unbind,
+    "split": _split,
+    "chunk": _chunk,
+    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
+    "stack": _stack,
+    "where": _where,
+    "embedding": _embedding,
+}
