@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
-__all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
+__all__ = ["Call", "CallLog", "ForwardMode", "Maker", "Watcher", "sequence_number"]
 
 sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
 
