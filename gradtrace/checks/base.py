@@ -141,8 +141,9 @@ class Checker:
         trace, groups = replace(trace, passes=()), dict(self._groups)
         last = [f for name in self._chosen if traits(name).whole for f in CHECKS[name].function(trace, self._limits)]
         last += [finding for check in self._along for finding in check.found(trace)]
-        for finding in last:
-            self._add(groups, [self._with_limits(finding)])
+        for key in dict.fromkeys(map(_key, last)):
+            same = [self._with_limits(finding) for finding in last if _key(finding) == key]
+            self._add(groups, sorted(same, key=lambda finding: -finding.count))
         fatal = max((self._errors.get(words, 0) for words in _last_words(trace)), default=0)
         told = [_survived(group) if group.last != fatal else group.told() for group in groups.values()]
         order = {severity: rank for rank, severity in enumerate(SEVERITIES)}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.reading import flat, place, quoted, say, shown, some, where
 from gradtrace.model import Finding
@@ -11,7 +13,7 @@ from gradtrace.model import Finding
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import BackwardPass, Fact, Node, TensorStats, Trace
+    from gradtrace.model import BackwardPass, Fact, Node, Source, TensorStats, Trace
 
 __all__ = ["Accumulated", "broadcast", "grad_alias", "lost_second_order"]
 
@@ -87,7 +89,7 @@ class Accumulated:
         """Yield the steps on a gradient that was used, or, without an optimizer, the sums."""
         yield from (_reused(fact) for fact in trace.facts if fact.kind == "reused")
         if not any(fact.kind == "optimizer" for fact in trace.facts):
-            yield from self._worst.values()
+            yield from _together(self._worst)
 
 
 def _reused(fact: Fact) -> Finding:
@@ -119,6 +121,19 @@ def _sum(graph: BackwardPass, leaf: Node, passes: int, known: Finding | None) ->
         ZERO, (leaf.id,) if known is None else known.nodes, graph.call if known is None else known.source,
         graph.index if known is None else known.pass_index, 1 if known is None else known.count + 1,
     )  # fmt: skip
+
+
+def _together(worst: dict[str, Finding]) -> Iterator[Finding]:
+    """Yield one finding for all leaves to which the same line added up."""
+    groups: dict[Source | None, list[str]] = {}
+    for name, finding in worst.items():
+        groups.setdefault(finding.source, []).append(name)
+    for names in groups.values():
+        first = min(
+            (worst[name] for name in names), key=lambda finding: (": " not in finding.message, finding.pass_index)
+        )
+        others = f". The same goes for {some(n for n in names if worst[n] is not first)}" if len(names) > 1 else ""
+        yield replace(first, message=first.message + others)
 
 
 def _single(stats: TensorStats | None) -> float | None:

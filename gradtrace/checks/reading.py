@@ -90,7 +90,7 @@ def _indices(shape: tuple[int, ...]) -> list[str]:
 
 def say(number: float | None) -> str:
     """Return a number with four significant digits at most, as a person would write it."""
-    return "unknown" if number is None else f"{number:.4g}"
+    return "unknown" if number is None else f"{number + 0.0:.4g}"  # which is 0 where it was -0
 
 
 def shown(shape: object) -> str:
