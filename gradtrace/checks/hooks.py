@@ -33,6 +33,8 @@ def hook_changed(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
             continue
         for output, arrived in enumerate(node.grads):
             sent = [e.grad for e in graph.edges_into[node.id] if e.target_index == output and e.grad is not None]
+            if len(sent) == 1 and sent[0] == arrived:
+                continue
             told = _difference(sent, arrived, limits.hook_changed) if sent and arrived is not None else ""
             if told:
                 yield _finding(node, told)

@@ -110,6 +110,8 @@ def exploding(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
 
 def _stretch(graph: BackwardPass, limits: Thresholds, sign: int) -> _Stretch | None:
     """Return the stretch of the longest path at whose end the norm is furthest from any before it, if shared."""
+    if not _ranges(graph, limits):
+        return None
     path = _profile(graph)
     if len(path) < limits.layers + 1:
         return None
@@ -155,6 +157,13 @@ def _weights(graph: BackwardPass, node: Node) -> frozenset[str]:
         elif target.kind == "leaf":
             found.add(target.id)
     return frozenset(found)
+
+
+def _ranges(graph: BackwardPass, limits: Thresholds) -> bool:
+    """Tell whether norms differ enough anywhere, which is quickly seen: in a sound pass they do not."""
+    norms = [grad.norm for node in graph.nodes if node.order is not None for grad in node.grads if grad and grad.norm]
+    least = min(1 / limits.vanishing if limits.vanishing else math.inf, limits.exploding)
+    return bool(norms) and max(norms) / min(norms) >= least
 
 
 def _profile(graph: BackwardPass) -> list[tuple[Node, float]]:

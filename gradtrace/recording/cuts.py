@@ -58,10 +58,10 @@ class Cuts:
     """The values that lost their graph, in all threads."""
 
     def __init__(self) -> None:
-        self._lost: dict[int, _Lost] = {}
+        self.lost: dict[int, _Lost] = {}
         # What the script was given in place of a tensor, by its id; kept, so that nothing else gets that id.
-        self._numbers: dict[int, tuple[Any, tuple[Cut, ...]]] = {}
-        self._memory: dict[int, tuple[Cut, ...]] = {}  # of arrays, by address
+        self.numbers: dict[int, tuple[Any, tuple[Cut, ...]]] = {}
+        self.memory: dict[int, tuple[Cut, ...]] = {}  # of arrays, by address
         self._known: dict[tuple[int, int, str], tuple[Any, Cut]] = {}
 
     @property
@@ -71,21 +71,21 @@ class Cuts:
 
     def __bool__(self) -> bool:
         """Tell whether a value is followed."""
-        return bool(self._lost or self._numbers or self._memory)
+        return bool(self.lost or self.numbers or self.memory)
 
     def of(self, value: Any) -> tuple[Cut, ...]:
         """Return where this value lost its graph; nothing if it has one, or never had."""
         kind = type(value)
         if kind in _NUMBERS:
-            number = self._numbers.get(id(value))
+            number = self.numbers.get(id(value))
             return number[1] if number is not None else ()
         if kind not in TENSORS or _has_graph(value):
             return ()
-        return self.behind(value) or (self._memory.get(value.data_ptr(), ()) if self._memory else ())
+        return self.behind(value) or (self.memory.get(value.data_ptr(), ()) if self.memory else ())
 
     def behind(self, tensor: torch.Tensor) -> tuple[Cut, ...]:
         """Return where this very tensor lost its graph, though it may have begun a new one since."""
-        lost = self._lost.get(id(tensor))
+        lost = self.lost.get(id(tensor))
         return lost.cuts if lost is not None and lost.tensor() is tensor else ()
 
     def among(self, args: Iterable[Any]) -> tuple[Cut, ...]:
@@ -112,16 +112,16 @@ class Cuts:
     def lose(self, result: torch.Tensor, cuts: tuple[Cut, ...]) -> None:
         """Note that this tensor has no graph because of these."""
         key = id(result)
-        if len(self._lost) < _LOST:
-            self._lost[key] = _Lost(weakref.ref(result, lambda _: self._lost.pop(key, None)), cuts)
+        if len(self.lost) < _LOST:
+            self.lost[key] = _Lost(weakref.ref(result, lambda _: self.lost.pop(key, None)), cuts)
 
     def _give(self, result: Any, cuts: tuple[Cut, ...]) -> None:
         if type(result) in _NUMBERS:
-            forget_oldest(self._numbers)
-            self._numbers[id(result)] = result, cuts
+            forget_oldest(self.numbers)
+            self.numbers[id(result)] = result, cuts
         elif hasattr(result, "__array_interface__"):
-            forget_oldest(self._memory, 100)  # which may be given to another one later
-            self._memory[result.__array_interface__["data"][0]] = cuts
+            forget_oldest(self.memory, 100)  # which may be given to another one later
+            self.memory[result.__array_interface__["data"][0]] = cuts
 
     def _at(self, name: str, tensor: torch.Tensor) -> Cut:
         """Return the cut at the line that runs, with the parameters behind ``tensor`` among its own."""

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn import Parameter
 
 from gradtrace.recording.aliases import Aliases
 from gradtrace.recording.cuts import TENSORS, Cut, Cuts, forget_oldest
@@ -80,28 +81,37 @@ class CallFacts:
     def __init__(self, shared: Shared) -> None:
         self._shared = shared
         self._cuts = shared.cuts
+        self._aliases = shared.aliases
         self._flows: dict[int, tuple[Cut, ...]] = {}
         self._pairs: dict[int, tuple[Place | None, dict[str, Attribute]]] = {}
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
         """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
+        # In one piece, for this runs for each op, and almost all of them leave here.
+        known = _kinds.get(func)
+        if known is not None and known[0] == _PLAIN and end >= 0 and not kwargs and not self._aliases.taken:
+            cuts = self._cuts
+            if not cuts.lost and not cuts.numbers and not cuts.memory:
+                for arg in args:
+                    kind = type(arg)
+                    if kind is Parameter or kind is list or kind is tuple:
+                        self.note_use((arg,))
+                return
         try:
-            self._see(func, args, kwargs, (result, end))
+            self._see(known or _kind(func), args, kwargs, (result, end))
         except UNREADABLE:
             return  # a tensor of a kind that has no storage, no version or no plain shape: nothing to note
 
-    def _see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, made: tuple[Any, int]) -> None:
+    def _see(
+        self, known: tuple[int, str], args: tuple[Any, ...], kwargs: dict[str, Any] | None, made: tuple[Any, int]
+    ) -> None:
         result, end = made
-        kind, name = _kinds.get(func) or _kind(func)
-        aliases = self._shared.aliases
-        if aliases.taken and kind != _READS:
-            aliases.use(name, args)
-        if kind == _PLAIN and end >= 0 and not kwargs and not self._cuts:
-            self.note_use(args)
-            return
+        kind, name = known
         if kind == _READS:
             self._read(name, args, result)
             return
+        if self._aliases.taken:
+            self._aliases.use(name, args)
         given = (*args, *kwargs.values()) if kwargs else args
         self._note_effects(kind, name, args, kwargs)
         if end < 0:
@@ -118,7 +128,7 @@ class CallFacts:
         if name == "data":
             self._cuts.note(name, args, result)
         elif name == "grad" and result is not None:
-            self._shared.aliases.take(args[0], result)
+            self._aliases.take(args[0], result)
 
     def _note_effects(self, kind: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
         """Note what the call changed, and the parameters that it used."""
