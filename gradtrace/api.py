@@ -181,11 +181,16 @@ def record(*, forward: bool = True, command: Sequence[str] = ()) -> Iterator[Rec
         A context manager that gives a Recording; the gradients, the random state and ``.grad`` are those
         of a run without it, and no hook outlives it.
     """
-    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.postmortem import note_error  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415
 
     with Recorder(Options(forward=forward, facts=True), (str(Path.cwd()),)) as recorder:
         recorder.command = tuple(command)
-        yield Recording(recorder)
+        try:
+            yield Recording(recorder)
+        except Exception as error:
+            note_error(recorder, error)
+            raise
 
 
 def draw(*tensors: torch.Tensor) -> Trace:

@@ -12,10 +12,14 @@ from gradtrace.checks.base import run
 @contextmanager
 def restored():
     """Give back what running a script changes in the interpreter."""
+    import torch  # noqa: PLC0415
+
     main, argv, path = sys.modules["__main__"], list(sys.argv), list(sys.path)
+    dtype = torch.get_default_dtype()
     try:
         yield
     finally:
+        torch.set_default_dtype(dtype)
         sys.modules["__main__"] = main
         sys.argv[:], sys.path[:] = argv, path
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from gradtrace.checks.reading import base, inputs
+from gradtrace.checks.reading import base, inputs, size
 
 if TYPE_CHECKING:
-    from gradtrace.model import BackwardPass, Node
+    from gradtrace.checks.element import Element
+    from gradtrace.model import BackwardPass, Node, TensorStats
 
-__all__ = ["Blowup", "blowup"]
+__all__ = ["Blowup", "at_element", "blowup", "forward_reason"]
 
 
 class Blowup(NamedTuple):
@@ -20,6 +21,9 @@ class Blowup(NamedTuple):
     remedy: str = ""
 
 
+LARGEST = {"float16": 65504.0, "bfloat16": 3.4e38, "float32": 3.4e38, "float64": 1.8e308}
+WIDER = "Compute this in float32 (under autocast it would be), or use bfloat16, which has the range of float32"
+SMALLER = "Lower the learning rate, clip gradients, or scale what comes in"
 RULES: dict[str, Blowup] = {
     "Sqrt": Blowup(
         "sqrt at 0 has the derivative 1/(2·sqrt(0)) = infinity",
@@ -71,6 +75,30 @@ def blowup(node: Node, graph: BackwardPass) -> Blowup:
         word = base(node.op).lower()
         return found._replace(backward=f"{word} has no derivative below 0")
     return found
+
+
+def at_element(reason: Blowup, node: Node, element: Element | None) -> str:
+    """Return why the derivative blew up at this element, in numbers where they say more than the op's name."""
+    if base(node.op) == "Mul" and element is not None:
+        factor = next((value for value in element.saved.values() if isinstance(value, str)), None)
+        if factor is not None:
+            return f"the other factor is {factor}, and the derivative by the one is the other"
+    if base(node.op) == "Div" and element is not None and element.saved.get("other") == 0:
+        return "the denominator is 0, and dividing by 0 has the derivative 1/0 = infinity"
+    return reason.backward
+
+
+def forward_reason(node: Node, graph: BackwardPass, output: TensorStats | None) -> str:
+    """Return what to do about a value that is not finite."""
+    came_in = [stats for _, stats in inputs(graph, node) if stats is not None]
+    largest = max((abs(x) for stats in came_in for x in (stats.min, stats.max) if x is not None), default=0.0)
+    if any(not size(stats) for stats in came_in):
+        return "a mean over nothing is 0/0: leave the term out where nothing was selected, or divide by max(count, 1)"
+    name = base(node.op).removeprefix("_")
+    if output is not None and output.inf and not output.nan and largest > 1 and name not in RULES.keys() - {"Pow"}:
+        limit = LARGEST.get(output.dtype, 0.0)
+        return f"it overflows: {output.dtype} ends at {limit:.4g}. {WIDER if limit < 1e6 else SMALLER}" if limit else ""  # noqa: PLR2004
+    return blowup(node, graph).forward
 
 
 def _below_zero(node: Node, graph: BackwardPass) -> bool:

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.reading import place, shown, some, where
+from gradtrace.checks.reading import quoted, shown, some, where
+from gradtrace.checks.ways import way
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ VERSIONS = re.compile(r"is at version (\d+); expected version (\d+)")
 UNUSED = re.compile(r"Tensors? at index (\d+)|differentiated Tensors appears to not have been used")
 OUT_OF_PLACE = {
     "__iadd__": "x = x + y", "__isub__": "x = x - y", "__imul__": "x = x * y", "__itruediv__": "x = x / y",
-    "__setitem__": "torch.where(mask, new, x), or x = x.clone() before the assignment",
+    "__setitem__": "torch.where(mask, new, x), or collect in a list and torch.stack() it, or x = x.clone() before",
+    "zero_": "x = torch.zeros_like(x)", "fill_": "x = torch.full_like(x, value)", "copy_": "x = y.clone()",
+    "normal_": "x = torch.randn_like(x)", "uniform_": "x = torch.rand_like(x)",
     "relu_": "nn.ReLU(inplace=False)",
 }  # fmt: skip
 AGAIN = (
@@ -36,14 +39,14 @@ NO_GRAPH = (
     ".numpy(), torch.tensor(...))"
 )
 UNCUT = "compute the loss from tensors that require grad, without detach(), .data, no_grad() or argmax on the way"
-CUTS = {
-    "no_grad": "was computed under torch.no_grad()",
-    "detach": "was detached",
-    "data": "was taken from .data",
+
+HIGHER = {
+    "grad": "pass create_graph=True there, so that the gradient has a graph for a second derivative",
+    "lost-grad": "write that Function's backward with differentiable torch ops on ctx.saved_tensors",
 }
 
 
-@check("modified-in-place")
+@check("modified-in-place", raises=True)
 def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """A tensor that backward needs was changed in place: who saved it, who changed it, what to write instead."""
     error = graph.error
@@ -58,8 +61,9 @@ def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     )
     op = str(fact.data.get("op", "")) if fact else ""
     if fact is not None and fact.source is not None:
-        told += f". The change: {op} in `{_one_line(fact.source)}` ({place(fact.source)})"
-    spelling = OUT_OF_PLACE.get(op) or (f"x = x.{op.removesuffix('_')}(...)" if op else "the out-of-place op")
+        what = "an assignment to" if op == "__setitem__" else f"{op} in"
+        told += f". The change: {what} {quoted(fact.source)}"
+    spelling = OUT_OF_PLACE.get(op) or _out_of_place(op)
     hint = f"write {spelling}, so that the saved tensor stays as it was"
     if fact is not None and fact.source is not None and ".step(" in fact.source.text:
         hint = "call optimizer.step() only after every backward() that needs the old weights, or run the forward again"
@@ -67,7 +71,13 @@ def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     yield Finding("modified-in-place", "error", told, hint, (saver.id,) if saver else (), source)
 
 
-@check("backward-twice")
+def _out_of_place(op: str) -> str:
+    if op.endswith("(out=...)"):
+        return f"x = torch.{op.removesuffix('(out=...)')}(...) without out="
+    return f"x = x.{op.removesuffix('_')}(...)" if op else "the out-of-place op"
+
+
+@check("backward-twice", raises=True)
 def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """Backward through a graph that an earlier call has freed: which call, and what ties the two together."""
     error = graph.error
@@ -81,7 +91,7 @@ def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             "pass retain_graph=True to the earlier call, or compute the forward again", failed, error.source,
         )  # fmt: skip
         return
-    earlier = f"pass {fact.data['pass']}, `{_one_line(fact.source)}` ({place(fact.source)})"
+    earlier = f"pass {fact.data['pass']}, {quoted(fact.source)}"
     if fact.data.get("same"):
         told = f"the same graph was run before and freed by {earlier}"
         hint = AGAIN
@@ -97,7 +107,7 @@ def _tie(graph: BackwardPass, node_id: str) -> str:
     return f"{node.name!r}, made by {where(node)}" if node.name else where(node)
 
 
-@check("no-grad-output")
+@check("no-grad-output", raises=True)
 def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """Backward was started at a tensor without a graph: where the graph was cut."""
     error = graph.error
@@ -107,9 +117,11 @@ def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     name = output.name if output and output.name else "the tensor"
     cut = _fact(graph, "cut")
     if cut is not None and cut.source is not None:
-        how = CUTS.get(str(cut.data["how"]), f"went through {cut.data['how']}, which has no derivative")
-        at = f"`{_one_line(cut.source)}` ({place(cut.source)})"
-        told = f"{name} has no graph to go back through: it comes from {at}, which {how}"
+        how = str(cut.data["how"])
+        told = f"{name} has no graph to go back through: it comes from {quoted(cut.source)}, which {way(how)}"
+        if how in HIGHER:
+            yield Finding("no-grad-output", "error", told, HIGHER[how], (output.id,) if output else (), cut.source)
+            return
         source: Source | None = cut.source
     else:
         told = f"{name} has no graph to go back through: {NO_GRAPH}"
@@ -117,7 +129,7 @@ def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     yield Finding("no-grad-output", "error", told, UNCUT, (output.id,) if output else (), source)
 
 
-@check("unused-input")
+@check("unused-input", raises=True)
 def unused_input(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """An input given to autograd.grad() that the output does not depend on: which one."""
     error = graph.error
@@ -133,7 +145,7 @@ def unused_input(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     )  # fmt: skip
 
 
-@check("not-scalar", whole=True)
+@check("not-scalar", whole=True, raises=True)
 def not_scalar(trace: Trace, _: Thresholds) -> Iterator[Finding]:
     """Backward was started at a tensor of more than one element without a gradient: its shape."""
     error = trace.error
@@ -151,7 +163,3 @@ def not_scalar(trace: Trace, _: Thresholds) -> Iterator[Finding]:
 
 def _fact(graph: BackwardPass, kind: str) -> Fact | None:
     return next((fact for fact in graph.facts if fact.kind == kind), None)
-
-
-def _one_line(source: Source | None) -> str:
-    return " ".join(source.text.split())[:80] if source else "?"

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.reading import flat, place, say, shown, some, where
+from gradtrace.checks.reading import flat, place, quoted, say, shown, some, where
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import BackwardPass, Fact, Node, TensorStats, Trace
+    from gradtrace.model import BackwardPass, Fact, Node, Source, TensorStats, Trace
 
-__all__ = ["accumulated", "broadcast", "grad_alias", "lost_second_order"]
+__all__ = ["Accumulated", "broadcast", "grad_alias", "lost_second_order"]
 
 ZERO = "call optimizer.zero_grad() (or set x.grad = None) before each backward(), or once every k passes on purpose"
+
+ALIASES = {
+    "zeroed": "reads the gradient of {name} by a second name after it was zeroed in place: both names are one tensor, "
+    "so it reads zeros",
+    "added": "reads the gradient of {name} by a second name after pass {index} added to it in place: both names are "
+    "one tensor, so it reads the sum and no longer what it was when it got that name",
+    "listed": "is given the gradient of {name} more than once: the entries are one tensor, which each backward adds to "
+    "in place, so all of them are its latest value",
+    "compared": "compares the gradient of {name} with itself: both names are one tensor, which pass {index} added to "
+    "in place",
+}
 
 
 @check("broadcast")
@@ -27,12 +40,15 @@ def broadcast(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     for fact in graph.facts:
         if fact.kind == "broadcast":
             node, n = graph.by_id[fact.nodes[0]], _first(fact.data["result"])
+            pairs = len(_list(fact.data["result"])) == 2  # noqa: PLR2004 - a table
+            made = f"{n} × {n} pairs of them" if pairs else f"{shown(fact.data['result'])} of them"
             left, right = shown(fact.data["left"]), shown(fact.data["right"])
+            column = left if left.endswith("1)") else right
             yield Finding(
                 "broadcast", "warning",
-                f"{where(node)} took {left} and {right} and made {n} × {n} pairs of them: each row is compared with "
+                f"{where(node)} took {left} and {right} and made {made}: each row is compared with "
                 "each other row, not with its own",
-                f"give both the same shape: squeeze(-1) the one of shape ({n}, 1), or unsqueeze(-1) the other",
+                f"give both the same shape: squeeze(-1) the one of shape {column}, or unsqueeze(-1) the other",
                 (node.id,), node.source or fact.source,
             )  # fmt: skip
 
@@ -45,19 +61,35 @@ def _first(value: object) -> object:
     return (_list(value) or [0])[0]
 
 
-@check("accumulated", whole=True)
-def accumulated(trace: Trace, _: Thresholds) -> Iterator[Finding]:
+@check("accumulated", along=True)
+class Accumulated:
     """A gradient was added to one that was used already: nobody zeroed ``.grad`` between the passes.
 
     With an optimizer, only a step on a gradient that an earlier step has used counts: adding up several
     passes before each step is done on purpose. Without one, only adding the same gradient again, or adding
     after the leaf itself was changed.
     """
-    for fact in trace.facts:
-        if fact.kind == "reused":
-            yield _reused(fact)
-    if not any(fact.kind == "optimizer" for fact in trace.facts):
-        yield from _added(trace)
+
+    def __init__(self, _: Thresholds) -> None:
+        self._last: dict[str, Node] = {}
+        self._worst: dict[str, Finding] = {}
+
+    def see(self, graph: BackwardPass) -> Iterator[Finding]:
+        """Follow the leaves; whether there is an optimizer is known at the end."""
+        held = {node: fact for fact in graph.facts if fact.kind == "held" for node in fact.nodes}
+        for leaf in (node for node in graph.nodes if node.kind == "leaf" and node.name):
+            before, worst = self._last.get(leaf.name), self._worst.get(leaf.name)
+            if leaf.id in held and before is not None and _suspicious(before, leaf):
+                self._worst[leaf.name] = _sum(graph, leaf, int(str(held[leaf.id].data["passes"])), worst)
+            if graph.kind == "backward":
+                self._last[leaf.name] = leaf
+        yield from ()
+
+    def found(self, trace: Trace) -> Iterator[Finding]:
+        """Yield the steps on a gradient that was used, or, without an optimizer, the sums."""
+        yield from (_reused(fact) for fact in trace.facts if fact.kind == "reused")
+        if not any(fact.kind == "optimizer" for fact in trace.facts):
+            yield from _together(self._worst)
 
 
 def _reused(fact: Fact) -> Finding:
@@ -70,19 +102,6 @@ def _reused(fact: Fact) -> Finding:
         f"held the sum of {fact.data['passes']} passes{again}, because nothing zeroed it",
         ZERO, (), fact.source, int(str(fact.data["pass"])), times,
     )  # fmt: skip
-
-
-def _added(trace: Trace) -> Iterator[Finding]:
-    last: dict[str, tuple[BackwardPass, Node]] = {}
-    worst: dict[str, Finding] = {}
-    for graph in trace.passes:
-        held = {node: fact for fact in graph.facts if fact.kind == "held" for node in fact.nodes}
-        for leaf in (node for node in graph.nodes if node.kind == "leaf" and node.name):
-            if leaf.id in held and leaf.name in last and _suspicious(last[leaf.name][1], leaf):
-                worst[leaf.name] = _sum(graph, leaf, int(str(held[leaf.id].data["passes"])), worst.get(leaf.name))
-            if graph.kind == "backward":
-                last[leaf.name] = graph, leaf
-    yield from worst.values()
 
 
 def _suspicious(before: Node, now: Node) -> bool:
@@ -104,6 +123,19 @@ def _sum(graph: BackwardPass, leaf: Node, passes: int, known: Finding | None) ->
     )  # fmt: skip
 
 
+def _together(worst: dict[str, Finding]) -> Iterator[Finding]:
+    """Yield one finding for all leaves to which the same line added up."""
+    groups: dict[Source | None, list[str]] = {}
+    for name, finding in worst.items():
+        groups.setdefault(finding.source, []).append(name)
+    for names in groups.values():
+        first = min(
+            (worst[name] for name in names), key=lambda finding: (": " not in finding.message, finding.pass_index)
+        )
+        others = f". The same goes for {some(n for n in names if worst[n] is not first)}" if len(names) > 1 else ""
+        yield replace(first, message=first.message + others)
+
+
 def _single(stats: TensorStats | None) -> float | None:
     values = flat(stats.values) if stats is not None and stats.values is not None else []
     return values[0] if len(values) == 1 else None
@@ -111,17 +143,15 @@ def _single(stats: TensorStats | None) -> float | None:
 
 @check("grad-alias", whole=True)
 def grad_alias(trace: Trace, _: Thresholds) -> Iterator[Finding]:
-    """A second name for a gradient, read after the gradient was zeroed: it reads the zeros."""
+    """A second name for a gradient, read after it was zeroed in place or added to by a later backward."""
     for fact in trace.facts:
         if fact.kind == "alias":
-            name = fact.data["name"] or "a leaf"
-            text = f"`{' '.join(fact.source.text.split())[:80]}` ({place(fact.source)})" if fact.source else "a line"
+            how, index = str(fact.data.get("how", "zeroed")), int(str(fact.data.get("pass", 0)))
+            told = ALIASES[how].format(name=fact.data["name"] or "a leaf", index=index)
             yield Finding(
-                "grad-alias", "warning",
-                f"{text} reads the gradient of {name} by a second name after it was zeroed in place: both names "
-                "are one tensor, so it reads zeros",
+                "grad-alias", "warning", f"{quoted(fact.source)} {told}",
                 "keep a copy (x.grad.clone()), or start anew with x.grad = None in place of zero_()",
-                (), fact.source,
+                (), fact.source, index,
             )  # fmt: skip
 
 

@@ -18,6 +18,8 @@ __all__ = ["hook_changed"]
 
 ROUNDING = {"float16": 0.02, "bfloat16": 0.05}  # relative, of a sum of a few gradients
 
+MODULE_HOOK = "BackwardHookFunctionBackward"
+
 
 @check("hook-changed", uses=("hook_changed",))
 def hook_changed(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
@@ -31,14 +33,28 @@ def hook_changed(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
             continue
         for output, arrived in enumerate(node.grads):
             sent = [e.grad for e in graph.edges_into[node.id] if e.target_index == output and e.grad is not None]
+            if len(sent) == 1 and sent[0] == arrived:
+                continue
             told = _difference(sent, arrived, limits.hook_changed) if sent and arrived is not None else ""
             if told:
                 yield _finding(node, told)
+        if node.op == MODULE_HOOK:
+            yield from _by_module_hook(graph, node, limits.hook_changed)
 
 
-def _finding(node: Node, told: str) -> Finding:
+def _by_module_hook(graph: BackwardPass, node: Node, limit: float) -> Iterator[Finding]:
+    """Yield what a module's backward hook changed: torch runs it on a node that passes on what it got, else."""
+    for edge in graph.edges_from[node.id]:
+        arrived = node.grads[edge.source_index] if edge.source_index < len(node.grads) else None
+        told = _difference([arrived], edge.grad, limit) if arrived is not None and edge.grad is not None else ""
+        if told:
+            yield _finding(graph.by_id[edge.target], told, node.module)
+
+
+def _finding(node: Node, told: str, module: str = "") -> Finding:
+    whose = f"a hook of {module}" if module else "a hook"
     return Finding(
-        "hook-changed", "info", f"a hook changed the gradient on its way to {where(node)}: {told}",
+        "hook-changed", "info", f"{whose} changed the gradient on its way to {where(node)}: {told}",
         "nothing to do if that is what the hook is for; remove the handle that register_hook() gave if not",
         (node.id,), node.source or node.library,
     )  # fmt: skip

@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.derivatives import blowup
-from gradtrace.checks.reading import bad_word, base, elements, inputs, is_broken, is_zero, say, shown, where
+from gradtrace.checks.derivatives import at_element, blowup, forward_reason
+from gradtrace.checks.element import element_computed, element_sent, in_words, input_name
+from gradtrace.checks.reading import bad_word, base, inputs, is_broken, is_zero, say, shown, size, where
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradtrace.checks.element import Element
     from gradtrace.model import BackwardPass, Edge, Fact, Node, TensorStats
 
 __all__ = ["nonfinite_forward", "nonfinite_origin"]
@@ -46,7 +48,7 @@ MASKS |= {
 EXPLOITED = "GradScaler finds this, skips the step and lowers its scale, so a few of these are nothing to mend"
 
 
-@check("nonfinite-forward")
+@check("nonfinite-forward", carried=("nonfinite-forward", "nonfinite-origin"))
 def nonfinite_forward(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """The forward op whose inputs were finite and whose output, on its way to the loss, was not.
 
@@ -118,10 +120,10 @@ def _broken_data(node: Node, given: Fact) -> Finding:
 
 def _birth(graph: BackwardPass, node: Node) -> Finding:
     output = _worst(node)
-    facts = [_input_fact(graph, edge, stats, output) for edge, stats in inputs(graph, node) if stats is not None]
-    told = "; ".join(fact for fact in facts if fact)
+    facts = [_input_fact(graph, node, edge, stats) for edge, stats in inputs(graph, node) if stats is not None]
+    told = "; ".join(dict.fromkeys(fact for fact in facts if fact))
     came_in = "infinities" if any(is_broken(stats) for _, stats in inputs(graph, node)) else "finite inputs"
-    reason = blowup(node, graph).forward
+    reason = forward_reason(node, graph, output)
     return Finding(
         "nonfinite-forward", "error",
         f"{where(node)} turned {came_in} into {bad_word(output)} ({_how_many(output)})" + (f": {told}" if told else ""),
@@ -131,16 +133,16 @@ def _birth(graph: BackwardPass, node: Node) -> Finding:
     )  # fmt: skip
 
 
-def _input_fact(graph: BackwardPass, edge: Edge, stats: TensorStats, output: TensorStats | None) -> str:
+def _input_fact(graph: BackwardPass, node: Node, edge: Edge, stats: TensorStats) -> str:
     """Return which input element it was, or the range of the input."""
-    target = graph.by_id[edge.target]
-    name = target.name or "the input"
-    if output is not None and output.shape == stats.shape:
-        before = dict(elements(stats))
-        bad = [index for index, value in elements(output) if value is None and before.get(index) is not None]
-        if bad:
-            return f"{name}{bad[0]} is {say(before[bad[0]])}"
-    return f"{name} is in [{say(stats.min)}, {say(stats.max)}]" if stats.min is not None else ""
+    name = input_name(graph.by_id[edge.target])
+    element = element_computed(graph, node, stats, _worst(node))
+    if element is not None and element.value is not None:
+        return f"{name}{element.place} is {say(element.value)}"
+    if not size(stats):
+        return f"{name} is empty, of shape {shown(stats.shape)}"
+    at = f", first at element {element.place}" if element is not None and element.place else ""
+    return f"{name} is in [{say(stats.min)}, {say(stats.max)}]{at}" if stats.min is not None else ""
 
 
 def _worst(node: Node) -> TensorStats | None:
@@ -206,8 +208,13 @@ def _origin(graph: BackwardPass, sent: _Sent, *, scaled: bool) -> Finding:
     reason = blowup(node, graph)
     mask = _mask(graph, sent)
     told = [f"{where(node)} received a finite gradient and sent on {bad_word(edge.grad)} ({_how_many(edge.grad)})"]
-    because = ": ".join(part for part in (_element(graph, edge), reason.backward) if part)
-    told += [f"There {because}"] if because else []
+    element = element_sent(graph, edge)
+    because = ": ".join(part for part in (_place_of(graph, edge, element), at_element(reason, node, element)) if part)
+    told += (
+        [f"There {because}" if element is None or element.value is not None else because.capitalize()]
+        if because
+        else []
+    )
     if mask is not None:
         told.append(f"The element is masked later, at {where(mask)}, but 0 times an infinite derivative is NaN")
     later = _becomes_nan(graph, sent)
@@ -234,23 +241,20 @@ def _remedy(*, masked: bool, reason: str) -> str:
     return reason or "clamp the input, or add eps where the derivative has no bound"
 
 
-def _element(graph: BackwardPass, edge: Edge) -> str:
-    """Return which element of the input it was, and its value; of a large tensor, its range."""
+def _place_of(graph: BackwardPass, edge: Edge, element: Element | None) -> str:
+    """Return which element of the input it was, its value and what arrived; where that is not known, the range."""
     target = graph.by_id[edge.target]
+    if element is not None:
+        return in_words(input_name(target), element)
     known = target.values[edge.target_index] if edge.target_index < len(target.values) else None
-    name = target.name or (f"`{target.source.text}`" if target.source and len(target.source.text) < 40 else "its input")  # noqa: PLR2004
-    if known is None or edge.grad is None:
+    if known is None or known.min is None:
         return ""
-    held = dict(elements(known))
-    bad = [index for index, value in elements(edge.grad) if value is None and index in held]
-    if bad and known.shape == edge.grad.shape:
-        return f"{name}{bad[0]} is {say(held[bad[0]]) if held[bad[0]] is not None else 'not finite'}"
-    return f"{name} is in [{say(known.min)}, {say(known.max)}]" if known.min is not None else ""
+    return f"{input_name(target)} is in [{say(known.min)}, {say(known.max)}]"
 
 
 def _mask(graph: BackwardPass, sent: _Sent) -> Node | None:
     """Return the op nearest to the loss's side that gave the broken elements a gradient of exactly zero."""
-    if not _arrived_zero(sent):
+    if not _arrived_zero(graph, sent):
         return None
     seen, waiting = {sent.node.id}, [sent.node]
     for node in waiting:
@@ -269,13 +273,10 @@ def _all_zero(node: Node) -> bool:
     return all(is_zero(grad) for grad in node.grads)
 
 
-def _arrived_zero(sent: _Sent) -> bool:
+def _arrived_zero(graph: BackwardPass, sent: _Sent) -> bool:
     """Tell whether the gradient that arrived was zero where the one sent on is broken."""
-    arrived, left = next((grad for grad in sent.node.grads if grad is not None), None), sent.edges[0].grad
-    if arrived is None or left is None:
-        return False
-    there = dict(elements(arrived))
-    bad = [index for index, value in elements(left) if value is None]
-    if bad and arrived.shape == left.shape:
-        return any(there.get(index) == 0 for index in bad)
-    return bool(arrived.zeros)
+    element = element_sent(graph, sent.edges[0])
+    if element is not None and element.arrived is not None:
+        return element.arrived == 0
+    arrived = next((grad for grad in sent.node.grads if grad is not None), None)
+    return arrived is not None and bool(arrived.zeros)

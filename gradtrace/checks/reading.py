@@ -19,6 +19,7 @@ __all__ = [
     "is_broken",
     "is_zero",
     "place",
+    "quoted",
     "say",
     "shown",
     "size",
@@ -89,7 +90,7 @@ def _indices(shape: tuple[int, ...]) -> list[str]:
 
 def say(number: float | None) -> str:
     """Return a number with four significant digits at most, as a person would write it."""
-    return "unknown" if number is None else f"{number:.4g}"
+    return "unknown" if number is None else f"{number + 0.0:.4g}"  # which is 0 where it was -0
 
 
 def shown(shape: object) -> str:
@@ -110,14 +111,24 @@ def place(source: Source | None) -> str:
     return f"{PurePath(source.filename).name}:{source.line}" if source else ""
 
 
+def quoted(source: Source | None) -> str:
+    """Return a line's expression and place: `` `x.detach()` (train.py:12)``."""
+    if source is None:
+        return "a line that is not known"
+    return f"`{_short(source.text, 80)}` ({place(source)})"
+
+
+def _short(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
 def where(node: Node) -> str:
     """Return the op with its expression and line: ``sqrt `torch.sqrt(x)` (train.py:12)``."""
     source = node.source or node.library
     if node.kind != "function":
         return f"{node.kind} {node.name or 'without a name'}"
-    text = " ".join(source.text.split()) if source else ""
-    shortened = text if len(text) <= 60 else f"{text[:59]}…"  # noqa: PLR2004 - two thirds of a terminal's line
-    code = f" `{shortened}`" if shortened else ""
+    code = f" `{_short(source.text, 60)}`" if source and source.text else ""  # two thirds of a terminal's line
     at = place(source)
     module = f" in {node.module}" if node.module else ""
     return f"{node.op}{code}{f' ({at}{module})' if at else module}"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradtrace.checks.base import CHECKS, SEVERITIES, run
+from gradtrace.checks.base import CHECKS, SEVERITIES, Checker
 from gradtrace.cli.options import Late, Module, Source, take_late
 from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import find
@@ -17,7 +17,7 @@ from gradtrace.formats.findings import REPORTS, summary
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradtrace.model import Finding
+    from gradtrace.model import BackwardPass, Finding, Trace
 
 __all__ = ["check"]
 
@@ -54,17 +54,37 @@ def check(
     _check_choice("format", format_name, FORMATS)
     work = find(source, arguments, module=module)
     target = None if format_name == "text" else Target("-")
-    recorded = work.record(None, explain=False, numeric=numeric or "numeric" in late)
-    findings = run(recorded.trace, limits)
+    checks = _Checks(limits)
+    recorded = work.record(None, explain=False, numeric=numeric or "numeric" in late, consume=checks.see)
+    findings = checks.found(recorded.trace)
     if target is None:
         print_findings(findings)
     else:
         target.write(REPORTS[format_name](findings, {name: CHECKS[name].help for name in CHECKS}))
     failed = recorded.exit_code or int(recorded.trace.error is not None)
-    if not recorded.trace.passes and not findings and not failed:
+    if not recorded.made and not findings and not failed:
         raise NothingRecordedError("no backward pass was recorded", "call backward() or autograd.grad() in the script")
-    say(summary(findings, len(recorded.trace.passes)))
+    say(summary(findings, recorded.made))
     raise typer.Exit(failed or int(_bad_enough(findings, fail_on)))
+
+
+class _Checks(Checker):
+    """Checks passes while the script runs, which an error in a check must not disturb: it is raised at the end."""
+
+    _failed: Exception | None = None
+
+    def see(self, graph: BackwardPass) -> None:
+        """Check this pass."""
+        try:
+            super().see(graph)
+        except Exception as error:  # noqa: BLE001 - see found()
+            self._failed = self._failed or error
+
+    def found(self, trace: Trace) -> tuple[Finding, ...]:
+        """Return what was found; raises what a check has raised."""
+        if self._failed is not None:
+            raise self._failed
+        return super().found(trace)
 
 
 def _late(given: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:

@@ -9,6 +9,7 @@ import typer
 from msgspec.structs import replace
 
 from gradtrace.api import choose_format, report_of, select
+from gradtrace.checks.base import failures
 from gradtrace.cli.drawing import check_view, drawn_or_less
 from gradtrace.cli.explain import with_formulas
 from gradtrace.cli.options import (
@@ -39,7 +40,7 @@ from gradtrace.cli.options import (
     take_late,
 )
 from gradtrace.cli.output import Target, print_table, say
-from gradtrace.cli.source import FAILURES, Recorded, find
+from gradtrace.cli.source import Recorded, find
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
@@ -123,7 +124,8 @@ def _numbered(name: str, index: int) -> str:
 
 def _unexplained(report: Report) -> Report:
     """Return the report without the findings that were printed under the script's traceback."""
-    rest = [finding for finding in report.findings if report.trace.error is None or finding.check not in FAILURES]
+    printed = failures() if report.trace.error is not None else []
+    rest = [finding for finding in report.findings if finding.check not in printed]
     return replace(report, findings=tuple(rest))
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 from msgspec.structs import replace
 
 from gradtrace import tracefile
-from gradtrace.checks.base import run
+from gradtrace.checks.base import failures, run
 from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress
 from gradtrace.errors import ScriptError
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from gradtrace.model import Trace
     from gradtrace.recording.runner import Program
     from gradtrace.recording.session import Session
-
-FAILURES = ("modified-in-place", "backward-twice", "no-grad-output", "not-scalar", "unused-input")
 
 __all__ = ["Recorded", "Work", "find"]
 
@@ -43,13 +41,15 @@ class Work(NamedTuple):
     program: Program | None = None
     arguments: tuple[str, ...] = ()
 
-    def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: bool) -> Recorded:
+    def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: Any) -> Recorded:
         """Return the trace, running the program if there is one; its traceback is printed as python would.
 
         Under the traceback of a script that died in backward the error is explained, unless told otherwise.
         ``wanted`` is what to record beside the usual: see recording.recorder.Options.
         """
         if self.trace is not None:
+            for graph in self.trace.passes if "consume" in wanted else ():
+                wanted["consume"](graph)
             _explain(self.trace, asked=explain)
             return Recorded(self.trace, len(self.trace.passes))
         assert self.program is not None  # noqa: S101 - find() makes one or the other
@@ -84,9 +84,9 @@ def find(name: str, arguments: list[str], *, module: bool) -> Work:
 def _explain(trace: Trace, *, asked: bool) -> None:
     """Print what the checks say about the error that the script died of, if asked to."""
     if asked and trace.error is not None:
+        failed = replace(trace, passes=tuple(graph for graph in trace.passes if graph.error))
         # Not those that it caught: the script goes on as it would without us.
-        last = [graph for graph in trace.passes if graph.error and graph.error.message == trace.error.message][-1:]
-        print_findings(run(replace(trace, passes=tuple(last)), names=FAILURES))
+        print_findings([found for found in run(failed, names=failures()) if found.severity == "error"])
 
 
 def _exit_code(session: Session) -> int:

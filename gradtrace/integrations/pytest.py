@@ -93,10 +93,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if not asked or "gradtrace" in getattr(item, "fixturenames", ()):
         return (yield)
     from gradtrace.checks.base import run
+    from gradtrace.recording.postmortem import note_error
 
     with _recorder(item.config) as recorder:
         try:
             return (yield)
+        except Exception as error:
+            note_error(recorder, error)
+            raise
         finally:
             said = [_line(finding) for finding in run(recorder.trace)]
             if said:

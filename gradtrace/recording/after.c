@@ -14,7 +14,7 @@ static double clock_now(void) {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *events, *on_way, *hooks, *key, *roots, *told;
+    PyObject *events, *on_way, *hooks, *key, *roots, *told, *broken;
     long long task;
     double last;
 } After;
@@ -136,6 +136,24 @@ static int close_run(After *self, PyObject *position, PyObject *task) {
     return 0;
 }
 
+/* Whether this may hold NaN or infinity, and is not so small that all its values are known. */
+static int is_suspect(PyObject *measured) {
+    PyObject *found = measured == Py_None ? NULL : PyList_GetItem(measured, 1);
+    if (!found || PyList_Check(found) || PyFloat_Check(found)) return 0;
+    if ((PyObject *)Py_TYPE(found) != g_Sums) return 1;
+    return PyLong_AsLong(PyTuple_GetItem(found, 7)) > 0 || PyLong_AsLong(PyTuple_GetItem(found, 8)) > 0;
+}
+
+/* Tell of gradients that may not be finite; 0, or -1 where that raised. */
+static int tell_broken(After *self, PyObject *position, PyObject *arrived, PyObject *sent, PyObject *sending, PyObject *arriving) {
+    Py_ssize_t count = self->broken == Py_None ? 0 : PyTuple_Size(sent), at = 0;
+    while (at < count && !is_suspect(PyTuple_GetItem(sent, at))) at++;
+    if (at >= count) return 0;
+    PyObject *done = PyObject_CallFunctionObjArgs(self->broken, position, arrived, sent, sending, arriving, NULL);
+    Py_XDECREF(done);
+    return done ? 0 : -1;
+}
+
 static PyObject *after_call(After *self, PyObject *args, PyObject *kwargs) {
     double seconds = clock_now() - self->last;
     PyObject *position, *sending, *arriving;
@@ -149,6 +167,7 @@ static PyObject *after_call(After *self, PyObject *args, PyObject *kwargs) {
             self, sending, any ? PyTuple_GetItem(arriving, 0) : NULL, any ? PyTuple_GetItem(arrived, 0) : NULL
         );
     }
+    if (sent && tell_broken(self, position, arrived, sent, sending, arriving) < 0) Py_CLEAR(sent);
     if (sent) task = PyObject_CallNoArgs(g_task);
     if (task) took = PyFloat_FromDouble(seconds);
     if (took) event = plain(PyTuple_Pack(5, task, position, arrived, sent, took));
@@ -174,12 +193,14 @@ static int after_init(After *self, PyObject *args, PyObject *kwargs) {
     HOLD(events), HOLD(on_way), HOLD(hooks), HOLD(key), HOLD(roots);
     Py_INCREF(Py_None);
     self->told = Py_None;
+    Py_INCREF(Py_None);
+    self->broken = Py_None;
     self->task = -1;
     self->last = clock_now();
     return 0;
 }
 
-#define HELD(X) X(events) X(on_way) X(hooks) X(key) X(roots) X(told)
+#define HELD(X) X(events) X(on_way) X(hooks) X(key) X(roots) X(told) X(broken)
 
 static int after_traverse(After *self, visitproc visit, void *arg) {
 #define VISIT(name) Py_VISIT(self->name);
@@ -212,6 +233,7 @@ static PyObject *after_start(After *self, PyObject *none) {
 static PyMemberDef after_members[] = {
     {"task", T_LONGLONG, offsetof(After, task), 0, NULL},
     {"told", T_OBJECT_EX, offsetof(After, told), 0, NULL},
+    {"broken", T_OBJECT_EX, offsetof(After, broken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
 static PyMethodDef after_methods[] = {

@@ -9,6 +9,7 @@ from weakref import ref
 import torch
 
 from gradtrace.recording.native import NATIVE
+from gradtrace.recording.pending import Pending, Sums
 from gradtrace.recording.statistics import Measured, measure, same_memory
 
 if TYPE_CHECKING:
@@ -28,6 +29,14 @@ Way = tuple["ref[torch.Tensor]", int, Measured]
 
 # Gradients on their way that are remembered; of one that was forgotten the memory is read again.
 _REMEMBERED = 4096
+
+
+def is_suspect(measured: Measured | None) -> bool:
+    """Tell whether this may hold NaN or infinity, and is not so small that all its values are known."""
+    found = None if measured is None else measured[1]
+    if type(found) is Sums:
+        return bool(found.nan or found.inf)
+    return isinstance(found, Pending)
 
 
 class PythonAfter:
@@ -53,6 +62,8 @@ class PythonAfter:
         self.task = -1  # the engine's task of this pass
         # Told of each position that ran.
         self.told: Callable[[int], None] | None = None
+        # Told of each that sent what is not finite, or is not reduced yet: position, arrived, sent, both gradients.
+        self.broken: Callable[..., None] | None = None
         self._last = 0.0
         self.start()
 
@@ -75,6 +86,8 @@ class PythonAfter:
                 measured = measure(grad)
             self._on_way[id(grad)] = ref(grad), grad._version, measured
             sent.append(measured)
+        if self.broken is not None and any(map(is_suspect, sent)):
+            self.broken(position, arrived, sent, sending, arriving)
         number = current_task()
         self._events.append((number, position, arrived, tuple(sent), seconds))
         self._close(position, number)

@@ -9,12 +9,15 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     cut              where a tensor without a graph lost it: ``how``
     broadcast        operands of different shapes made pairs: ``op``, ``left``, ``right``, ``result``
     broken-data      an op was given data, not a result, that is not finite: ``saved``, ``shape``
+    broken-value     where an op's output is not finite though its input was: ``element``, the input's ``value``
+    broken-gradient  where an op sent on what is not finite: ``input``, ``element``, ``sent``, ``arrived``, ``saved``,
+                     and the input's ``value``
     held             leaves whose .grad was there already: ``passes`` (this one included)
     no-second-order  a custom Function gave no graph under create_graph
     reused           (of the run) an optimizer stepped twice on one gradient: ``names``, ``passes``, ``pass``
     detached         (of the run) parameters whose only way to the loss was cut: ``how``, ``names``
-    unreached        (of the run) parameters that no pass reached: ``names``, ``used``
-    alias            (of the run) a gradient was read by a second name after it was zeroed: ``name`` of the leaf
+    unreached        (of the run) parameters that no pass reached: ``names``, ``used``, and ``how`` they were lost
+    alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
     optimizer        (of the run) there was one
 """
 
@@ -29,22 +32,31 @@ import torch
 
 from gradtrace.model import Fact
 from gradtrace.recording.away import is_here
+from gradtrace.recording.blowups import backward_element, forward_element, is_broken, saved_tensors
+from gradtrace.recording.cuts import Cut
 from gradtrace.recording.leaves import LeafFacts, LeafHooks
-from gradtrace.recording.seen import UNREADABLE, CallFacts
+from gradtrace.recording.seen import UNREADABLE, CallFacts, Shared
 from gradtrace.recording.unseen import unseen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gradtrace.model import Attribute
+    from gradtrace.recording.forward import Watcher
     from gradtrace.recording.logs import ThreadLog
     from gradtrace.recording.names import Names
     from gradtrace.recording.passes import EngineCall
     from gradtrace.recording.patch import Removable
     from gradtrace.recording.raw import RawPass
     from gradtrace.recording.sources import Place, Sources
+    from gradtrace.recording.statistics import Measured
     from gradtrace.recording.walk import Walk
+
+    _AllMeasured = Sequence[Measured | None]
 
 __all__ = ["Facts", "RawFact"]
 
+_BROKEN = 8  # ops in a pass of which the element is looked for
 _PASSES = 50  # whose freed nodes are remembered
 _NODES = 2_000_000  # in all of them
 _VERSIONS = re.compile(r"\[(?:\d+(?:, )?)*\]\].*is at version (\d+); expected version (\d+)")
@@ -72,9 +84,16 @@ class Facts:
     """Collects the facts of all passes of a run."""
 
     def __init__(self) -> None:
-        self.calls = CallFacts()
-        self.leaves = LeafFacts()
+        self.shared = Shared()
+        self._calls: dict[ThreadLog, CallFacts] = {}
+        self.leaves = LeafFacts(self.shared)
+        self._gradients: deque[Cut] = deque(maxlen=1000)
         self._freed: deque[_Freed] = deque(maxlen=_PASSES)
+
+    def watcher(self, log: ThreadLog) -> Watcher:
+        """Return what is to be shown the torch calls of this log's thread."""
+        calls = self._calls[log] = CallFacts(self.shared)
+        return calls.see
 
     def parts(self) -> list[Removable]:
         """Return what looks at modules and at optimizers."""
@@ -94,19 +113,28 @@ class Facts:
         if graph is None:
             raw.facts += self._cuts(call)
             return
-        raw.facts += [RawFact("broadcast", (p,), *found) for p, found in self.calls.pairs_among(list(raw.numbers))]
+        calls = self._calls.get(raw.log)
+        if calls is not None:
+            raw.facts += [RawFact("broadcast", (p,), *found) for p, found in calls.pairs_among(list(raw.numbers))]
+            calls.note_flows(list(raw.numbers), raw.index)
+        self._note_new_starts(raw, graph)
         self.leaves.learn(names)
         held = self.leaves.before(raw, call, graph)
         raw.facts += [RawFact("held", positions, None, {"passes": count}) for count, positions in held.items()]
         raw.facts += _unused(call, graph, names)
         raw.facts += _broken_data(call, graph)
-        self.calls.note_flows(list(raw.numbers), raw.index)
+
+    def _note_new_starts(self, raw: RawPass, graph: Walk) -> None:
+        """Note the leaves that are results which lost their graph, and were made to require grad."""
+        for position in graph.leaves if self.shared.cuts else ():
+            for cut in self.shared.cuts.behind(graph.nodes[position].variable):
+                cut.note_flow(raw.index)
 
     def _after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
-            self.calls.aliases.forget()
+            self.shared.aliases.passed(raw.index)
             if not whole:
                 return
             if "modified by an inplace operation" in message:
@@ -118,10 +146,42 @@ class Facts:
         if not call.retains_graph:
             self._remember(raw)
 
+    def results(self, raw: RawPass, call: EngineCall, result: Any) -> None:
+        """Note the gradients that a pass returned without a graph."""
+        if call.accumulates or not call.inputs:
+            return
+        cut = Cut(raw.place, "lost-grad" if call.create_graph else "grad")
+        self._gradients.append(cut)
+        for gradient in result:
+            if type(gradient) is torch.Tensor and not gradient.requires_grad:
+                self.shared.cuts.lose(gradient, (cut,))
+
+    def broken(
+        self, raw: RawPass, graph: Walk, position: int, arrived: _AllMeasured, sent: _AllMeasured, *grads: Any
+    ) -> None:
+        """Note where a gradient that had arrived finite was sent on broken: the element, and what is known there."""
+        known = sum(fact.kind == "broken-gradient" for fact in raw.facts)
+        if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
+            return
+        with suppress(*UNREADABLE), unseen():
+            data = backward_element(graph.nodes[position], *grads)
+            if data:
+                targets = (
+                    target for source, index, target, _ in graph.links if (source, index) == (position, data["input"])
+                )
+                target = next(targets, None)
+                leaf = graph.nodes[target].variable if target in graph.leaves else None
+                data["value"] = _element(leaf, data["element"])
+                raw.facts.append(RawFact("broken-gradient", (position,), None, data))
+
     def of_run(self, sources: Sources) -> tuple[Fact, ...]:
         """Return the facts of the run as a whole."""
-        found = [*self.leaves.of_run(self.calls.cuts, self.calls.used), *self.leaves.reused]
-        found += self.calls.aliases.of_run(self.leaves.names)
+        found = [*self.leaves.of_run(), *self.leaves.reused]
+        found += self.shared.aliases.of_run(self.leaves.names)
+        terms = {cut.place: cut for cut in reversed(self._gradients) if cut.is_term and cut.flow}
+        found += [
+            ("detached", (), place, {"how": cut.how, "names": [], "pass": cut.flow}) for place, cut in terms.items()
+        ]
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
 
     def _remember(self, raw: RawPass) -> None:
@@ -152,11 +212,11 @@ class Facts:
         if failed is None:
             return []
         version, was = map(int, versions.groups()) if versions else (None, None)
-        for name, tensor in _saved(graph.nodes[failed]):
+        for name, tensor in saved_tensors(graph.nodes[failed]):
             if version is not None and tensor._version != version:
                 continue
             shape: list[Attribute] = list(tensor.shape)
-            change = self.calls.change_of(tensor, was)
+            change = self.shared.change_of(tensor, was)
             data: dict[str, Attribute] = {
                 "op": change[0] if change else "",
                 "saved": name,
@@ -169,8 +229,8 @@ class Facts:
 
     def _cuts(self, call: EngineCall) -> list[RawFact]:
         """Return where the outputs that have no graph lost it."""
-        found = [self.calls.cut_of(output) for output in call.outputs if isinstance(output, torch.Tensor)]
-        return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in found if cut]
+        cuts = self.shared.cuts.among(output for output in call.outputs if isinstance(output, torch.Tensor))
+        return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
 
     def _without_second_order(self, raw: RawPass, graph: Walk) -> list[RawFact]:
         """Return the custom Functions whose gradient depends on an input and has no graph, though asked for one."""
@@ -184,22 +244,10 @@ class Facts:
 
     def _keeps_input(self, node: Any) -> bool:
         """Tell whether a custom Function kept an input, or on ctx what its forward computed from one."""
-        if any(tensor.requires_grad for _, tensor in _saved(node)):
+        if any(tensor.requires_grad for _, tensor in saved_tensors(node)):
             return True
         kept = getattr(node, "__dict__", {}).values()
-        return any(isinstance(value, torch.Tensor) and self.calls.cut_of(value) is not None for value in kept)
-
-
-def _saved(node: Any) -> list[tuple[str, torch.Tensor]]:
-    found = []
-    for name in dir(type(node)):
-        if name.startswith("_raw_saved_"):
-            value = getattr(node, name)
-            for packed in value if isinstance(value, (tuple, list)) else (value,):
-                tensor = getattr(packed, "data", None)
-                if isinstance(tensor, torch.Tensor):
-                    found.append((name.removeprefix("_raw_saved_"), tensor))
-    return found
+        return any(isinstance(value, torch.Tensor) and bool(self.shared.cuts.of(value)) for value in kept)
 
 
 def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
@@ -210,11 +258,21 @@ def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
         return []
     found = []
     for position, node in enumerate(graph.nodes):
-        for name, tensor in _saved(node):
+        element = forward_element(node)
+        if element:
+            found.append(RawFact("broken-value", (position,), None, element))
+        for name, tensor in saved_tensors(node):
             data = type(tensor) is torch.Tensor and not tensor.requires_grad and name != "result" and is_here(tensor)
             if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
                 found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
     return found
+
+
+def _element(leaf: torch.Tensor | None, element: Attribute) -> float | None:
+    if leaf is None or not isinstance(element, list) or leaf.layout is not torch.strided:
+        return None
+    value = float(leaf.detach()[tuple(int(str(index)) for index in element)])
+    return value if value - value == 0 else None
 
 
 def _unused(call: EngineCall, graph: Walk, names: Names) -> list[RawFact]:

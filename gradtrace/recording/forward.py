@@ -11,7 +11,6 @@ import sys
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
-__all__ = ["Call", "CallLog", "ForwardMode", "Maker", "sequence_number"]
+__all__ = ["Call", "CallLog", "ForwardMode", "Maker", "Watcher", "sequence_number"]
 
 sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
 
@@ -146,8 +145,10 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFuncti
         func, types, args, kwargs = call
         if self.watcher is None:
             return
-        # The types have a __torch_function__ of their own.
-        with unseen() if types or is_watched() else nullcontext():
+        if not types and not is_watched():
+            self.watcher(func, args, kwargs, result, last)
+            return
+        with unseen():  # the types have a __torch_function__ of their own
             self.watcher(func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

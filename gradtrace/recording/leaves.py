@@ -2,60 +2,101 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import weakref
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradtrace.recording.away import is_here
-from gradtrace.recording.seen import forget_oldest
+from gradtrace.recording.cuts import Cut, forget_oldest
 from gradtrace.recording.sources import Place, locate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from gradtrace.model import Attribute
     from gradtrace.recording.names import Names
     from gradtrace.recording.passes import EngineCall
     from gradtrace.recording.raw import RawPass
-    from gradtrace.recording.seen import Cut
+    from gradtrace.recording.seen import Shared
     from gradtrace.recording.walk import Walk
 
 __all__ = ["LeafFacts", "LeafHooks"]
 
+_MANY = 100_000
+_NUMBERS = itertools.count()
 _SAMPLE = 64  # elements that tell whether a changed gradient was zeroed
 
 RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
 
 
-class _Held:
-    """A leaf's ``.grad`` after a pass: the tensor, weakly, its version, and since when it adds up."""
+class _Family:
+    """A module that was called, and whether a pass reached one of its parameters."""
 
-    __slots__ = ("grad", "leaf", "passes", "stepped", "version")
+    __slots__ = ("reached",)
 
-    def __init__(self, leaf: torch.Tensor) -> None:
-        self.leaf = weakref.ref(leaf)
+    def __init__(self) -> None:
+        self.reached = False
+
+
+class _Leaf:
+    """A leaf or a parameter: who wants a gradient for it, and its ``.grad`` after a pass.
+
+    Of the gradient: the tensor, weakly, its version, and over how many passes it adds up.
+    """
+
+    __slots__ = (
+        "cuts", "families", "grad", "key", "leaf", "name", "number", "optimized", "passes", "reached", "stepped",
+        "used", "version", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
+        self.key = id(leaf)
+        self.number = next(_NUMBERS)
+        # A model may die with the function that trained it; what it misses is known then and not later.
+        self.leaf = weakref.ref(leaf, lambda _: died(self))
+        self.name = ""
+        self.wanted = leaf.requires_grad
+        self.optimized = self.reached = self.used = False
+        self.families: list[_Family] = []
+        self.cuts: list[Cut] = []
         self.grad: weakref.ref[torch.Tensor] | None = None
         self.version = 0
         self.passes = 0
         self.stepped = False  # an optimizer used what is in it
 
+    def is_missing(self, *, optimized: bool) -> bool:
+        """Tell whether a gradient was wanted and none came: by an optimizer, or else by a module that got others.
+
+        Without an optimizer, a module of which nothing was reached is taken for a fixed one.
+        """
+        leaf = self.leaf()
+        wanted = self.wanted if leaf is None else leaf.requires_grad
+        expected = self.optimized if optimized else any(family.reached for family in self.families)
+        return wanted and expected and not self.reached
+
 
 class LeafFacts:
     """Follows leaves through passes and steps; keeps none of them alive."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: Shared) -> None:
         self.reused: list[RunFact] = []
-        self._held: dict[int, _Held] = {}
         self.names: dict[int, str] = {}
-        self._roots: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
-        self._optimizers: weakref.WeakSet[torch.optim.Optimizer] = weakref.WeakSet()
+        self._shared = shared
+        self._leaves: dict[int, _Leaf] = {}
+        self._gone: deque[_Leaf] = deque(maxlen=_MANY)  # that no pass had reached
+        self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        self._optimized = False
         self._last = 0
 
     def learn(self, names: Names) -> None:
         """Learn the names of tensors."""
         self.names |= names.tensors
-        forget_oldest(self.names, 100_000)
+        forget_oldest(self.names, _MANY)
 
     def before(self, raw: RawPass, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
         """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
@@ -64,6 +105,9 @@ class LeafFacts:
         for position in graph.leaves:
             leaf = graph.nodes[position].variable
             held = self._of(leaf)
+            held.reached = True
+            for family in held.families:
+                family.reached = True
             if call.accumulates:
                 held.passes = held.passes + 1 if self._left_over(held, leaf) else 1
                 held.stepped &= held.passes > 1
@@ -80,14 +124,31 @@ class LeafFacts:
                 held.grad = None if grad is None else weakref.ref(grad)
                 held.version = 0 if grad is None else grad._version
 
-    def _of(self, leaf: torch.Tensor) -> _Held:
-        held = self._held.get(id(leaf))
-        if held is None or held.leaf() is not leaf:
-            forget_oldest(self._held, 100_000)
-            held = self._held[id(leaf)] = _Held(leaf)
-        return held
+    def _of(self, leaf: torch.Tensor) -> _Leaf:
+        found = self._leaves.get(id(leaf))
+        if found is None or found.leaf() is not leaf:
+            forget_oldest(self._leaves, _MANY)
+            found = self._leaves[id(leaf)] = _Leaf(leaf, self._died)
+        return found
 
-    def _left_over(self, held: _Held, leaf: torch.Tensor) -> bool:
+    def _died(self, leaf: _Leaf) -> None:
+        if self._leaves.get(leaf.key) is not leaf:
+            return
+        del self._leaves[leaf.key]
+        if not leaf.reached and leaf.wanted and (leaf.optimized or leaf.families):
+            self._learn(leaf)
+            self._gone.append(leaf)
+        for cut in self._shared.cuts.all:
+            cut.params.discard(leaf.key)  # another one may get this id
+        self._shared.used.pop(leaf.key, None)
+
+    def _learn(self, leaf: _Leaf) -> None:
+        """Learn what is known of it by its id."""
+        leaf.name = self.names.get(leaf.key) or leaf.name
+        leaf.used = leaf.key in self._shared.used
+        leaf.cuts = [cut for cut in self._shared.cuts.all if leaf.key in cut.params]
+
+    def _left_over(self, held: _Leaf, leaf: torch.Tensor) -> bool:
         """Tell whether what an earlier pass left in ``.grad`` is still in it, perhaps scaled or clipped."""
         grad = leaf.grad
         if grad is None or held.grad is None or held.grad() is not grad:
@@ -100,20 +161,27 @@ class LeafFacts:
 
     def called(self, module: torch.nn.Module) -> None:
         """Note that a module was called."""
-        self._roots.add(module)
+        if module in self._known:
+            return
+        self._known.add(module)
+        family = _Family()
+        for name, parameter in module.named_parameters():
+            leaf = self._of(parameter)
+            leaf.name = leaf.name or name
+            leaf.families.append(family)
+            family.reached |= leaf.reached
 
     def step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
-        self._optimizers.add(optimizer)
+        self._optimized = True
         again, passes = [], 0
         for leaf in _parameters(optimizer):
-            held = self._held.get(id(leaf))
-            if held is None or held.leaf() is not leaf or not held.passes:
-                continue
+            held = self._of(leaf)
+            held.optimized, held.wanted = True, leaf.requires_grad
             if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
                 again.append(self.names.get(id(leaf), ""))
                 passes = max(passes, held.passes)
-            held.stepped = True
+            held.stepped = held.passes > 0
         if again:
             place = locate(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
@@ -127,43 +195,40 @@ class LeafFacts:
                 return
         self.reused.append(("reused", (), place, {**data, "times": 1}))
 
-    def of_run(self, cuts: dict[Any, tuple[Any, Cut]], used: dict[int, Any]) -> list[RunFact]:
-        """Return which parameters no pass reached, those first whose way was cut at a known line."""
-        missing = {id(p): (name, p) for name, p in self._expected() if not self._reached(p)} if self._held else {}
-        found: list[RunFact] = [("optimizer", (), None, {})] if len(self._optimizers) else []
-        for _, cut in cuts.values():
-            hit = [key for key in missing if key in cut.params and cut.flows]
-            if hit:
-                names: list[Any] = [missing.pop(key)[0] for key in hit]
-                found.append(("detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flows[0]}))
-        for was_used in (False, True):
-            names = [name for key, (name, p) in missing.items() if _is_live(used.get(key), p) == was_used]
-            if names:
-                found.append(("unreached", (), None, {"names": names, "used": was_used}))
-        return found
+    def of_run(self) -> list[RunFact]:
+        """Return which parameters no pass reached, those first whose way was cut at a known line.
 
-    def _reached(self, leaf: torch.Tensor) -> bool:
-        held = self._held.get(id(leaf))
-        return held is not None and held.leaf() is leaf
-
-    def _expected(self) -> list[tuple[str, torch.Tensor]]:
-        """Return the parameters that a script wants gradients for: its optimizers', else its modules'.
-
-        Without an optimizer, a module of which nothing was reached is taken for a fixed one.
+        A cut whose result went on into the loss, as far as is known, is the fault; of one whose result was
+        not seen again, only the line is told.
         """
-        known = {id(p): name for module in list(self._roots) for name, p in module.named_parameters()}
-        expected = [p for optimizer in list(self._optimizers) for p in _parameters(optimizer)]
-        if not expected:
-            for module in list(self._roots):
-                parameters = list(module.parameters())
-                if any(map(self._reached, parameters)):
-                    expected += parameters
-        unique = {id(p): p for p in expected if p.requires_grad}
-        return [(self.names.get(key) or known.get(key, ""), p) for key, p in unique.items()]
+        alive = [leaf for leaf in self._leaves.values() if leaf.leaf() is not None]
+        missing = [leaf for leaf in (*self._gone, *alive) if leaf.is_missing(optimized=self._optimized)]
+        missing.sort(key=lambda leaf: leaf.number)
+        for leaf in missing:
+            if leaf.leaf() is not None:
+                self._learn(leaf)
+        found: list[RunFact] = [("optimizer", (), None, {})] if self._optimized else []
+        groups: dict[tuple[Cut | None, bool], list[Attribute]] = {}
+        for leaf in missing if self._last else ():
+            groups.setdefault((min(leaf.cuts, key=Cut.rank, default=None), leaf.used), []).append(leaf.name)
+        for cut in self._shared.cuts.all if not self._optimized else ():
+            groups.setdefault((cut, True), []).extend(self._plain(cut))
+        return [*found, *(_missing(cut, names, used=used) for (cut, used), names in groups.items() if names)]
+
+    def _plain(self, cut: Cut) -> Iterator[str]:
+        """Yield the names of the variables that are behind a cut that went into the loss, and that no pass has met."""
+        for key in cut.params if cut.flow else ():
+            name = self.names.get(key, "")
+            if key not in self._leaves and name.isidentifier():
+                yield name
 
 
-def _is_live(reference: Any, parameter: torch.Tensor) -> bool:
-    return reference is not None and reference() is parameter
+def _missing(cut: Cut | None, names: list[Attribute], *, used: bool) -> RunFact:
+    if cut is None:
+        return "unreached", (), None, {"names": names, "used": used}
+    if cut.flow:
+        return "detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flow}
+    return "unreached", (), cut.place, {"names": names, "used": True, "how": cut.how}
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

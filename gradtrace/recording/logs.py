@@ -13,6 +13,9 @@ from gradtrace.recording.modules import ModuleLog
 
 if TYPE_CHECKING:
     from array import array
+    from collections.abc import Callable
+
+    from gradtrace.recording.forward import Watcher
 
 __all__ = ["RECENT", "Logs", "ThreadLog"]
 
@@ -72,6 +75,8 @@ class Logs:
         self._nested: dict[int, int] = {}
         self._ids: dict[int, dict[int, str]] = {}
         self._noted = 0
+        # Gives what is shown each torch call of a thread, if anything is.
+        self.watcher: Callable[[ThreadLog], Watcher] | None = None
 
     def here(self) -> ThreadLog:
         """Return the log of this thread."""
@@ -80,6 +85,7 @@ class Logs:
         except AttributeError:
             log = self._local.log = ThreadLog()
             log.calls.closed = self.closed
+            log.mode.watcher = self.watcher(log) if self.watcher is not None else None
             self._all.append(log)
             return log
 
@@ -94,6 +100,7 @@ class Logs:
         self.closed = True
         for log in self._all:
             log.calls.closed = True
+            log.mode.watcher = None  # that of another thread may outlive the recording
 
     def note_nested(self, pass_index: int, outer_task: int) -> None:
         """Note that a pass began inside a task of the engine, whose own pass is told when it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -110,6 +111,8 @@ def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: se
     watch = Watch(graph, watched)
     if call.create_graph and watched is None:
         watch.on_made = raw.note_made
+    if raw.notes is not None and watched is None:
+        watch.on_broken = partial(raw.notes.broken, raw, graph)
     compiled = CompiledBackward(call, graph) if is_compiled() else None
     try:
         if compiled is None:
@@ -125,6 +128,8 @@ def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: se
         if compiled is not None:
             compiled.tell(raw)
         _note_captured(raw, call, graph, result)
+        if raw.notes is not None:
+            raw.notes.results(raw, call, result)
     return result
 
 

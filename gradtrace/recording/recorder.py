@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import platform
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Self
+from threading import RLock
+from typing import Any, Self
 
 import torch
 from msgspec import Struct
@@ -30,9 +32,6 @@ from gradtrace.recording.series import SeriesLog
 from gradtrace.recording.sources import Sources
 from gradtrace.recording.stack import inspect_patches, traceback_patches, warning_patches
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 __all__ = ["Options", "Recorder", "versions"]
 
 
@@ -47,6 +46,7 @@ class Options(Struct, frozen=True):
         numeric: finite differences of these calls, too; they run again, in float64, when the trace is read.
         linked: where only the last pass is kept, also those before it whose backward made nodes.
         facts: what the checks need beside the gradients; needs ``forward``.
+        consume: is handed each pass, in the order in which they end; only the last is kept after that.
     """
 
     forward: bool = True
@@ -56,6 +56,7 @@ class Options(Struct, frozen=True):
     numeric: bool = False
     linked: bool = False
     facts: bool = False
+    consume: Callable[[BackwardPass], None] | None = None
 
 
 EVERYTHING = Options()
@@ -84,7 +85,10 @@ class Recorder:
         self.sources = Sources(*folders)
         self._logs = Logs()
         self._kept: list[BackwardPass | RawPass] = []
+        self._handed = 0  # of these, to ``options.consume``
+        self._keeping = RLock()  # passes end in all threads
         self._facts = Facts() if options.facts and options.forward else None
+        self._logs.watcher = self._facts.watcher if self._facts is not None else None
         self._series = SeriesLog()
         self._known = Known(KnownNames(), Afterwards())
         self._undo = ExitStack()
@@ -101,8 +105,6 @@ class Recorder:
                 insert(mode)
                 # Not the topmost any more, where the script left modes of its own behind.
                 undo.callback(remove, mode)
-                if self._facts is not None:
-                    mode.watcher = self._facts.calls.see
             self._undo = undo.pop_all()
         return self
 
@@ -113,7 +115,8 @@ class Recorder:
     @property
     def trace(self) -> Trace:
         """What was recorded until now, as plain immutable data."""
-        self._kept = self._assembled()
+        with self._keeping:
+            self._kept = self._assembled()
         kept = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
         # The pass around a nested one ends after it.
         parents = [self._logs.parent(graph.index) for graph in kept]
@@ -177,7 +180,8 @@ class Recorder:
         self._logs.note_task(raw.task, raw.index)
         self._series.add(raw)
         if whole:
-            self._keep(raw)
+            with self._keeping:
+                self._keep(raw)
         raw.log.make_room(raw.numbers)
         if self.on_pass is not None:
             self.on_pass(raw.index)
@@ -194,7 +198,13 @@ class Recorder:
             self._kept = self._assembled()
 
     def _assembled(self) -> list[BackwardPass | RawPass]:
-        return [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]
+        told = [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]
+        if self.options.consume is None:
+            return [*told]
+        for graph in told[self._handed :]:
+            self.options.consume(graph)
+        self._handed = len(told[-1:])
+        return [*told[-1:]]
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,7 @@ import torch
 from gradtrace.model import Attribute, SavedTensor
 from gradtrace.recording.native import NATIVE
 
-__all__ = ["NOTHING", "Kept", "kept_by"]
+__all__ = ["NOTHING", "Kept", "kept_by", "raw_field"]
 
 _SAVED, _RAW = "_saved_", "_raw_saved_"
 
@@ -109,7 +109,7 @@ def _reader(node: Any, tensors: tuple[str, ...], plain: tuple[str, ...]) -> Call
 def _kept(node: Any, fields: _Fields) -> Kept:
     tensors: list[SavedTensor] = []
     for name in fields.tensors:
-        value, shown = getattr(node, name), name.removeprefix(_RAW)
+        value, shown = raw_field(node, name), name.removeprefix(_RAW)
         if type(value) is tuple or type(value) is list:
             for index, packed in enumerate(value):
                 _read(f"{shown}[{index}]", packed, tensors)
@@ -118,6 +118,14 @@ def _kept(node: Any, fields: _Fields) -> Kept:
     if not tensors and not fields.plain:
         return NOTHING
     return tuple(tensors), {name: _plain(getattr(node, _SAVED + name)) for name in fields.plain}
+
+
+def raw_field(node: Any, name: str) -> Any:
+    """Return what a raw field holds, None where it was freed: a custom Function raises then."""
+    try:
+        return getattr(node, name)
+    except RuntimeError:
+        return None
 
 
 def _read(name: str, packed: Any, found: list[SavedTensor]) -> None:

@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradtrace.model import ErrorInfo, Trace
 from gradtrace.recording import taped
 from gradtrace.recording.ending import script_end
-from gradtrace.recording.postmortem import facts_of
+from gradtrace.recording.postmortem import note_error
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.recursion import own_recursion
 from gradtrace.recording.runner import Program, Run
 from gradtrace.recording.seeding import script_outputs, seed
-from gradtrace.recording.sources import Place, is_user_frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gradtrace.recording.recorder import Recorder
-    from gradtrace.recording.sources import Sources
 
     Progress = Callable[[int], None] | None
 
@@ -59,8 +57,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
             end()
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
     if run.error is not None and not isinstance(run.error, SystemExit):
-        recorder.error = _error(run.error, recorder.sources)
-        recorder.facts_of_end = facts_of(run.error)
+        note_error(recorder, run.error)
     return Session(recorder.trace, recorder.count, run, seeded, recorder.torchviz)
 
 
@@ -75,14 +72,3 @@ def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
     except RuntimeError as error:
         recorder.error = ErrorInfo(type(error).__name__, str(error))
     return tuple(node.name for node in recorder.trace.passes[-1].nodes if node.kind == "output")
-
-
-def _error(error: BaseException, sources: Sources) -> ErrorInfo:
-    """Return what the script raised, at its innermost line of the user's."""
-    place: Place | None = None
-    trace = error.__traceback__
-    while trace is not None:
-        if is_user_frame(trace.tb_frame):
-            place = (trace.tb_frame.f_code, trace.tb_lasti)
-        trace = trace.tb_next
-    return ErrorInfo(type(error).__name__, str(error).strip(), sources(place))

@@ -174,13 +174,13 @@ def _cell(filename: str) -> str:
 
 
 def _is_whole(lines: list[str], start: int, end: int) -> bool:
-    """Tell whether what stands between two UTF-8 byte offsets is an expression, and no part of a longer word."""
+    """Tell whether what stands between two UTF-8 byte offsets is an expression or ``y += 1``, and no part of a word."""
     text, column, end_column = _cut(lines, start, end)
     around = (lines[0][max(column - 1, 0) : column + 1] if column else "", lines[-1][end_column - 1 : end_column + 1])
     if any(len(pair) == 2 and all(c.isalnum() or c == "_" for c in pair) for pair in around):  # noqa: PLR2004
         return False
     try:
-        ast.parse(f"({text}\n)", mode="eval")
+        ast.parse(text if "=" in text and "\n" not in text else f"({text}\n)")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True

@@ -37,6 +37,9 @@ class Watch:
         self.finished_leaves: set[int] = set()
         # Told of the position of a node and the sequence numbers of the nodes that its run made.
         self.on_made: Callable[[int, int, int], None] | None = None
+        # Told of a node that may have sent on what is not finite: its position, what arrived, what it sent, and both
+        # gradients.
+        self.on_broken: Callable[..., None] | None = None
         self._on_way: dict[int, Way] = {}  # by id
         self._handles: list[Any] = []
         self._hooks: list[dict[Any, Any] | None] = []
@@ -58,6 +61,8 @@ class Watch:
         after = self._after
         if self.on_made is not None:
             after.told = self._tell_made
+        if self.on_broken is not None:
+            after.broken = self.on_broken
         with _REGISTERING, _Registering(self._key) as registering:
             for position in range(len(nodes)) if self._watched is None else self._watched:
                 if position in leaves:

@@ -88,7 +88,7 @@ CUT = {
     "decorated function": (
         "@torch.no_grad()\ndef evaluate():\n    return net(x).mean()\nevaluate().backward()", "net(x)", "no_grad",
     ),
-    "left torch": ("loss = torch.tensor(net(x).mean().item())\nloss.backward()", "loss.backward()", ".item()"),
+    "left torch": ("loss = torch.tensor(net(x).mean().item())\nloss.backward()", "net(x).mean().item()", ".item()"),
 }  # fmt: skip
 
 

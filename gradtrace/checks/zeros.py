@@ -1,0 +1,167 @@
+"""Leaves whose gradient is exactly zero, and the flat op in which it died."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace.checks.base import Thresholds, check
+from gradtrace.checks.paths import topological
+from gradtrace.checks.reading import base, is_broken, is_zero, some, where
+from gradtrace.model import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import BackwardPass, Edge, Node, Trace
+
+__all__ = ["ZeroGradient"]
+
+REASONS = {
+    "Relu": "all its inputs were negative: a dead ReLU",
+    "Clamp": "all its inputs were outside the limits of the clamp", "ClampMin": "all its inputs were below the limit",
+    "ClampMax": "all its inputs were above the limit", "Round": "rounding has a derivative of zero everywhere",
+    "Floor": "floor has a derivative of zero everywhere", "Ceil": "ceil has a derivative of zero everywhere",
+    "Sign": "sign has a derivative of zero everywhere", "Trunc": "trunc has a derivative of zero everywhere",
+    "Sigmoid": "it is saturated: its output is 0 or 1 to the last bit", "Tanh": "it is saturated: its output is ±1",
+    "Softmax": "it is saturated: one of its outputs is 1", "Hardtanh": "all its inputs were outside its limits",
+    "Threshold": "all its inputs were below the threshold", "Heaviside": "a step has a derivative of zero",
+    "Hardsigmoid": "all its inputs were outside [-3, 3]", "Hardswish": "all its inputs were below -3",
+    "Gelu": "all its inputs were far below zero", "Silu": "all its inputs were far below zero",
+    "Mish": "all its inputs were far below zero", "Elu": "all its inputs were far below zero",
+    "Softplus": "all its inputs were far below zero", "LogSigmoid": "all its inputs were far above zero",
+    "Erf": "it is saturated: its output is ±1", "Maximum": "the other operand was the larger one everywhere",
+    "Minimum": "the other operand was the smaller one everywhere",
+    "Softshrink": "all its inputs were inside its limits", "Hardshrink": "all its inputs were inside its limits",
+}  # fmt: skip
+REMEDIES = {
+    "Relu": "lower the learning rate, check the bias and the scale of the input, or use LeakyReLU or GELU",
+    "Round": "use a straight-through estimator: x + (x.round() - x).detach()",
+}
+REMEDY = "check the range of its input, or take something that has a slope there"
+
+
+class _Life:
+    """A leaf: in how many passes its gradient was not zero, in how many it was since then, and where it died."""
+
+    __slots__ = ("alive", "dead", "death")
+
+    def __init__(self) -> None:
+        self.alive = self.dead = 0
+        self.death: _Death | None = None
+
+    @property
+    def is_dead(self) -> bool:
+        """Tell whether it ended dead: in all passes, or in most of them and more than once."""
+        return self.death is not None and self.dead > 0 and (not self.alive or self.dead > max(self.alive, 1))
+
+
+@check("zero-gradient", along=True)
+class ZeroGradient:
+    """A leaf whose gradient was exactly zero in every pass, or from some pass on, and the op where it died.
+
+    Only an op that is flat where it was used is to blame. A product with zeros is not: the zeros may be a
+    state's first value, or the half of LoRA that starts at zero. Nor is a loss that is exactly zero.
+    """
+
+    def __init__(self, _: Thresholds) -> None:
+        self._lives: dict[object, _Life] = {}
+
+    def see(self, graph: BackwardPass) -> Iterator[Finding]:
+        """Follow the leaves; nothing is known before the end."""
+        leaves = [node for node in graph.nodes if node.kind == "leaf"]
+        for leaf in leaves:
+            if leaf.name and _is_alive(leaf):
+                life = self._lives.setdefault(leaf.name, _Life())
+                life.alive, life.dead, life.death = life.alive + life.dead + 1, 0, None
+        dead = [leaf for leaf in leaves if any(map(is_zero, leaf.grads)) and not _is_alive(leaf)]
+        if dead and graph.error is None and _is_sound(graph):
+            for leaf, death in _deaths(graph, dead):
+                # One without a name can't be followed: it is known by the place where it died.
+                life = self._lives.setdefault(leaf.name or _place_of(death), _Life())
+                life.death = life.death or death
+                life.dead += 1
+        yield from ()
+
+    def found(self, _: Trace) -> Iterator[Finding]:
+        """Yield a finding for each op in which leaves died."""
+        branches: dict[object, list[_Life]] = {}
+        for life in self._lives.values():
+            if life.death is not None and life.is_dead:
+                branches.setdefault(_place_of(life.death), []).append(life)
+        yield from (_death_told(lives) for lives in branches.values())
+
+
+def _is_alive(node: Node) -> bool:
+    return any(grad is not None and not is_zero(grad) for grad in node.grads)
+
+
+def _is_sound(graph: BackwardPass) -> bool:
+    """Tell whether there is a loss, it and the gradients are finite, and it is not zero already."""
+    outputs = [node for node in graph.nodes if node.kind == "output"]
+    if any(
+        is_broken(stats) for node in graph.nodes for stats in (*node.grads, *node.values) if node.kind != "function"
+    ):
+        return False
+    seeded = any(grad is not None and not is_zero(grad) for node in outputs for grad in node.grads)
+    return seeded and not all(is_zero(value) for node in outputs for value in node.values)
+
+
+class _Death(NamedTuple):
+    """Where a gradient died: the op and its pass, and the leaf that got zeros."""
+
+    killer: Node
+    pass_index: int
+    leaf: Node
+
+
+def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _Death]]:
+    """Yield the dead leaves, each with the first op on the way to it that let nothing through."""
+    order = topological(graph)
+    for leaf in leaves:
+        above = _above(graph, leaf)
+        killer = next((node for node in order if node.id in above and _kills(graph, node, above)), None)
+        if killer is not None and (base(killer.op) in REASONS or _is_custom(killer)):
+            yield leaf, _Death(killer, graph.index, leaf)
+
+
+def _is_custom(node: Node) -> bool:
+    """Tell whether this is a custom Function, whose node has no number at its end as torch's own have."""
+    return node.op.endswith("Backward")
+
+
+def _place_of(death: _Death) -> object:
+    source = death.killer.source or death.killer.library
+    return (source.filename, source.line, source.column) if source else (death.killer.op, death.killer.module)
+
+
+def _death_told(lives: list[_Life]) -> Finding:
+    deaths = sorted((life.death for life in lives if life.death), key=lambda death: death.pass_index)
+    killer, first = deaths[0].killer, deaths[0].pass_index
+    names = some(dict.fromkeys(death.leaf.name or "a leaf" for death in deaths))
+    reason = REASONS.get(base(killer.op), "its own backward returned zeros")
+    was_alive = f" In the {lives[0].alive:,} passes before it was not." if lives[0].alive else ""
+    return Finding(
+        "zero-gradient", "warning",
+        f"the gradient died in {where(killer)}: {reason}. What arrived was not zero, all that went "
+        f"on to {names} is.{was_alive}",
+        REMEDIES.get(base(killer.op), REMEDY), (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
+        killer.source or killer.library, first, max(life.dead for life in lives),
+    )  # fmt: skip
+
+
+def _above(graph: BackwardPass, leaf: Node) -> set[str]:
+    """Return the nodes from which the leaf can be reached."""
+    found, waiting = {leaf.id}, [leaf.id]
+    for node_id in waiting:
+        fresh = [e.source for e in graph.edges_into[node_id] if e.source not in found]
+        found.update(fresh)
+        waiting += dict.fromkeys(fresh)
+    return found
+
+
+def _kills(graph: BackwardPass, node: Node, above: set[str]) -> bool:
+    """Tell whether a gradient that was not zero arrived and only zeros went on towards the leaf."""
+    if node.kind != "function" or not _is_alive(node):
+        return False
+    sent: list[Edge] = [edge for edge in graph.edges_from[node.id] if edge.target in above]
+    return bool(sent) and all(is_zero(edge.grad) for edge in sent)
