@@ -224,7 +224,7 @@ def test_all_numbers_of_a_pass_come_over_in_one_batch(monkeypatch):
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize(("tensor", "most"), [(torch.ones(()), 1), (torch.ones(4, 4), 1), (torch.ones(500), 13)])
+@pytest.mark.parametrize(("tensor", "most"), [(torch.ones(()), 1), (torch.ones(4, 4), 1), (torch.ones(500), 12)])
 def test_a_gradient_costs_few_kernels(tensor, most):
     measure(tensor)
     with Device() as device:
