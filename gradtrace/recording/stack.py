@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import nn
 from torch.overrides import handle_torch_function
 
+from gradtrace.recording.forward import ForwardMode
 from gradtrace.recording.patch import Patch
 
 if TYPE_CHECKING:
@@ -64,12 +65,17 @@ def _plain(entries: list[_Entry]) -> list[_Entry]:
         if code.co_filename == _RUNNER:
             break
         own = code.co_filename.startswith(_OWN_FOLDER)
-        hand_over = after_own and code is _HAND_OVER
+        hand_over = code is _HAND_OVER and (after_own or _is_to_us(entry.frame))
         inner = code is _INNER and _is_plain_call(entry.frame)
         if not (own or hand_over or after_hand_over or inner):
             kept.append(entry._replace(instruction=_PLAIN_CALL[0], line=_PLAIN_CALL[1]) if after_inner else entry)
         after_own, after_hand_over, after_inner = own, hand_over, inner
     return kept
+
+
+def _is_to_us(frame: FrameType) -> bool:
+    """Tell whether this frame of ``handle_torch_function`` hands over to our mode, which compiled has no frame."""
+    return isinstance(frame.f_locals.get("mode"), ForwardMode)
 
 
 def _is_plain_call(frame: FrameType) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
 import msgspec
 import pytest
 
 from gradtrace.model import Trace
-from tests.scripts import assert_same, both, run, write
+from tests.scripts import ROOT, assert_same, both, run, write
 
 EVERYTHING = '''
     """Asks everything of the interpreter that scripts ask."""
@@ -82,6 +88,88 @@ def test_a_script_gets_from_the_interpreter_all_that_python_gives_it(tmp_path):
     trace = decoded(assert_same(plain, traced))
     assert trace.command == command
     assert [graph.kind for graph in trace.passes] == ["grad", "grad", *["backward"] * 5]
+
+
+STREAMS = """
+    import inspect, os, sys, torch
+    torch.ones(2, requires_grad=True).sum().backward()
+
+    def depth(n): return n if n == 0 else depth(n - 1)
+
+    def deepest():
+        low, high = 10, 5000
+        while high - low > 1:
+            middle = (low + high) // 2
+            try:
+                depth(middle)
+                low = middle
+            except RecursionError:
+                high = middle
+        return low
+
+    class Layer(torch.nn.Module):
+        def forward(self, x):
+            return [(frame.function, frame.lineno) for frame in inspect.stack()]
+
+    def failing(): torch.nn.functional.softmax(torch.ones(2), 7)
+
+    print(deepest(), sys.getrecursionlimit())
+    sys.setrecursionlimit(1500)
+    print(deepest(), sys.getrecursionlimit(), sorted(globals()))
+    print(Layer()(torch.ones(1)), [frame.code_context for frame in inspect.stack()])
+    try:
+        failing()
+    except IndexError:
+        print([frame.function for frame in inspect.trace()])
+    log = open("log.txt", "w")
+    print(log.fileno())
+    sys.stdout.flush()
+    os.dup2(log.fileno(), 2)
+    print("into the log", file=sys.stderr, flush=True)
+    if "closes" in sys.argv:
+        sys.stdout.close()
+        sys.stderr.close()
+    elif "loses" in sys.argv:
+        sys.stdout = sys.stderr = None
+"""
+
+
+@pytest.mark.parametrize("way", ["keeps", "closes", "loses"])
+def test_a_script_may_do_with_its_streams_and_its_stack_what_it_wants(way, tmp_path):
+    write(tmp_path, script=STREAMS)
+    plain, traced = both(tmp_path, "script.py", way)
+    assert plain.files == {"log.txt": b"into the log\n"}
+    assert_same(plain, traced)
+    assert traced.said.startswith("gradtrace: wrote out.json: 1 of 1 backward passes")
+
+
+def test_the_terminal_is_told_how_far_the_script_is(tmp_path):
+    pty = pytest.importorskip("pty", reason="there are no terminals like this")
+    write(tmp_path, script="""
+        import time, torch
+        x = torch.ones(2, requires_grad=True)
+        end = time.monotonic() + 1.7
+        while time.monotonic() < end:
+            x.sum().backward()
+            time.sleep(0.001)
+    """)  # fmt: skip
+    command = [sys.executable, "-m", "gradtrace", "record", "--pass", "last", "-o", "out.json", "script.py"]
+    master, terminal = pty.openpty()
+    environment = os.environ | {"PYTHONPATH": ROOT}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=terminal) as script:
+        os.close(terminal)
+        said = b""
+        # On Linux the end of a terminal is an error.
+        with contextlib.suppress(OSError), os.fdopen(master, "rb", buffering=0) as screen:
+            while part := screen.read(1000):
+                said += part
+        assert script.stdout.read() == b""
+    told = re.findall(rb"gradtrace: ([\d,]+) backward passes\r", said)
+    counts = [int(count.replace(b",", b"")) for count in told]
+    assert 2 <= len(counts) <= 4, "twice a second"
+    assert counts == sorted(counts)
+    last = said.decode().splitlines()[-1]
+    assert re.fullmatch(r"gradtrace: wrote out.json: 1 of [\d,]+ backward passes, 3 nodes", last)
 
 
 CRASH = """

@@ -81,7 +81,7 @@ def assert_equal(here, there):
     for one, other in ((here.norm, there.norm), (here.mean, there.mean)):
         assert (one is None) == (other is None)
         if one is not None:
-            assert one == pytest.approx(other, rel=1e-6, abs=1e-12 * max(abs(here.max or 0), abs(here.min or 0)))
+            assert one == pytest.approx(other, rel=1e-6, abs=1e-7 * max(abs(here.max or 0), abs(here.min or 0)))
 
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -224,7 +224,7 @@ def test_all_numbers_of_a_pass_come_over_in_one_batch(monkeypatch):
 
 
 @pytest.mark.usefixtures("elsewhere")
-@pytest.mark.parametrize(("tensor", "most"), [(torch.ones(()), 1), (torch.ones(4, 4), 1), (torch.ones(500), 13)])
+@pytest.mark.parametrize(("tensor", "most"), [(torch.ones(()), 1), (torch.ones(4, 4), 1), (torch.ones(500), 12)])
 def test_a_gradient_costs_few_kernels(tensor, most):
     measure(tensor)
     with Device() as device:
