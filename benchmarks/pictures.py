@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torchviz
 import workloads
+from msgspec.structs import replace
 from torch import nn
 
 import gradtrace
@@ -118,6 +119,8 @@ def chain(ops: int) -> BackwardPass:
 
 START, END = "<!-- measured: benchmarks/pictures.py -->", "<!-- /measured -->"
 
+REPEATS = 3  # of which the best counts: other processes only ever add to it
+
 # What to draw, and the seconds that it may take.
 CASES: dict[str, tuple[Callable[[], Any], float]] = {
     "rnn-100": (lambda: rnn(100), 1),
@@ -166,11 +169,17 @@ def measured(name: str, make: Callable[[], Any], budget: float, limit: float) ->
     trace = gradtrace.Trace(FORMAT_VERSION, passes=(made,)) if is_pass else recording.trace
     other = theirs(made, limit) if limit and not is_pass else "–"
     graph = trace.passes[-1]
+    ours = min(seconds(trace) for _ in range(1 if is_pass else REPEATS))
+    return [name, f"{len(graph.nodes):,}", str(len(fold(graph).boxes)), f"{ours:.2f}", f"{budget:g}", other]
+
+
+def seconds(trace: gradtrace.Trace) -> float:
+    """Return how long a picture takes, with nothing remembered from the one before."""
+    fresh = replace(trace, passes=tuple(replace(graph) for graph in trace.passes))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        trace.render(f"{folder}/picture.svg")
-        ours = time.perf_counter() - start
-    return [name, f"{len(graph.nodes):,}", str(len(fold(graph).boxes)), f"{ours:.2f}", f"{budget:g}", other]
+        fresh.render(f"{folder}/picture.svg")
+        return time.perf_counter() - start
 
 
 def theirs(loss: torch.Tensor, limit: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
@@ -9,14 +10,18 @@ from xml.etree import ElementTree as ET
 from msgspec import Struct
 
 from gradtrace.fold.frames import spaced_ranks
+from gradtrace.formats.palette import FAILED, WARNED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gradtrace.fold import Folded
 
-__all__ = ["columns_of", "size_of"]
+__all__ = ["Size", "columns_of", "size_of"]
 
+Size = tuple[float, float]  # width and height, in points
+
+NUMBER = re.compile(r"(?<![\w×.])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?![\w×.])|(?<=\()n\d+(?=\))")
 TALLEST = 4.0  # times its width that a picture may be high before it is cut
 GOAL = 1.3  # height of a page by its width
 MOST_CROSSED = 3  # lines on average that a cut may cross; numbers are no way to read more
@@ -51,12 +56,12 @@ class _Sheet(Struct, frozen=True):
         return found
 
 
-def columns_of(folded: Folded, labels: Mapping[str, str], asked: str, *, page: bool = False) -> dict[str, int]:
-    """Return the column of each box, from 0; no edge leads back to an earlier one.
+def columns_of(folded: Folded, sizes: Mapping[str, Size], asked: str, *, page: bool = False) -> dict[str, int]:
+    """Return the column of each box of these sizes, from 0; no edge leads back to an earlier one.
 
     There are as many as ``asked`` for, or with ``auto`` as many as make a page of what is too tall.
     """
-    sheet = _sheet(folded, labels)
+    sheet = _sheet(folded, sizes)
     cuts = sheet.cuts(int(asked)) if asked != "auto" else _best(sheet, GOAL if page else TALLEST)
     return {box_id: sum(rank >= cut for cut in cuts) for box_id, rank in sheet.ranks.items()}
 
@@ -70,25 +75,30 @@ def _best(sheet: _Sheet, tallest: float) -> list[int]:
     return min(fair, key=lambda cuts: abs(sheet.shape(cuts) - GOAL), default=[])
 
 
-def size_of(label: str) -> tuple[float, float]:
+def size_of(label: str) -> Size:
     """Return the width and height of a card, in points and about: a layout alone knows them, and comes too late."""
-    rows = ET.fromstring(label[1:-1]).findall("tr")  # noqa: S314 - we wrote it
+    rows = [row for row in ET.fromstring(label[1:-1]).findall("tr") if not _is_badge(row)]  # noqa: S314 - we wrote it
     return MARGIN + max((_width(row) for row in rows), default=0.0), ROW * len(rows)
+
+
+def _is_badge(row: ET.Element) -> bool:
+    return any(cell.get("bgcolor") in {FAILED, WARNED} for cell in row.findall("td"))
 
 
 def _width(row: ET.Element) -> float:
     """Return the width of a row's text, and of the bars in it."""
     bars = sum(float(cell.get("width", 0)) for cell in row.iter("td") if cell.get("bgcolor") and cell.get("width"))
     small = any(font.get("point-size") == "8" for font in row.iter("font"))
-    return bars + (SMALL if small else LETTER) * len("".join(row.itertext()))
+    # Each number as if it had six characters: with other gradients the columns are the same.
+    return bars + (SMALL if small else LETTER) * len(NUMBER.sub("123456", "".join(row.itertext())))
 
 
-def _sheet(folded: Folded, labels: Mapping[str, str]) -> _Sheet:
+def _sheet(folded: Folded, sizes: Mapping[str, Size]) -> _Sheet:
     ranks = spaced_ranks(folded)
     count = 1 + max(ranks.values(), default=0)
     heights, widths = [0.0] * count, [0.0] * count
     for box_id, rank in ranks.items():
-        width, height = size_of(labels[box_id])
+        width, height = sizes[box_id]
         heights[rank] = max(heights[rank], height + GAP_ABOVE)
         widths[rank] += width + GAP_BESIDE
     return _Sheet(ranks, heights, widths, _crossings(folded, ranks, count - 1))

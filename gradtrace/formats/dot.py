@@ -12,7 +12,7 @@ from gradtrace.fold.frames import lengths
 from gradtrace.fold.ranks import ranks_of
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
-from gradtrace.formats.columns import columns_of
+from gradtrace.formats.columns import columns_of, size_of
 from gradtrace.formats.flows import lines
 from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
 from gradtrace.formats.foldwords import details, opening_lines
@@ -37,7 +37,7 @@ from gradtrace.model import Report
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Node, TensorStats
 
-__all__ = ["digraph", "render", "source"]
+__all__ = ["QUICK", "digraph", "render", "source"]
 
 SLOW = 500  # ranks that all edges span; above, shared leaves are copied and the layout is tuned for speed
 QUICK = {"newrank": "true", "nslimit": "2", "mclimit": "0.1"}  # below 1, nslimit makes a slope of a long chain
@@ -92,9 +92,8 @@ def _tune(picture: graphviz.Digraph, folded: Folded) -> None:
 
 def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: Style) -> None:
     cards = {box.id: _card(box, folded.graph, context, style) for box in folded.boxes}
-    column = columns_of(
-        folded, {box_id: look["label"] for box_id, look in cards.items()}, style.columns, page=style.page
-    )
+    sizes = {box_id: size_of(look["label"]) for box_id, look in cards.items()}
+    column = columns_of(folded, sizes, style.columns, page=style.page)
     count = 1 + max(column.values(), default=0)
     parts = [graphviz.Digraph(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
     for at, part in enumerate(parts if count > 1 else [picture]):

@@ -7,13 +7,17 @@ import shlex
 from typing import TYPE_CHECKING
 
 import graphviz
+from msgspec import Struct
 
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
-from gradtrace.fold import fold
+from gradtrace.fold import Box, Folded, Link, fold
+from gradtrace.fold.frames import lengths
 from gradtrace.fold.truth import joined
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.brief import sentences
+from gradtrace.formats.columns import Size, columns_of
+from gradtrace.formats.dot import QUICK
 from gradtrace.formats.foldwords import opening_lines
 from gradtrace.formats.numbers import Scale, kind, number
 from gradtrace.formats.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
@@ -23,7 +27,6 @@ from gradtrace.model import Report
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.fold import Box, Folded, Link
     from gradtrace.formats.theme import Theme
 
 __all__ = ["render"]
@@ -31,6 +34,8 @@ __all__ = ["render"]
 SMALL = 7.0  # points of the text beside an edge
 SIZE, LEADING = 8.0, 10.0  # points of the text in a box, and from line to line
 INCH = 72.0
+MANY = 300  # lines above which the layout is tuned for speed
+CROSSING = 16.0  # points across of the number at which a line leaves its column
 # What TeX would read as more than text, and what its usual fonts have only in mathematics.
 MARKS = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -46,9 +51,12 @@ def render(report: Report, style: Style) -> str:
     r"""TikZ picture for LaTeX: \usepackage{tikz}, then \input it."""
     folded = fold(report.graph, style.view, report.findings)
     texts = {box.id: [_tex(line) for line in sentences(box, folded)] for box in folded.boxes}
-    plain = draw(_skeleton(folded), "plain", style.engine, style.timeout).decode()
+    sheet = _Sheet.of(folded, style.columns)
+    plain = draw(sheet.skeleton(folded), "plain", style.engine, style.timeout).decode()
     places = [shlex.split(line) for line in plain.replace("\\\n", "").splitlines()]
-    text = "\n".join(_lines(report, folded, texts, places)) + "\n"
+    picture = _Picture(folded, Scale.of(report.graph), sheet, texts)
+    heading = [f"% {_tex(line)}" for line in [title(report), *opening_lines(folded)]]
+    text = "\n".join([*heading, *picture.lines(places)]) + "\n"
     return _dressed(text, style.theme) if style.theme else text
 
 
@@ -59,43 +67,96 @@ def _dressed(text: str, theme: Theme) -> str:
     return re.sub(r"\{rgb,255:[\w:,;]+\}", lambda found: new.get(found[0], found[0]), text)
 
 
-def _skeleton(folded: Folded) -> str:
-    """Return the boxes and links in DOT, each box as large as its text."""
-    picture = graphviz.Digraph(graph_attr={"nodesep": "0.25", "ranksep": "0.4", "nslimit": "2", "mclimit": "0.1"})
-    picture.attr("node", shape="box", fixedsize="true", label="")
-    ids = _ids(folded)
-    for box in folded.boxes:
-        lines = sentences(box, folded)
-        widest = max(width(line, "", SIZE) or SIZE * len(line) for line in lines)
-        size = {"width": f"{1.2 * widest / INCH + 0.15:.3f}", "height": f"{LEADING * len(lines) / INCH + 0.12:.3f}"}
-        picture.node(ids[box.id], **size)
-    picture.attr("edge", fontsize=str(SMALL), fontname="Helvetica")
-    for link in folded.links:
-        # The engine keeps room for a label and says where; TeX's letters may be wider than those it measures.
-        picture.edge(ids[link.source], ids[link.target], label=f"   {_flow(link)}  ")
-    return str(picture.source)
+class _Sheet(Struct, frozen=True):
+    """What is laid out: the boxes by their name in TeX with their size and column, and the lines between names.
+
+    A line that leads into another column ends at a number, and goes on from the same one.
+    """
+
+    ids: dict[str, str]
+    sizes: dict[str, Size]
+    column: dict[str, int]
+    ends: dict[tuple[str, str], Link]
+
+    @classmethod
+    def of(cls, folded: Folded, columns: str) -> _Sheet:
+        """Return the sheet of a fold, in as many columns as asked for."""
+        ids = {box.id: f"b{at}" for at, box in enumerate(folded.boxes)}
+        sizes = {box.id: _size(sentences(box, folded)) for box in folded.boxes}
+        column = {ids[box_id]: at for box_id, at in columns_of(folded, sizes, columns).items()}
+        ends: dict[tuple[str, str], Link] = {}
+        crossed = 0
+        for link in folded.links:
+            source, target = ids[link.source], ids[link.target]
+            if column[source] == column[target]:
+                ends[source, target] = link
+                continue
+            crossed += 1
+            column |= {f"to{crossed}": column[source], f"from{crossed}": column[target]}
+            ends |= {(source, f"to{crossed}"): link, (f"from{crossed}", target): link}
+        return cls(ids, {ids[box_id]: size for box_id, size in sizes.items()}, column, ends)
+
+    def skeleton(self, folded: Folded) -> str:
+        """Return the boxes and lines in DOT, each box as large as its text."""
+        least = {(self.ids[a], self.ids[b]): length for (a, b), length in lengths(folded).items()}
+        picture = graphviz.Digraph(
+            graph_attr={
+                "nodesep": "0.25",
+                "ranksep": "0.4",
+                "newrank": "true",
+                **(QUICK if len(self.ends) > MANY else {}),
+            }
+        )
+        picture.attr("node", shape="box", fixedsize="true", label="")
+        parts = [graphviz.Digraph(f"cluster_{at}") for at in range(1 + max(self.column.values(), default=0))]
+        for name, at in self.column.items():
+            wide, high = self.sizes.get(name, (CROSSING, CROSSING))
+            parts[at].node(name, width=f"{wide / INCH:.3f}", height=f"{high / INCH:.3f}")
+        picture.attr("edge", fontsize=str(SMALL), fontname="Helvetica")
+        for (source, target), link in self.ends.items():
+            length = least.get((source, target))
+            # The engine keeps room for a label and says where; TeX's letters may be wider than those it measures.
+            look = {"label": f"   {_flow(link)}  ", **({"minlen": str(length)} if length else {})}
+            parts[self.column[source]].edge(source, target, **look)
+        for part in parts:
+            picture.subgraph(part)
+        return str(picture.source)
 
 
-def _ids(folded: Folded) -> dict[str, str]:
-    return {box.id: f"b{at}" for at, box in enumerate(folded.boxes)}
+def _size(lines: list[str]) -> Size:
+    widest = max(width(line, "", SIZE) or SIZE * len(line) for line in lines)
+    return 1.2 * widest + 0.15 * INCH, LEADING * len(lines) + 0.12 * INCH
 
 
-def _lines(report: Report, folded: Folded, texts: dict[str, list[str]], places: list[list[str]]) -> Iterator[str]:
-    scale, ids = Scale.of(report.graph), _ids(folded)
-    yield from (f"% {_tex(line)}" for line in [title(report), *opening_lines(folded)])
-    yield r"\begin{tikzpicture}[x=1in,y=1in,font=\fontsize{8}{10}\selectfont,>=latex]"
-    at = {words[1]: words[2:] for words in places if words[0] == "node"}
-    for box in folded.boxes:
-        x, y, wide, high = at[ids[box.id]][:4]
-        look = f"draw={_rgb(_border(box, folded))},fill={_rgb(_fill(box, folded, scale))},rounded corners=2pt"
+class _Picture(Struct, frozen=True):
+    """A fold, and how it looks in TeX."""
+
+    folded: Folded
+    scale: Scale
+    sheet: _Sheet
+    texts: dict[str, list[str]]
+
+    def lines(self, places: list[list[str]]) -> Iterator[str]:
+        """Yield the picture, each thing at the place that the engine gave it."""
+        yield r"\begin{tikzpicture}[x=1in,y=1in,font=\fontsize{8}{10}\selectfont,>=latex]"
+        at = {words[1]: words[2:] for words in places if words[0] == "node"}
+        yield from (self._box(box, at[self.sheet.ids[box.id]]) for box in self.folded.boxes)
+        for name in list(self.sheet.column)[len(self.sheet.ids) :]:
+            look = f"circle,draw={_rgb(SPECIAL['none'])},minimum width={CROSSING}pt,inner sep=0pt"
+            number_of = name.removeprefix("to").removeprefix("from")
+            yield rf"\node[{look}] ({name}) at ({at[name][0]},{at[name][1]}) {{{number_of}}};"
+        yield from (
+            _edge(words, self.sheet.ends[words[1], words[2]], self.scale) for words in places if words[0] == "edge"
+        )
+        yield r"\end{tikzpicture}"
+
+    def _box(self, box: Box, place: list[str]) -> str:
+        x, y, wide, high = place[:4]
+        color, fill = _border(box, self.folded), _fill(box, self.folded, self.scale)
+        look = f"draw={_rgb(color)},fill={_rgb(fill)},rounded corners=2pt"
         size = f"minimum width={wide}in,minimum height={high}in,inner xsep=3pt,inner ysep=0pt,align=center"
-        text = r" \\ ".join(texts[box.id])
-        yield rf"\node[{look},{size}] ({ids[box.id]}) at ({x},{y}) {{{text}}};"
-    links = {(ids[link.source], ids[link.target]): link for link in folded.links}
-    for words in places:
-        if words[0] == "edge":
-            yield _edge(words, links[words[1], words[2]], scale)
-    yield r"\end{tikzpicture}"
+        text = r" \\ ".join(self.texts[box.id])
+        return rf"\node[{look},{size}] ({self.sheet.ids[box.id]}) at ({x},{y}) {{{text}}};"
 
 
 def _edge(words: list[str], link: Link, scale: Scale) -> str:

@@ -83,3 +83,17 @@ def test_a_script_without_backward_is_seeded_and_stdout_can_be_the_picture_s_alo
     assert done.stderr == "None\n"
     assert "seeded y with ones" in done.said
     assert (done.code, done.files) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--theme", "nowhere.toml"), "theme 'nowhere.toml' can't be read"),
+        (("--link", "https://host/{path}"), "--link 'https://host/{path}' has braces around something else"),
+        (("--full", "--depth", "2"), "--full and --depth can't be had together"),
+    ],
+)
+def test_what_can_t_be_drawn_so_is_told_before_the_script_runs(render, options, said):
+    done = render(*options, "nothing.py")
+    assert (done.code, done.stdout, done.files) == (2, "", {})
+    assert said in done.said

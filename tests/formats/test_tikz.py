@@ -8,6 +8,7 @@ from gradtrace.formats.tikz import render
 from gradtrace.model import BackwardPass
 from tests import builders
 from tests.fold.graphs import repeated
+from tests.formats.test_folds import ribbon
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage{tikz}
@@ -37,7 +38,9 @@ def test_each_box_and_each_link_is_drawn_once_where_the_engine_put_it():
 
 @pytest.mark.latex
 @pytest.mark.usefixtures("latex")
-@pytest.mark.parametrize("graph", [builders.partials(), repeated(4, 60)], ids=["small", "folded"])
+@pytest.mark.parametrize(
+    "graph", [builders.partials(), repeated(4, 60), ribbon(60)], ids=["small", "folded", "columns"]
+)
 def test_it_compiles_with_a_plain_latex(graph, tmp_path):
     assert compiled(graph, tmp_path).startswith(b"%PDF")
 
