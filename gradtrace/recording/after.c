@@ -116,8 +116,7 @@ static int drop_hook(After *self, Py_ssize_t position) {
     else if (!done) PyObject_DelItem(hooks, self->key);
     Py_XDECREF(cleared);
     Py_DECREF(hooks);
-    PyErr_Clear(); /* it was taken away already */
-    return 0;
+    return forget_error() ? 0 : -1; /* it was taken away already */
 }
 
 static int close_run(After *self, PyObject *position, PyObject *task) {

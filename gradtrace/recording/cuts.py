@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -49,16 +49,21 @@ class Cut:
         self.flow = self.flow or pass_index
 
 
-class _Lost(NamedTuple):
-    tensor: weakref.ref[torch.Tensor]
+class _Lost(weakref.ref[torch.Tensor]):
+    """A tensor that lost its graph, and where."""
+
+    __slots__ = ("cuts", "key")
     cuts: tuple[Cut, ...]
+    key: int
 
 
 class Cuts:
     """The values that lost their graph, in all threads."""
 
     def __init__(self) -> None:
-        self.lost: dict[int, _Lost] = {}
+        self._lost: dict[int, _Lost] = {}
+        # Those whose tensor died. A callback in Python would swallow the Ctrl-C that strikes in it.
+        self._dead: list[weakref.ref[torch.Tensor]] = []
         # What the script was given in place of a tensor, by its id; kept, so that nothing else gets that id.
         self.numbers: dict[int, tuple[Any, tuple[Cut, ...]]] = {}
         self.memory: dict[int, tuple[Cut, ...]] = {}  # of arrays, by address
@@ -71,7 +76,9 @@ class Cuts:
 
     def __bool__(self) -> bool:
         """Tell whether a value is followed."""
-        return bool(self.lost or self.numbers or self.memory)
+        if self._dead:
+            self._forget_dead()
+        return bool(self._lost or self.numbers or self.memory)
 
     def of(self, value: Any) -> tuple[Cut, ...]:
         """Return where this value lost its graph; nothing if it has one, or never had."""
@@ -85,8 +92,8 @@ class Cuts:
 
     def behind(self, tensor: torch.Tensor) -> tuple[Cut, ...]:
         """Return where this very tensor lost its graph, though it may have begun a new one since."""
-        lost = self.lost.get(id(tensor))
-        return lost.cuts if lost is not None and lost.tensor() is tensor else ()
+        lost = self._lost.get(id(tensor))
+        return lost.cuts if lost is not None and lost() is tensor else ()
 
     def among(self, args: Iterable[Any]) -> tuple[Cut, ...]:
         """Return where any of these arguments lost its graph."""
@@ -111,9 +118,17 @@ class Cuts:
 
     def lose(self, result: torch.Tensor, cuts: tuple[Cut, ...]) -> None:
         """Note that this tensor has no graph because of these."""
-        key = id(result)
-        if len(self.lost) < _LOST:
-            self.lost[key] = _Lost(weakref.ref(result, lambda _: self.lost.pop(key, None)), cuts)
+        self._forget_dead()
+        if len(self._lost) < _LOST:
+            lost = _Lost(result, self._dead.append)
+            lost.cuts, lost.key = cuts, id(result)
+            self._lost[lost.key] = lost
+
+    def _forget_dead(self) -> None:
+        while self._dead:
+            dead = self._dead.pop()
+            if isinstance(dead, _Lost) and self._lost.get(dead.key) is dead:
+                del self._lost[dead.key]
 
     def _give(self, result: Any, cuts: tuple[Cut, ...]) -> None:
         if type(result) in _NUMBERS:

@@ -20,7 +20,7 @@ from gradtrace.recording.native import NATIVE
 from gradtrace.recording.replaced import TRUSTED, meant
 from gradtrace.recording.sources import OUTERMOST, USER, Place, locate, owners
 from gradtrace.recording.statistics import Measured, address, is_shareable, measure, same_memory
-from gradtrace.recording.unseen import has_modes, is_watched, unseen
+from gradtrace.recording.unseen import apart, has_modes, is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -148,8 +148,8 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, TorchFuncti
         if not types and not is_watched():
             self.watcher(func, args, kwargs, result, last)
             return
-        with unseen():  # the types have a __torch_function__ of their own
-            self.watcher(func, args, kwargs, result, last)
+        # The types have a __torch_function__ of their own.
+        apart(self.watcher, func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``apply`` of a custom Function, which the mode does not see."""

@@ -49,9 +49,9 @@ PyObject *kept_by(PyObject *module, PyObject *node) {
         Py_XDECREF(found);
         kept = key ? PyDict_GetItemWithError(PyTuple_GetItem(fields, 3), key) : NULL;
     }
-    PyErr_Clear(); /* a nested tensor has no shape */
+    int fine = forget_error(); /* a nested tensor has no shape */
     Py_XINCREF(kept);
-    if (!kept) kept = PyObject_CallFunctionObjArgs(g_kept_new, node, key ? key : Py_None, NULL);
+    if (!kept && fine) kept = PyObject_CallFunctionObjArgs(g_kept_new, node, key ? key : Py_None, NULL);
     Py_XDECREF(key);
     return kept;
 }

@@ -122,8 +122,7 @@ PyObject *measure(PyObject *tensor) {
         if (route == g_COMPILED) found = sums_of(tensor);
         if (found) return measured_of(kind, found);
     }
-    PyErr_Clear(); /* which will be met again there, and dealt with */
-    return PyObject_CallFunctionObjArgs(g_measure_slowly, tensor, NULL);
+    return !forget_error() ? NULL : PyObject_CallFunctionObjArgs(g_measure_slowly, tensor, NULL);
 }
 
 PyObject *reduce_memory(PyObject *module, PyObject *args) {

@@ -55,6 +55,16 @@ static inline int64_t integer(PyObject *found) {
 
 static inline PyObject *call(PyObject *object, PyObject *name) { return PyObject_CallMethodObjArgs(object, name, NULL); }
 
+/* Forget an error that Python will meet again and deal with; not one that a signal's handler raised. */
+static inline int forget_error(void) {
+    if (!PyErr_Occurred()) return 1;
+    if (!PyErr_ExceptionMatches(PyExc_RuntimeError) && !PyErr_ExceptionMatches(PyExc_TypeError) &&
+        !PyErr_ExceptionMatches(PyExc_AttributeError) && !PyErr_ExceptionMatches(PyExc_KeyError))
+        return 0;
+    PyErr_Clear();
+    return 1;
+}
+
 /* Hide from the garbage collector what can be part of no cycle; there are several of these for each op. */
 static inline PyObject *plain(PyObject *made) {
     if (made) PyObject_GC_UnTrack(made);

@@ -91,7 +91,7 @@ class CallFacts:
         known = _kinds.get(func)
         if known is not None and known[0] == _PLAIN and end >= 0 and not kwargs and not self._aliases.taken:
             cuts = self._cuts
-            if not cuts.lost and not cuts.numbers and not cuts.memory:
+            if not cuts:
                 for arg in args:
                     kind = type(arg)
                     if kind is Parameter or kind is list or kind is tuple:

@@ -29,7 +29,7 @@ from gradtrace.recording.reduction import (
     settle,
 )
 from gradtrace.recording.special import measure_special
-from gradtrace.recording.unseen import is_watched, unseen
+from gradtrace.recording.unseen import apart, is_watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,8 +81,7 @@ _kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
 def measure_slowly(tensor: torch.Tensor) -> Measured:
     """Return the measurements of ``tensor``, which is neither changed nor kept."""
     if is_watched():
-        with unseen():
-            return _measure(tensor)
+        return apart(_measure, tensor)
     return _measure(tensor)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch.autograd import profiler
@@ -11,7 +11,9 @@ from torch.autograd import profiler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["has_modes", "is_watched", "unseen"]
+__all__ = ["apart", "has_modes", "is_watched", "unseen"]
+
+T = TypeVar("T")
 
 _set_tracing: Callable[[object], None] = torch._C._set_tracing_state  # type: ignore[attr-defined]
 has_modes: Callable[[], int] = torch._C._len_torch_function_stack
@@ -23,9 +25,39 @@ def is_watched() -> bool:
     return bool(_dispatches() or has_modes() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
 
 
+def apart(function: Callable[..., T], *args: Any) -> T:
+    """Call a function of ours unseen, from the midst of the script: its signal handlers may raise at any moment.
+
+    Each state is set inside the ``try`` whose ``finally`` first of all sets it back; a context manager written in
+    Python can be struck as it is entered or left, and leave the state to the script.
+    """
+    grad, tracing, profiled = torch.is_grad_enabled(), torch._C._get_tracing_state(), profiler._is_profiler_enabled
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch._C._DisableAutocast():
+        try:
+            try:
+                # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
+                torch._C._set_grad_enabled(False)  # noqa: FBT003
+                if tracing is not None:
+                    _set_tracing(None)
+                if profiled:
+                    torch._C._autograd._enable_record_function(False)  # noqa: FBT003
+                return function(*args)
+            finally:
+                torch._C._set_grad_enabled(grad)
+        finally:
+            _set_back(tracing, profiled=profiled)
+
+
+def _set_back(tracing: object, *, profiled: bool) -> None:
+    if tracing is not None:
+        _set_tracing(tracing)
+    if profiled:
+        torch._C._autograd._enable_record_function(True)  # noqa: FBT003
+
+
 @contextmanager
 def unseen() -> Iterator[None]:
-    """Make the calls of torch in this block invisible to all of them."""
+    """Make the calls of torch in this block invisible to all of them, at a time that is ours."""
     with ExitStack() as undo:
         undo.enter_context(torch._C.DisableTorchFunction())
         undo.enter_context(torch._C._DisableTorchDispatch())
