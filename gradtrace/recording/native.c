@@ -45,7 +45,7 @@ PyMODINIT_FUNC PyInit__native(void) {
     PyObject *module = PyModule_Create(&definition);
     PyObject *after = module ? PyType_FromSpec(&after_spec) : NULL;
     PyObject *mode = after ? PyType_FromSpec(&mode_spec) : NULL;
-    if (!mode || PyModule_AddObjectRef(module, "After", after) || PyModule_AddObjectRef(module, "Mode", mode))
+    if (!mode || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || PyModule_AddObjectRef(module, "After", after) || PyModule_AddObjectRef(module, "Mode", mode))
         Py_CLEAR(module);
     Py_XDECREF(mode);
     Py_XDECREF(after);

@@ -12,6 +12,9 @@
 
 #include <stdint.h>
 
+/* To be counted up here and in native.py when what one side expects of the other changes. */
+#define INTERFACE 1
+
 /* Names of attributes, made once. */
 #define NAMES(X) \
     X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_note_other) X(_recent) X(_remember) X(_show) X(_version) \

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = ["NATIVE"]
 
+INTERFACE = 1
 NATIVE: ModuleType | None = None
 if os.environ.get("GRADTRACE_NATIVE") != "0":
     with suppress(ImportError):  # not compiled, or for another platform
-        NATIVE = import_module("gradtrace.recording._native")
+        found = import_module("gradtrace.recording._native")
+        # One that was compiled from older sources, in a checkout that was updated and not installed again.
+        NATIVE = found if getattr(found, "INTERFACE", 0) == INTERFACE else None
