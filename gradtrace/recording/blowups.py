@@ -22,7 +22,6 @@ __all__ = ["backward_element", "forward_element", "is_broken", "saved_tensors"]
 
 Gradients = tuple[torch.Tensor | None, ...]
 
-_HALF = {torch.float16, torch.bfloat16}
 # What each of these keeps is what it was computed from; for the others, the result is kept or nothing tells.
 _AGAIN: dict[str, Callable[..., torch.Tensor]] = {
     f"{name}Backward0": function
@@ -35,17 +34,14 @@ _AGAIN: dict[str, Callable[..., torch.Tensor]] = {
 
 
 def is_broken(measured: Measured | None) -> bool:
-    """Tell whether a large tensor that was measured holds NaN or infinity; of small ones all values are known.
-
-    Of those that are reduced later only the halves are looked at here: there is no kernel for them.
-    """
+    """Tell whether a large tensor that was measured holds NaN or infinity; of small ones all values are known."""
     if measured is None:
         return False
     found = measured[1]
     if type(found) is Sums:
         return bool(found.nan or found.inf)
     tensor = found.tensor if type(found) is Pending else None
-    if tensor is None or tensor.dtype not in _HALF or not tensor.is_cpu:
+    if tensor is None or not tensor.is_cpu:
         return False
     total = tensor.sum().item()
     return bool(total - total != 0)
