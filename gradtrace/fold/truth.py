@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 __all__ = ["joined", "truth_of"]
 
+# The same elements, summed in another order, make norms that differ by so much: the first of them is meant.
+_ALIKE = 1e-6
+
 
 def truth_of(line: Line, part: Part) -> Truth:
     """Return what is true of the nodes in a part."""
@@ -28,8 +31,8 @@ def truth_of(line: Line, part: Part) -> Truth:
         elif s.nan or s.inf:
             broken += 1
         elif s.norm:
-            low = (s.norm, node_id) if low is None or s.norm < low[0] else low
-            high = (s.norm, node_id) if high is None or s.norm > high[0] else high
+            low = (s.norm, node_id) if low is None or s.norm < low[0] * (1 - _ALIKE) else low
+            high = (s.norm, node_id) if high is None or s.norm > high[0] * (1 + _ALIKE) else high
         elif s.norm is not None:
             zero += 1
     curve = _curve(line, part) if part.kind == "run" else ()
