@@ -222,6 +222,8 @@ def test_what_the_script_has_put_over_ours_stays_and_works_afterwards():
         torch.autograd._engine_run_backward, threading.Thread._bootstrap_inner = engine, bootstrap
 
 
+# hypothesis has a callback of its own for the garbage collector, in which a signal may strike, too.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there are no timers")
 def test_a_signal_strikes_the_script_and_never_our_own_work():
     x = torch.ones(30, requires_grad=True)
