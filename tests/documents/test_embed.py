@@ -1,5 +1,4 @@
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import yaml
 
 from gradtrace import tracefile
 from gradtrace.cli import main
-from gradtrace.documents.blocks import blocks
 from tests import builders
 
 ROOT = Path(__file__).parents[2]
@@ -167,11 +165,3 @@ def test_our_hooks_for_pre_commit_run_what_they_say(embed, monkeypatch):
         ended.append(embed(block(), *options)[0])
     assert [hook["id"] for hook in hooks] == ["gradtrace-embed", "gradtrace-embed-check"]
     assert ended == [0, 1]
-
-
-def test_our_readme_shows_what_its_scripts_compute_today():
-    readme = ROOT / "README.md"
-    assert list(blocks(readme, readme.read_text(encoding="utf-8")))
-    command = [sys.executable, "-m", "gradtrace", "embed", "--check", "README.md"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False)
-    assert (done.returncode, done.stderr) == (0, "gradtrace: README.md is up to date\n")
