@@ -192,11 +192,18 @@ def test_a_threshold_is_set_in_pyproject_and_the_command_line_wins(gradtrace, tm
     assert "1 warning" in gradtrace(DEEP, "check", "--threshold", "vanishing=1e-6", "train.py")[2]
 
 
+def test_a_threshold_in_the_wrong_table_is_told_and_not_passed_over(gradtrace, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.gradtrace]\nvanishing = 1e-30\n")
+    code, _, err = gradtrace(DEEP, "check", "train.py")
+    assert code == 2
+    assert "write it under [tool.gradtrace.thresholds]" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--threshold", "vanish=1"], "unknown threshold 'vanish'; choose from vanishing, exploding"),
-        (["--threshold", "vanishing=small"], "threshold 'vanishing' is no number: 'small'"),
+        (["--threshold", "vanishing=small"], "threshold 'vanishing' is no number from 0 on: 'small'"),
         (["--fail-on", "fatal"], "unknown severity 'fatal'; choose from error, warning, info, never"),
         (["--format", "xml"], "unknown format 'xml'; choose from text, json, github, sarif"),
     ],
