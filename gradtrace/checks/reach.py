@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.reading import quoted, some, where
-from gradtrace.checks.ways import way
+from gradtrace.checks.ways import EXITS, way
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ NEVER_USED = "call the module that owns it in forward(), take it out of the opti
 CUT_OFF = (
     "check that the result goes into the loss, and that nothing on the way detaches it (.detach(), .data, .item(), "
     "torch.tensor(...), no_grad())"
+)
+LEFT = (
+    "let the tensor itself go into the loss, and keep plain numbers for printing; if none of these should learn, set "
+    "requires_grad_(False)"
 )
 
 
@@ -43,14 +47,17 @@ class UnreachedLeaf:
 def _unreached(fact: Fact) -> Finding:
     names = fact.data["names"]
     listed = some(str(name) or "an unnamed one" for name in names) if isinstance(names, list) else ""
-    told, hint = "was never used in the forward", NEVER_USED
+    it, was = ("they", "were") if isinstance(names, list) and len(names) > 1 else ("it", "was")
+    told, hint = f"{it} {was} never used in the forward", NEVER_USED
     if fact.data["used"]:
-        told, hint = "was used in the forward, but the loss does not depend on what came of it", CUT_OFF
-    if fact.data.get("how"):
-        told += f". Its value was last seen in {quoted(fact.source)}, where it {way(str(fact.data['how']))}"
-    return Finding(
-        "unreached-leaf", "warning", f"{listed}: got no gradient in any pass; it {told}", hint, (), fact.source
-    )
+        told, hint = f"{it} {was} used in the forward, but the loss does not depend on what came of it", CUT_OFF
+    how = str(fact.data.get("how") or "")
+    if how in EXITS:
+        told = f"{it} {was} used in the forward, but {quoted(fact.source)} {way(how)}. No gradient comes back through "
+        told, hint = f"{told}what Python computes from there on, even if that went into the loss", LEFT
+    elif how:
+        told += f". What came of it was last seen in {quoted(fact.source)}, where it {way(how)}"
+    return Finding("unreached-leaf", "warning", f"{listed}: got no gradient in any pass; {told}", hint, (), fact.source)
 
 
 def _dropped(graph: BackwardPass) -> Iterator[Finding]:

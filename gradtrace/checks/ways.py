@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["way"]
+__all__ = ["EXITS", "way"]
 
 _WAYS = {
     "no_grad": "was computed under torch.no_grad()",
@@ -18,6 +18,7 @@ _WAYS = {
     "__int__": "left torch as a plain number by int()",
     "tensor": "was copied by torch.tensor(), which takes the values and not the graph",
 }
+EXITS = {"item", "tolist", "numpy", "__array__", "__float__", "__int__"}  # where a value leaves torch
 _INTEGERS = {"long", "int", "short", "byte", "char", "bool"}
 
 

@@ -142,8 +142,8 @@ def _death_told(lives: list[_Life]) -> Finding:
     was_alive = f" In the {lives[0].alive:,} passes before it was not." if lives[0].alive else ""
     return Finding(
         "zero-gradient", "warning",
-        f"the gradient died in {where(killer)}: {reason}. What arrived was not zero, all that went "
-        f"on to {names} is.{was_alive}",
+        f"the gradient died in {where(killer)}: {reason}. What arrived was not zero, but all "
+        f"that went on to {names} is.{was_alive}",
         REMEDIES.get(base(killer.op), REMEDY), (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
         killer.source or killer.library, first, max(life.dead for life in lives),
     )  # fmt: skip

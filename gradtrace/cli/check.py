@@ -12,7 +12,7 @@ from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import find
 from gradtrace.cli.thresholds import is_threshold, read_thresholds
 from gradtrace.errors import NothingRecordedError, UnknownNameError
-from gradtrace.formats.findings import REPORTS, summary
+from gradtrace.formats.findings import REPORTS, About, summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,12 +60,17 @@ def check(
     if target is None:
         print_findings(findings)
     else:
-        target.write(REPORTS[format_name](findings, {name: CHECKS[name].help for name in CHECKS}))
+        target.write(REPORTS[format_name](findings, _about(recorded.trace)))
     failed = recorded.exit_code or int(recorded.trace.error is not None)
     if not recorded.made and not findings and not failed:
         raise NothingRecordedError("no backward pass was recorded", "call backward() or autograd.grad() in the script")
     say(summary(findings, recorded.made))
     raise typer.Exit(failed or int(_bad_enough(findings, fail_on)))
+
+
+def _about(trace: Trace) -> About:
+    script = trace.command[0] if trace.command[:1] and trace.command[0].endswith(".py") else ""
+    return About({name: CHECKS[name].help for name in CHECKS}, script)
 
 
 class _Checks(Checker):

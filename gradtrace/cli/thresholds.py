@@ -40,7 +40,7 @@ def _number(name: str, value: object) -> float:
     except ValueError:
         number = float("nan")
     if not number >= 0 or isinstance(value, bool):
-        raise GradtraceError(f"threshold {name!r} is no number: {value!r}", f"write it as {name}=1e-6")
+        raise GradtraceError(f"threshold {name!r} is no number from 0 on: {value!r}", f"write it as {name}=1e-6")
     return number
 
 
@@ -54,8 +54,15 @@ def _of_project() -> dict[str, object]:
                 tables = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
                 raise GradtraceError(f"can't read {str(path)!r}: {error}", "mend it, or run elsewhere") from None
-            found = tables.get("tool", {}).get("gradtrace", {}).get("thresholds", {})
-            if not isinstance(found, dict):
-                raise GradtraceError(f"[tool.gradtrace] thresholds in {str(path)!r} is no table", "write NAME = VALUE")
-            return found
+            return _of_table(tables.get("tool", {}).get("gradtrace", {}), str(path))
     return {}
+
+
+def _of_table(table: dict[str, object], path: str) -> dict[str, object]:
+    found = table.get("thresholds", {})
+    if not isinstance(found, dict):
+        raise GradtraceError(f"[tool.gradtrace] thresholds in {path!r} is no table", "write NAME = VALUE")
+    astray = next((name for name in table if name in Thresholds.__struct_fields__), None)
+    if astray is not None:
+        raise GradtraceError(f"{astray!r} in {path!r} is not read", "write it under [tool.gradtrace.thresholds]")
+    return found

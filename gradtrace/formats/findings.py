@@ -1,27 +1,26 @@
-"""Findings as text: for the terminal, as data, as GitHub annotations, as SARIF."""
+"""Findings as text: for the terminal, as data, as GitHub annotations; ``sarif.py`` has SARIF."""
 
 from __future__ import annotations
 
 import textwrap
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gradtrace.formats.numbers import number
+from gradtrace.formats.sarif import About, as_sarif, sentence
 from gradtrace.formats.table import paint, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradtrace.model import Finding
 
-__all__ = ["REPORTS", "as_text", "summary"]
+__all__ = ["REPORTS", "About", "as_text", "summary"]
 
 MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 GITHUB = {"error": "error", "warning": "warning", "info": "notice"}
-SARIF = {"error": "error", "warning": "warning", "info": "note"}
-SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def as_text(findings: Sequence[Finding], width: int = 80, *, color: bool = False) -> str:
@@ -33,16 +32,12 @@ def _lines(finding: Finding, width: int, *, color: bool) -> Iterator[str]:
     mark, look = MARKS[finding.severity]
     at = ", ".join(part for part in (_place(finding), _passes(finding)) if part)
     yield paint(f"{mark} {finding.check}{f'  {visible(at)}' if at else ''}", look, color=color)
-    yield from _wrapped(_sentence(finding.message), "    ", width)
+    yield from _wrapped(sentence(finding.message), "    ", width)
     if finding.hint:
         yield from _wrapped(f"→ {finding.hint}", "    ", width)
     if finding.thresholds:
         limits = ", ".join(f"{name}={number(value)}" for name, value in finding.thresholds.items())
         yield from (paint(line, "dim", color=color) for line in _wrapped(f"thresholds: {limits}", "    ", width))
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _wrapped(text: str, indent: str, width: int) -> list[str]:
@@ -69,11 +64,11 @@ def summary(findings: Sequence[Finding], passes: int) -> str:
     return f"{', '.join(words) or 'no findings'} in {passes:,} backward pass{'' if passes == 1 else 'es'}"
 
 
-def _as_json(findings: Sequence[Finding], _: Mapping[str, str]) -> str:
+def _as_json(findings: Sequence[Finding], _: About) -> str:
     return msgspec.json.format(msgspec.json.encode(list(findings)), indent=2).decode() + "\n"
 
 
-def _as_github(findings: Sequence[Finding], _: Mapping[str, str]) -> str:
+def _as_github(findings: Sequence[Finding], _: About) -> str:
     return "".join(f"{_annotation(finding)}\n" for finding in findings)
 
 
@@ -89,7 +84,7 @@ def _annotation(finding: Finding) -> str:
             **fields,
         }
     said = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in fields.items())
-    text = _sentence(finding.message) + (f"\n{finding.hint}" if finding.hint else "")
+    text = sentence(finding.message) + (f"\n{finding.hint}" if finding.hint else "")
     return f"::{GITHUB[finding.severity]} {said}::{_escaped(text)}"
 
 
@@ -99,29 +94,9 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
-def _as_sarif(findings: Sequence[Finding], helps: Mapping[str, str]) -> str:
-    rules = [{"id": name, "shortDescription": {"text": text}} for name, text in helps.items()]
-    tool = {"driver": {"name": "gradtrace", "rules": rules}}
-    log = {"$schema": SCHEMA, "version": "2.1.0", "runs": [{"tool": tool, "results": [_result(f) for f in findings]}]}
-    return msgspec.json.format(msgspec.json.encode(log), indent=2).decode() + "\n"
-
-
-def _result(finding: Finding) -> dict[str, Any]:
-    text = _sentence(finding.message) + (f" {finding.hint}." if finding.hint else "")
-    result: dict[str, Any] = {"ruleId": finding.check, "level": SARIF[finding.severity], "message": {"text": text}}
-    source = finding.source
-    if source is not None:
-        region = {"startLine": source.line, "endLine": source.end_line or source.line}
-        if source.end_column:  # from 1 there, ends exclusive as here
-            region |= {"startColumn": source.column + 1, "endColumn": source.end_column + 1}
-        place = {"artifactLocation": {"uri": PurePath(source.filename).as_posix()}, "region": region}
-        result["locations"] = [{"physicalLocation": place}]
-    return result
-
-
-# Given the findings, and one line on each check by its name.
-REPORTS: dict[str, Callable[[Sequence[Finding], Mapping[str, str]], str]] = {
+# Given the findings, and what else a report tells.
+REPORTS: dict[str, Callable[[Sequence[Finding], About], str]] = {
     "json": _as_json,
     "github": _as_github,
-    "sarif": _as_sarif,
+    "sarif": as_sarif,
 }

@@ -26,6 +26,7 @@ __all__ = ["Gradtrace"]
 
 PROPERTY = "gradtrace"
 Reported = dict[str, list[str]]
+_TESTS = 5  # told of those that have the same finding
 REPORTED = pytest.StashKey[Reported]()
 
 
@@ -94,12 +95,14 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     from gradtrace.checks.base import run
     from gradtrace.recording.postmortem import note_error
+    from gradtrace.recording.stack import strip
 
     with _recorder(item.config) as recorder:
         try:
             return (yield)
         except Exception as error:
             note_error(recorder, error)
+            strip(error)
             raise
         finally:
             said = [_line(finding) for finding in run(recorder.trace)]
@@ -114,9 +117,12 @@ def _recorder(config: pytest.Config) -> Recorder:
 
 
 def _line(finding: Finding) -> str:
+    from gradtrace.formats.sarif import sentence
+
     source = finding.source
     at = f"{source.filename}:{source.line}: " if source else ""
-    return f"{at}{finding.severity} {finding.check}: {finding.message}" + (f"; {finding.hint}" if finding.hint else "")
+    hint = f"\n→ {finding.hint}" if finding.hint else ""
+    return f"{at}{finding.severity} {finding.check}: {sentence(finding.message)}{hint}"
 
 
 class _Collector:
@@ -146,8 +152,15 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not reported:
         return
     terminalreporter.section("gradtrace findings", yellow=True)
-    for test, said in reported.items():
-        terminalreporter.line(test)
-        for line in said:
+    tests: dict[str, list[str]] = {}  # of each finding: under pytest-xdist they arrive in any order
+    for test in sorted(reported):
+        for said in reported[test]:
+            tests.setdefault(said, []).append(test)
+    for said, where in tests.items():
+        for test in where[:_TESTS]:
+            terminalreporter.line(test)
+        if len(where) > _TESTS:
+            terminalreporter.line(f"and {len(where) - _TESTS} more tests")
+        for line in said.split("\n"):
             terminalreporter.line(f"  {line}")
         terminalreporter.line("")

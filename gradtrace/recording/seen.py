@@ -48,7 +48,7 @@ _NO_CHANGE = {"__index__", "__invert__", "__int__", "__iter__"}
 _RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "Slice", "Transpose", "Permute", "Expand")
 # What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
-_PLAIN, _IN_PLACE, _PAIR, _PREPARES, _READS = range(5)
+_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS = range(5)
 
 
 class Shared:
@@ -89,14 +89,19 @@ class CallFacts:
         """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
         # In one piece, for this runs for each op, and almost all of them leave here.
         known = _kinds.get(func)
-        if known is not None and known[0] == _PLAIN and end >= 0 and not kwargs and not self._aliases.taken:
+        if known is not None and known[0] <= _PAIR and end >= 0 and not kwargs and not self._aliases.taken:
             cuts = self._cuts
             if not cuts:
+                tensors = 0
                 for arg in args:
                     kind = type(arg)
-                    if kind is Parameter or kind is list or kind is tuple:
+                    if kind is torch.Tensor:
+                        tensors += 1
+                    elif kind is Parameter or kind is list or kind is tuple:
+                        tensors += 1
                         self.note_use((arg,))
-                return
+                if tensors < 2 or known[0] == _PLAIN:  # noqa: PLR2004 - of a tensor and a number come no pairs
+                    return
         try:
             self._see(known or _kind(func), args, kwargs, (result, end))
         except UNREADABLE:

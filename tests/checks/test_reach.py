@@ -55,7 +55,7 @@ def test_a_result_that_goes_nowhere_is_used_but_cut_off(tmp_path):
     (found,) = findings(NET.format(cut="self.c(h)"), tmp_path)
     assert found.check == "unreached-leaf"
     assert "net.c.weight, net.c.bias" in found.message
-    assert "was used in the forward" in found.message
+    assert "were used in the forward" in found.message
 
 
 def test_a_function_that_returns_none_for_a_leaf_is_named(tmp_path):

@@ -160,7 +160,7 @@ FAULTS = {
         "w, v = torch.ones(3, requires_grad=True), torch.ones(3, requires_grad=True)\n((w * 2).detach() * v).sum().backward()",
     ),
     "unreached: a value that left torch": (
-        "unreached-leaf", "self.a(x).mean().item()", "last seen in `self.a(x).mean().item()`",
+        "unreached-leaf", "self.a(x).mean().item()", "left torch as a plain number by .item(). No gradient comes back",
         _module("return self.b(x) + 0.1 * self.a(x).mean().item()"),
     ),
     "unreached: in a model that is gone": ("unreached-leaf", "", "net.a.weight, net.a.bias", _module("return self.b(x)")),

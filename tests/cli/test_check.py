@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import linecache
 import os
 import sys
+from pathlib import Path
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -13,6 +17,7 @@ from gradtrace.cli import main
 from gradtrace.model import Finding
 from tests.checking import restored
 
+DATA = Path(__file__).parents[1] / "data"
 MASKED = """
 import sys
 import torch
@@ -129,6 +134,42 @@ def test_sarif_has_each_check_as_a_rule_and_the_place_of_each_result(gradtrace):
     assert text[region["startColumn"] - 1 : region["endColumn"] - 1] == "x.sqrt()"
 
 
+UNREACHED = """
+import torch
+used, forgotten = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+optimizer = torch.optim.SGD([*used.parameters(), *forgotten.parameters()], 0.1)
+used(torch.ones(1, 2)).sum().backward()
+optimizer.step()
+"""
+
+
+@pytest.mark.parametrize("script", [MASKED, WARNING, DIES, HEALTHY, UNREACHED])
+def test_sarif_keeps_to_its_schema_and_each_result_has_a_place(script, gradtrace):
+    schema = json.loads(gzip.decompress((DATA / "sarif-2.1.0.json.gz").read_bytes()))
+    log = json.loads(gradtrace(script, "check", "--format", "sarif", "train.py")[1])
+    jsonschema.validate(log, schema)
+    results = log["runs"][0]["results"]
+    assert bool(results) == (script != HEALTHY)
+    # A service refuses the whole file for one result without a place.
+    assert all(r["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "train.py" for r in results)
+
+
+def test_a_sarif_result_is_known_again_when_lines_were_added_above_it(gradtrace):
+    prints = []
+    for script in (MASKED, f"# a comment\n{MASKED}", MASKED.replace("sqrt", "rsqrt")):
+        linecache.clearcache()  # of the text of the script before
+        (result,) = json.loads(gradtrace(script, "check", "--format", "sarif", "train.py")[1])["runs"][0]["results"]
+        prints.append(result["partialFingerprints"])
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_sarif_uri_is_quoted(gradtrace, tmp_path):
+    (tmp_path / "my träin.py").write_text(MASKED)
+    log = json.loads(gradtrace("", "check", "--format", "sarif", "my träin.py")[1])
+    place = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"] == "my%20tr%C3%A4in.py"
+
+
 DEEP = """
 import torch
 h = x = torch.full((4,), 0.5, requires_grad=True)
@@ -151,11 +192,18 @@ def test_a_threshold_is_set_in_pyproject_and_the_command_line_wins(gradtrace, tm
     assert "1 warning" in gradtrace(DEEP, "check", "--threshold", "vanishing=1e-6", "train.py")[2]
 
 
+def test_a_threshold_in_the_wrong_table_is_told_and_not_passed_over(gradtrace, tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.gradtrace]\nvanishing = 1e-30\n")
+    code, _, err = gradtrace(DEEP, "check", "train.py")
+    assert code == 2
+    assert "write it under [tool.gradtrace.thresholds]" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--threshold", "vanish=1"], "unknown threshold 'vanish'; choose from vanishing, exploding"),
-        (["--threshold", "vanishing=small"], "threshold 'vanishing' is no number: 'small'"),
+        (["--threshold", "vanishing=small"], "threshold 'vanishing' is no number from 0 on: 'small'"),
         (["--fail-on", "fatal"], "unknown severity 'fatal'; choose from error, warning, info, never"),
         (["--format", "xml"], "unknown format 'xml'; choose from text, json, github, sarif"),
     ],

@@ -57,6 +57,23 @@ def test_findings_stand_below_the_results_by_test(run):
     assert result.stdout.str().count("nonfinite-origin") == 1
 
 
+def test_a_finding_of_many_tests_is_told_once_after_their_names(run):
+    many = FAULTY.replace("def test_faulty():", "@pytest.mark.parametrize('n', range(7))\ndef test_faulty(n):")
+    result = run(many, "--gradtrace")
+    result.stdout.fnmatch_lines(["*::test_faulty?0?", "*::test_faulty?4?", "and 2 more tests", "*sqrt()*", "  → mask*"])
+    assert result.stdout.str().count("nonfinite-origin") == 1
+
+
+def test_under_xdist_findings_of_all_processes_arrive_in_the_order_of_the_tests(pytester, request):
+    plugin = [] if request.config.pluginmanager.hasplugin("gradtrace") else ["-p", "gradtrace.integrations.pytest"]
+    pytester.makepyfile(test_a=FAULTY, test_b=FAULTY)
+    result = pytester.runpytest_subprocess(*plugin, "-p", "no:cacheprovider", "--gradtrace", "-n", "2")
+    result.assert_outcomes(passed=6)
+    result.stdout.fnmatch_lines(
+        ["*gradtrace findings*", "test_a.py::test_faulty", "*", "*", "", "test_b.py::test_faulty"]
+    )
+
+
 def test_without_the_option_nothing_is_recorded_and_the_fixture_works(run):
     result = run(FAULTY)
     result.assert_outcomes(passed=3)
