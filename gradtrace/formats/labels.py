@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from gradtrace.formats.cells import alarm, bold, chip, row, small, table
 from gradtrace.formats.numbers import Kind, Scale, kind, number, shape, stats
-from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL
+from gradtrace.formats.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL, WARNED
 from gradtrace.formats.words import clean, escaped, expression, gradient, place, shorten
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "card", "crossing", "heading", "kept"]
 
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
-BADGES = {"error": ("×", FAILED), "warning": ("!", SPECIAL["inf"]), "info": ("i", SPECIAL["zero"])}
+BADGES = {"error": ("×", FAILED), "warning": ("!", WARNED), "info": ("i", SPECIAL["zero"])}
 MOST_ROWS = 4  # forward outputs that get a row each
 SAMPLES: dict[Kind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
 
