@@ -17,7 +17,7 @@
 
 /* Names of attributes, made once. */
 #define NAMES(X) \
-    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_note_other) X(_recent) X(_remember) X(_show) X(_version) \
+    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_recent) X(_remember) X(_show) X(_version) \
     X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(f_code) X(f_lasti) X(is_contiguous) \
     X(is_cpu) X(is_neg) X(is_nested) X(layout) X(make_room) X(next_functions) X(numel) X(output_nr) X(requires_grad) X(shape) X(tolist) X(variable) X(watcher)
 #define DECLARE(name) extern PyObject *s_##name;
@@ -25,7 +25,7 @@ NAMES(DECLARE)
 
 /* What Python hands over in setup(). */
 #define GIVEN(X) \
-    X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(bfloat16) X(kinds) X(READ) X(AWAY) X(COMPILED) X(Sums) \
+    X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(kinds) X(READ) X(AWAY) X(COMPILED) X(Sums) \
     X(new_tuple) X(measure_slowly) X(same_memory) X(has_dispatch_modes) X(has_modes) X(profiler) X(tracing_state) \
     X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(meant) X(owners) X(USER) X(outermost) X(locate)
 #define DECLARE_GIVEN(name) extern PyObject *g_##name;
