@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import FreedGraphError, NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.formats.page import inline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -139,6 +137,10 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         return self._html
 
     def _html(self) -> str:
+        from html import escape  # noqa: PLC0415 - only a page needs these, and the parser of XML behind them
+
+        from gradtrace.formats.page import inline  # noqa: PLC0415
+
         shown = self.bundle()
         if SVG in shown:
             return f'<div class="gradtrace-graph" style="overflow-x:auto">{inline(shown[SVG])}</div>'

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from importlib import import_module
-from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -91,6 +90,8 @@ class Registry(Generic[F]):
     def _load(self) -> None:
         if self._loaded:
             return
+        from importlib.metadata import entry_points  # noqa: PLC0415 - 10 ms, for which --help need not wait
+
         self._loaded = True
         package = import_module(self._package)
         for module in iter_modules(package.__path__):

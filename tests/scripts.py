@@ -7,23 +7,26 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = str(Path(__file__).parent.parent)
+PEAK = str(Path(__file__).parent / "peak")
 OURS = re.compile(r"^gradtrace: .*\n", re.MULTILINE)
 
 
 @dataclass
 class Done:
-    """What a run left: its output, its exit code, what gradtrace said, and the files that it made."""
+    """What a run left: its output, exit code and peak memory (KiB), what gradtrace said, the files that it made."""
 
     stdout: str
     stderr: str
     code: int
     said: str = ""
     files: dict[str, bytes] = field(default_factory=dict)
+    peak: int = 0
 
 
 def write(folder: Path, **files: str) -> None:
@@ -39,18 +42,21 @@ def run(folder: Path, *command: str, stdin: str = "") -> Done:
     """Run python with these arguments in ``folder``; files that it makes are returned and removed."""
     before = {path for path in folder.rglob("*") if path.is_file()}
     # One hash seed, so that sets are printed in one order; one thread, so that sums are rounded in one way.
-    more = {"PYTHONPATH": ROOT, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, *command], cwd=folder, input=stdin, env=os.environ | more, capture_output=True,
-        encoding="utf-8", check=False,
-    )  # fmt: skip
+    more = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.NamedTemporaryFile("r") as peak:
+        more |= {"PYTHONPATH": os.pathsep.join((ROOT, PEAK)), "GRADTRACE_PEAK": peak.name}
+        done = subprocess.run(
+            [sys.executable, *command], cwd=folder, input=stdin, env=os.environ | more, capture_output=True,
+            encoding="utf-8", check=False,
+        )  # fmt: skip
+        most = int(peak.read() or 0)
     made = {path for path in folder.rglob("*") if path.is_file()} - before
     files = {str(path.relative_to(folder)): path.read_bytes() for path in made}
     for path in made:
         path.unlink()
     said = "".join(OURS.findall(done.stderr))
     code = 128 - done.returncode if done.returncode == -signal.SIGINT else done.returncode
-    return Done(done.stdout, OURS.sub("", done.stderr), code, said, files)
+    return Done(done.stdout, OURS.sub("", done.stderr), code, said, files, most)
 
 
 def both(

@@ -6,7 +6,6 @@ import gc
 import math
 import random
 import re
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 import gradtrace
 from gradtrace.recording.recorder import Recorder
+from tests.scripts import run
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -27,8 +27,7 @@ every_example = pytest.mark.parametrize("name", EXAMPLES)
 @functools.cache
 def plain(name):
     """What ``python examples/NAME.py`` does, with nothing of ours near."""
-    command = [sys.executable, "-I", "-W", "error", str(FOLDER / f"{name}.py")]
-    return subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
+    return run(FOLDER, "-W", "error", str(FOLDER / f"{name}.py"))
 
 
 def printed(name):
@@ -111,7 +110,7 @@ def test_mlp_learns():
 
 def test_backward_twice_ends_in_the_error_of_pytorch_after_the_gradient_went_to_zero():
     done = plain("backward_twice")
-    assert done.returncode == 1
+    assert done.code == 1
     assert [float(line.rpartition(":")[2]) for line in done.stdout.splitlines()] == [2 * 3, 0]
     assert "Trying to backward through the graph a second time" in done.stderr
 
@@ -211,9 +210,9 @@ def test_a_recording_leaves_no_hook_patch_or_mode_behind(name):
 
 
 @every_example
-def test_the_command_changes_neither_stdout_nor_the_exit_code(name, tmp_path):
-    command = [sys.executable, "-m", "gradtrace", "record", "-o", "out.json", str(FOLDER / f"{name}.py")]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False, cwd=tmp_path)
+def test_the_command_changes_neither_stdout_nor_the_exit_code_and_takes_little_memory(name, tmp_path):
+    done = run(tmp_path, "-m", "gradtrace", "record", "-o", "out.json", str(FOLDER / f"{name}.py"))
     alone = plain(name)
-    assert (done.stdout, done.returncode) == (alone.stdout, alone.returncode)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+    assert (done.stdout, done.code) == (alone.stdout, alone.code)
+    assert list(done.files) == ["out.json"]
+    assert alone.peak < done.peak <= 1.05 * alone.peak

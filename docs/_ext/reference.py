@@ -11,7 +11,7 @@ import typer
 from sphinx.util.docutils import SphinxDirective
 
 from gradtrace import model
-from gradtrace.cli import app
+from gradtrace.cli import app_with
 from gradtrace.formats.base import FORMATS
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Commands(_Written):
     """Every command with its arguments and options, as ``--help`` tells them."""
 
     def lines(self) -> Iterator[str]:
-        group: Any = typer.main.get_command(app)
+        group: Any = typer.main.get_command(app_with())
         for name, command in group.commands.items():
             yield from (f"## gradtrace {name}", "", _escaped(command.get_short_help_str(1000)), "", "```text")
             yield from (_usage(name, command), "```", "")

@@ -3,36 +3,44 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from gradtrace.cli.check import check
-from gradtrace.cli.checks import checks
-from gradtrace.cli.diff import diff
-from gradtrace.cli.embed import embed
-from gradtrace.cli.explain import explain
-from gradtrace.cli.formats import formats
-from gradtrace.cli.record import record
-from gradtrace.cli.render import render
 from gradtrace.errors import GradtraceError
 
-__all__ = ["app", "main"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["COMMANDS", "app_with", "main"]
 
 HELP = "See, teach and debug the backward pass of any PyTorch script."
 
-app = typer.Typer(
-    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
-)
 # The first argument that is not an option of ours begins the script's own, options included.
 _SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
-app.command(context_settings=_SCRIPT)(render)
-app.command(context_settings=_SCRIPT)(record)
-app.command(context_settings=_SCRIPT)(explain)
-app.command(context_settings=_SCRIPT)(check)
-app.command(context_settings=_SCRIPT)(diff)
-app.command()(embed)
-app.command()(formats)
-app.command()(checks)
+COMMANDS: dict[str, dict[str, Any]] = {
+    "render": _SCRIPT,
+    "record": _SCRIPT,
+    "explain": _SCRIPT,
+    "check": _SCRIPT,
+    "diff": _SCRIPT,
+    "embed": {},
+    "formats": {},
+    "checks": {},
+}
+
+
+def app_with(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
+    """Return the application with these commands, each of which is imported."""
+    app = typer.Typer(
+        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+    )
+    app.callback()(_options)
+    for name in names:
+        command = getattr(import_module(f"gradtrace.cli.{name}"), name)
+        app.command(context_settings=COMMANDS[name])(command)
+    return app
 
 
 def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
@@ -43,7 +51,6 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
         raise typer.Exit
 
 
-@app.callback()
 def _options(
     _version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Tell the version."),  # noqa: FBT001, FBT003
 ) -> None:
@@ -52,9 +59,9 @@ def _options(
 
 def main() -> None:
     """Run the command that ``sys.argv`` names; the only place that turns an error into an exit code."""
+    named = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        # It takes no argument, and typer imports pydantic for the first one it reads, which takes as long as all else.
-        formats() if sys.argv[1:] == ["formats"] else app()
+        app_with(named or COMMANDS)()  # the others need not be imported
     except GradtraceError as error:
         print(f"gradtrace: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from gradtrace.cli.output import say
 from gradtrace.errors import EngineError, GradtraceError, UnknownNameError
 from gradtrace.files import write_whole
-from gradtrace.fold import View, fold
+from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS, SORTS, Style
 
 if TYPE_CHECKING:
@@ -60,6 +60,8 @@ def _tell_excess(report: Report, view: View) -> None:
     """Say how many boxes there are where an option asks for more than the budget."""
     if view.full or not (view.open or view.depth is not None):
         return
+    from gradtrace.fold.stages import fold  # noqa: PLC0415 - only where something is drawn
+
     boxes = len(fold(report.graph, view).boxes)
     if boxes > view.max_nodes:
         say(f"{_asked(view)} makes {boxes:,} boxes, more than --max-nodes {view.max_nodes:,}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from struct import unpack_from
 
@@ -14,25 +15,29 @@ SANS, BOLD, MONO = "LiberationSans-Regular", "LiberationSans-Bold", "LiberationM
 
 def width(text: str, family: str, size: float, *, bold: bool = False) -> float | None:
     """Return the width of text in the unit of ``size``; None where the font has not all of its characters."""
-    advances = _advances(MONO if "monospace" in family else BOLD if bold else SANS)
-    ems = [advances.get(ord(character)) for character in text]
-    return None if None in ems else size * sum(filter(None, ems))
+    advances, em = _advances(MONO if "monospace" in family else BOLD if bold else SANS)
+    units = [advances.get(ord(character)) for character in text]
+    return None if None in units else size * sum(filter(None, units)) / em
 
 
 @cache
-def _advances(font: str) -> dict[int, float]:
-    """Return the advance of each character in ems, from the font's tables (OpenType: cmap 4, hmtx)."""
-    data = (FONTS / f"{font}.ttf").read_bytes()
+def _advances(font: str) -> tuple[dict[int, int], int]:
+    """Return the advance of each character and the em, from the font's tables (OpenType: cmap 4, hmtx)."""
+    with (FONTS / f"{font}.ttf").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        return _read(data)
+
+
+def _read(data: mmap) -> tuple[dict[int, int], int]:
     records = (unpack_from(">4sIII", data, 12 + 16 * i) for i in range(unpack_from(">H", data, 4)[0]))
     tables = {tag: offset for tag, _, offset, _ in records}
     em = unpack_from(">H", data, tables[b"head"] + 18)[0]
     count = unpack_from(">H", data, tables[b"hhea"] + 34)[0]
     metrics = unpack_from(f">{2 * count}H", data, tables[b"hmtx"])[::2]
     glyphs = _glyphs(data, tables[b"cmap"])
-    return {character: metrics[min(glyph, count - 1)] / em for character, glyph in glyphs.items()}
+    return {character: metrics[min(glyph, count - 1)] for character, glyph in glyphs.items()}, em
 
 
-def _glyphs(data: bytes, cmap: int) -> dict[int, int]:
+def _glyphs(data: mmap, cmap: int) -> dict[int, int]:
     """Return the glyph of each character of the basic plane."""
     subtables = (unpack_from(">HHI", data, cmap + 4 + 8 * i) for i in range(unpack_from(">H", data, cmap + 2)[0]))
     start = cmap + next(offset for platform, encoding, offset in subtables if (platform, encoding) == (3, 1))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import graphviz
-
 from gradtrace.fold.frames import frames_of
 from gradtrace.formats.palette import MUTED, SPECIAL
 from gradtrace.formats.words import clean, escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import graphviz
 
     from gradtrace.fold import Box
     from gradtrace.model import BackwardPass
@@ -62,7 +62,7 @@ class Frames:
     def _frame(self, call: int) -> graphviz.Digraph:
         found = self._graph.calls[call]
         label = escaped(" · ".join(filter(None, dict.fromkeys((clean(found.path), found.type)))))
-        frame = graphviz.Digraph(f"cluster_{self._prefix}{call}")
+        frame = type(self._picture)(f"cluster_{self._prefix}{call}")
         look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10", "peripheries": "1"}
         frame.attr(label=label, labeljust="l", labelloc="t", fontsize="9", fontcolor=MUTED, tooltip=label, **look)
         return frame

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import graphviz
-
-from gradtrace.fold import Box, Folded, fold
+from gradtrace.fold import Box, Folded
 from gradtrace.fold.frames import lengths
 from gradtrace.fold.ranks import ranks_of
+from gradtrace.fold.stages import fold
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.clusters import Frames
 from gradtrace.formats.columns import columns_of, size_of
@@ -35,6 +34,8 @@ from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.model import Report
 
 if TYPE_CHECKING:
+    import graphviz
+
     from gradtrace.model import BackwardPass, Node, TensorStats
 
 __all__ = ["QUICK", "digraph", "render", "source"]
@@ -64,9 +65,11 @@ def source(report: Report, style: Style) -> str:
 
 def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
     """Return the picture of a pass as a Digraph, which can be changed and rendered further."""
+    from graphviz import Digraph  # noqa: PLC0415 - 15 ms that only a drawing needs
+
     whole, scale = report.graph, Scale.of(report.graph)
     folded = _folded(report, style)
-    picture = graphviz.Digraph(title(report), **_defaults(report, scale, folded))
+    picture = Digraph(title(report), **_defaults(report, scale, folded))
     _tune(picture, folded)
     counts = Counter(origin(name) for box in folded.boxes for name in (*box.nodes, *box.leaves))
     _draw(picture, folded, Context(differentiated(whole), scale, counts, whole.error, report.findings), style)
@@ -95,7 +98,7 @@ def _draw(picture: graphviz.Digraph, folded: Folded, context: Context, style: St
     sizes = {box_id: size_of(look["label"]) for box_id, look in cards.items()}
     column = columns_of(folded, sizes, style.columns, page=style.page)
     count = 1 + max(column.values(), default=0)
-    parts = [graphviz.Digraph(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
+    parts = [type(picture)(f"cluster_column_{n}", graph_attr={"peripheries": "0"}) for n in range(count)]
     for at, part in enumerate(parts if count > 1 else [picture]):
         boxes = [box for box in folded.boxes if column[box.id] == at]
         frames = Frames(part, folded.graph, boxes, f"{at}_" if count > 1 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.fold import fold
+from gradtrace.fold.stages import fold
 from gradtrace.formats import mermaid
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.foldwords import content, flow, names, opening_lines

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gradtrace.fold import fold
+from gradtrace.fold.stages import fold
 from gradtrace.fold.truth import joined
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.brief import sentences

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,9 +57,11 @@ def _rule(name: str, text: str) -> dict[str, Any]:
 
 def _fingerprint(finding: Finding) -> str:
     """Return what stays when lines are added above, and when the numbers change."""
+    from hashlib import sha256  # noqa: PLC0415 - loads OpenSSL, which takes longer than all of this module
+
     at = finding.source
     parts = [finding.check, *((_uri(at.filename), at.function, at.text) if at else (finding.message,))]
-    return hashlib.sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+    return sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
 
 
 def _result(finding: Finding, script: str) -> dict[str, Any]:

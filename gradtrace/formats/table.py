@@ -9,9 +9,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
-from rich.cells import cell_len, set_cell_size
-from rich.color import ColorSystem
-from rich.style import Style as Ansi
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +62,8 @@ def shorten(text: str, width: int, *, end: bool = False) -> str:
         return text
     if width < 1:
         return ""
+    from rich.cells import set_cell_size  # noqa: PLC0415 - as in cell_len
+
     head, tail = (width - 1, 0) if end else (width // 2, (width - 1) // 2)
     return f"{set_cell_size(text, head)}…{set_cell_size(text[::-1], tail)[::-1]}"
 
@@ -83,7 +82,21 @@ def visible(text: str) -> str:
 
 def paint(text: str, style: str, *, color: bool) -> str:
     """Return ``text`` in the ANSI colours of ``style``, or as it is."""
-    return Ansi.parse(style).render(text, color_system=ColorSystem.STANDARD) if color and style and text else text
+    if not (color and style and text):
+        return text
+    from rich.color import ColorSystem  # noqa: PLC0415 - as in cell_len
+    from rich.style import Style  # noqa: PLC0415
+
+    return Style.parse(style).render(text, color_system=ColorSystem.STANDARD)
+
+
+def cell_len(text: str) -> int:
+    """Return the columns that a terminal needs for this text."""
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len as measured  # noqa: PLC0415 - with tables that plain text needs not load
+
+    return measured(text)
 
 
 def _brief(columns: Sequence[Column], table: list[Row], width: int | None) -> list[Row]:

@@ -7,7 +7,6 @@ nothing of what is drawn where.
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Mapping  # which the documentation looks up
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -98,6 +97,8 @@ class Theme(Struct, frozen=True):
 
 
 def _parsed(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - 5 ms that only a theme needs
+
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:

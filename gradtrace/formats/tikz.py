@@ -6,13 +6,13 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-import graphviz
 from msgspec import Struct
 
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
-from gradtrace.fold import Box, Folded, Link, fold
+from gradtrace.fold import Box, Folded, Link
 from gradtrace.fold.frames import lengths
+from gradtrace.fold.stages import fold
 from gradtrace.fold.truth import joined
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.brief import sentences
@@ -98,8 +98,10 @@ class _Sheet(Struct, frozen=True):
 
     def skeleton(self, folded: Folded) -> str:
         """Return the boxes and lines in DOT, each box as large as its text."""
+        from graphviz import Digraph  # noqa: PLC0415 - 15 ms that only a drawing needs
+
         least = {(self.ids[a], self.ids[b]): length for (a, b), length in lengths(folded).items()}
-        picture = graphviz.Digraph(
+        picture = Digraph(
             graph_attr={
                 "nodesep": "0.25",
                 "ranksep": "0.4",
@@ -108,7 +110,7 @@ class _Sheet(Struct, frozen=True):
             }
         )
         picture.attr("node", shape="box", fixedsize="true", label="")
-        parts = [graphviz.Digraph(f"cluster_{at}") for at in range(1 + max(self.column.values(), default=0))]
+        parts = [Digraph(f"cluster_{at}") for at in range(1 + max(self.column.values(), default=0))]
         for name, at in self.column.items():
             wide, high = self.sizes.get(name, (CROSSING, CROSSING))
             parts[at].node(name, width=f"{wide / INCH:.3f}", height=f"{high / INCH:.3f}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -28,6 +27,7 @@ __all__ = [
     "title",
 ]
 
+MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as html.escape has it
 LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
 COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
 MOST_LEAVES = 12  # leaves that the alt text reads out
@@ -40,7 +40,7 @@ def clean(text: str) -> str:
 
 def escaped(text: str, depth: int = 1) -> str:
     """Return text for a label of Graphviz, which reads entities and backslashes; its tooltips it reads twice."""
-    return escape(text).replace("\\", "\\" * 2**depth)
+    return text.translate(MARKUP).replace("\\", "\\" * 2**depth)
 
 
 def shorten(text: str, longest: int) -> str:

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gradtrace.fold import View, fold
+from gradtrace.fold import View
+from gradtrace.fold.stages import fold
 from gradtrace.model import Finding
 from tests.fold.graphs import passes, repeated, tensor
 from tests.fold.test_little import blocks

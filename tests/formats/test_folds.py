@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from gradtrace.cli.drawing import drawn_or_less
 from gradtrace.engine import draw
 from gradtrace.errors import EngineError, UnknownNameError
-from gradtrace.fold import View, fold
+from gradtrace.fold import View
+from gradtrace.fold.stages import fold
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.formats.columns import columns_of, size_of
 from gradtrace.formats.dot import digraph
