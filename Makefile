@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
 test: $(VENV)/.installed-test browser mermaid latex
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \

@@ -9,41 +9,72 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 from gradtrace.recording.compiled import is_compiled
 from gradtrace.recording.depth import make_room
+from gradtrace.recording.native import NATIVE
 from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import finish, measure, unmeasured
+from gradtrace.recording.series import UNREACHED
+from gradtrace.recording.statistics import finish, measure, norm_of
 from gradtrace.recording.walk import leaves_below, root_edge
 
 if TYPE_CHECKING:
-    import torch
+    from array import array
+    from collections.abc import Callable
 
-    from gradtrace.recording.passes import EngineCall
-    from gradtrace.recording.raw import RawPass, Row
+    from gradtrace.recording.raw import RawPass
+    from gradtrace.recording.series import SeriesLog
     from gradtrace.recording.statistics import Measured
 
     Leaves = dict[int, torch.Tensor]  # by position
+    Trust = dict[int, "Trusted"]  # by id
 
-__all__ = ["Afterwards"]
-
-_NOTE = "another pass added to it"
+__all__ = ["Afterwards", "Pair"]
 
 
 class Trusted(NamedTuple):
-    """A leaf that keeps in ``.grad`` what arrives, and how it is shown."""
+    """A leaf that keeps in ``.grad`` what arrives, and the rows of its series."""
 
     leaf: weakref.ref[torch.Tensor]
-    name: str
-    shape: tuple[int, ...]
+    rows: array[float]
+
+
+Pair = tuple[torch.Tensor, Trusted]
+
+
+def trusted_slowly(nodes: list[Any], trusted: Trust) -> list[Pair] | None:
+    """Return the leaves below these nodes if all are trusted and have no gradient yet; ``nodes`` grows."""
+    found = []
+    for leaf in leaves_below(nodes):
+        known = trusted.get(id(leaf))
+        if known is None or known[0]() is not leaf or leaf.grad is not None or leaf._post_accumulate_grad_hooks:
+            return None
+        found.append((leaf, known))
+    return found
+
+
+def grads_of(leaves: list[Pair]) -> list[torch.Tensor | float | None]:
+    """Return the gradient of each leaf; the compiled part gives the norm at once, where it can."""
+    return [leaf.grad for leaf, _ in leaves]
+
+
+trusted_below: Callable[[list[Any], Trust], list[Pair] | None] = (
+    trusted_slowly if NATIVE is None else NATIVE.trusted_below
+)
+norms_of = grads_of if NATIVE is None else NATIVE.norms_of
 
 
 class Afterwards:
-    """Knows which leaves keep in ``.grad`` what arrives at them."""
+    """Knows which leaves keep in ``.grad`` what arrives at them, and adds their rows to ``series``."""
 
-    def __init__(self) -> None:
-        self._trusted: dict[int, Trusted] = {}
+    def __init__(self, series: SeriesLog) -> None:
+        self._series = series
+        self._trusted: Trust = {}
+        self._latest: list[Trusted] = []
         self._running = 0
         # Passes inside or beside each other add to the same gradients; from then on hooks tell them apart.
         self._overlap = False
@@ -57,35 +88,42 @@ class Afterwards:
         """Note that it has ended."""
         self._running -= 1
 
-    def suits(self, call: EngineCall) -> list[tuple[torch.Tensor, Trusted]] | None:
-        """Return the leaves of this call, if ``.grad`` of them all will tell what arrives."""
+    def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Pair] | None:
+        """Return the leaves of this call of the engine, if ``.grad`` of them all will tell what arrives."""
         trusted = self._trusted
-        if not trusted or self._overlap or not call.accumulates or is_compiled():
+        if not trusted or self._overlap or not kwargs.get("accumulate_grad") or is_compiled():
             return None
-        try:
-            nodes = list(dict.fromkeys(root_edge(output)[0] for output in call.outputs))
-        except RuntimeError:
-            return None  # an output without a graph
-        found, below = [], leaves_below(nodes)
+        if get_eval_frame_callback() is not None:  # dynamo looks at whatever is called
+            return None
+        with torch._C.DisableTorchFunction():
+            try:
+                nodes = list(dict.fromkeys([root_edge(output)[0] for output in args[0]]))
+            except RuntimeError:
+                return None  # an output without a graph
+            found = trusted_below(nodes, trusted)
         make_room(len(nodes))
-        for leaf in below:
-            known = trusted.get(id(leaf))
-            if known is None or known[0]() is not leaf or leaf.grad is not None or leaf._post_accumulate_grad_hooks:
-                return None
-            found.append((leaf, known))
         return found
 
-    def read(self, call: EngineCall, leaves: list[tuple[torch.Tensor, Trusted]]) -> list[Row]:
-        """Return what arrived, without its numbers if another pass ran meanwhile."""
-        rows: list[Row] = []
-        for leaf, (_, name, shape) in leaves:
-            grad, measured = leaf.grad, None
-            if grad is not None:
-                measured = unmeasured(grad, _NOTE) if self._overlap else measure(grad)
-            elif not call.inputs:
-                self._trusted.pop(id(leaf), None)  # something may have taken it
-            rows.append((name, shape, measured))
-        return rows
+    def read(self, index: int, leaves: list[Pair], *, asked: bool) -> None:
+        """Add a row for each leaf: what arrived, without its norm if another pass ran meanwhile.
+
+        ``asked``: the engine was told which leaves to reach.
+        """
+        with torch._C.DisableTorchFunction():
+            self._series.write()
+            norms = norms_of(leaves)
+            for (leaf, known), found in zip(leaves, norms, strict=True):
+                norm = found
+                if found is None:
+                    norm = UNREACHED
+                    if not asked:
+                        self._trusted.pop(id(leaf), None)  # something may have taken it
+                elif self._overlap:
+                    norm = math.nan
+                elif type(found) is not float:
+                    norm = _norm(found)
+                known[1].extend((index, norm))
+        self._latest = [known for _, known in leaves]
 
     def learn(self, raw: RawPass, fresh: Leaves) -> None:
         """Trust those leaves, without a gradient before, whose ``.grad`` is what the hooks of this pass saw arrive."""
@@ -94,7 +132,18 @@ class Afterwards:
         seen = raw.leaf_gradients()
         for position, leaf in fresh.items():
             if position in seen and leaf.grad is not None and _is_same(measure(leaf.grad), seen[position]):
-                self._trusted[id(leaf)] = Trusted(weakref.ref(leaf), raw.names[position], seen[position][0].shape)
+                rows = self._series.rows_of(raw.names[position], seen[position][0].shape)
+                self._trusted[id(leaf)] = Trusted(weakref.ref(leaf), rows)
+
+    def latest(self) -> list[torch.Tensor]:
+        """Return those leaves, once, whose gradients were read in the last pass."""
+        found, self._latest = self._latest, []
+        return [leaf for known in found if (leaf := known.leaf()) is not None]
+
+
+def _norm(grad: Any) -> float:
+    norm = norm_of(measure(grad))
+    return math.nan if norm is None else norm
 
 
 def _is_same(one: Measured, other: Measured) -> bool:

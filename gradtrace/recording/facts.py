@@ -29,12 +29,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradtrace.model import Fact
 from gradtrace.recording.away import is_here
 from gradtrace.recording.blowups import backward_element, forward_element, is_broken, saved_tensors
 from gradtrace.recording.cuts import Cut
-from gradtrace.recording.leaves import LeafFacts, LeafHooks
+from gradtrace.recording.leaves import LeafFacts
+from gradtrace.recording.patch import Registered
 from gradtrace.recording.seen import UNREADABLE, CallFacts, Shared
 from gradtrace.recording.unseen import unseen
 
@@ -97,7 +99,7 @@ class Facts:
 
     def parts(self) -> list[Removable]:
         """Return what looks at modules and at optimizers."""
-        return [LeafHooks(self.leaves)]
+        return [Registered(register_optimizer_step_pre_hook, self.leaves.step)]
 
     def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""

@@ -9,14 +9,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from gradtrace.recording.away import is_here
 from gradtrace.recording.cuts import Cut, forget_oldest
 from gradtrace.recording.sources import Place, locate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gradtrace.model import Attribute
     from gradtrace.recording.names import Names
@@ -25,10 +24,11 @@ if TYPE_CHECKING:
     from gradtrace.recording.seen import Shared
     from gradtrace.recording.walk import Walk
 
-__all__ = ["LeafFacts", "LeafHooks"]
+__all__ = ["LeafFacts"]
 
 _MANY = 100_000
 _NUMBERS = itertools.count()
+_UNKNOWN = -1  # version of a gradient
 _SAMPLE = 64  # elements that tell whether a changed gradient was zeroed
 
 RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
@@ -114,6 +114,14 @@ class LeafFacts:
                 if held.passes > 1:
                     found.setdefault(held.passes, []).append(position)
         return {passes: tuple(positions) for passes, positions in found.items()}
+
+    def read(self, leaves: Iterable[torch.Tensor]) -> None:
+        """Note that the last pass, whose beginning and end nobody told, left the first gradients in these."""
+        for leaf in leaves:
+            held, grad = self._of(leaf), leaf.grad
+            held.grad = None if grad is None else weakref.ref(grad)
+            held.version = _UNKNOWN
+            held.passes = 1
 
     def after(self, call: EngineCall, graph: Walk) -> None:
         """Note the gradients that are there when the engine has returned."""
@@ -233,22 +241,3 @@ def _missing(cut: Cut | None, names: list[Attribute], *, used: bool) -> RunFact:
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-
-class LeafHooks:
-    """The global hooks that tell ``facts`` of optimizer steps, while they are put."""
-
-    def __init__(self, facts: LeafFacts) -> None:
-        self._facts = facts
-        self._handles: list[Any] = []
-
-    def put(self) -> None:
-        """Install the hooks."""
-        self._handles = [
-            register_optimizer_step_pre_hook(self._facts.step),
-        ]
-
-    def take_away(self) -> None:
-        """Remove the hooks."""
-        while self._handles:
-            self._handles.pop().remove()

@@ -41,6 +41,11 @@ class ThreadLog:
         self._room = self._full = _ROOM
         self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(len(self.calls)) or self.modules.is_used
+
     def make_room(self, numbers: array[int]) -> None:
         """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
         self._recent.append((sequence_number(), numbers))
@@ -88,6 +93,11 @@ class Logs:
             log.mode.watcher = self.watcher(log) if self.watcher is not None else None
             self._all.append(log)
             return log
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one thread alone has made all nodes and called all modules until now."""
+        return sum(log.is_used for log in self._all) <= 1
 
     def of(self, own: ThreadLog, number: int) -> ThreadLog:
         """Return the log that knows the node with this number: the thread's own, else any other's."""

@@ -76,20 +76,28 @@ static void run_kernel(PyObject *dtype, const Runs *runs, double *found) {
     }
 }
 
-/* The Sums of a tensor; NULL where its memory is not one piece, or its norm needs more than float64. */
-static PyObject *sums_of(PyObject *tensor) {
-    if (truth(call(tensor, s_is_contiguous)) != 1 || truth(call(tensor, s_is_neg)) != 0) return NULL;
+/* Reduce a tensor and return its norm; -1 where its memory is not one piece, or its norm needs more than float64. */
+static double reduce_tensor(PyObject *tensor, int64_t *size, double *f) {
+    if (truth(call(tensor, s_is_contiguous)) != 1 || truth(call(tensor, s_is_neg)) != 0) return -1;
     int64_t address = integer(call(tensor, s_data_ptr));
-    if (address <= 0) return NULL;
-    int64_t size = integer(call(tensor, s_numel));
+    if (address <= 0) return -1;
+    *size = integer(call(tensor, s_numel));
     PyObject *dtype = PyObject_GetAttr(tensor, s_dtype);
-    if (size < 0 || !dtype) return NULL;
+    if (*size < 0 || !dtype) return -1;
     Py_DECREF(dtype); /* torch keeps it */
-    double f[FIELDS];
-    Runs runs = {.at = (const char *)(intptr_t)address, .count = 1, .sizes = {size}};
+    Runs runs = {.at = (const char *)(intptr_t)address, .count = 1, .sizes = {*size}};
     run_kernel(dtype, &runs, f);
     double norm = sqrt(f[SQUARES]);
-    if (dtype == g_float64 && (f[LOW] || f[HIGH]) && !(norm > 1e-150 && norm < HUGE_VAL)) return NULL;
+    if (dtype == g_float64 && (f[LOW] || f[HIGH]) && !(norm > 1e-150 && norm < HUGE_VAL)) return -1;
+    return norm;
+}
+
+/* The Sums of a tensor; NULL where it can't be reduced. */
+static PyObject *sums_of(PyObject *tensor) {
+    double f[FIELDS];
+    int64_t size;
+    double norm = reduce_tensor(tensor, &size, f);
+    if (norm < 0) return NULL;
     PyObject *fields = Py_BuildValue(
         "LiddddLLL", (long long)f[FINITE], 1, f[LOW], f[HIGH], f[TOTAL], norm, (long long)(size - (int64_t)f[ZEROS]),
         (long long)f[NANS], (long long)f[INFS]
@@ -141,6 +149,33 @@ PyObject *reduce_memory(PyObject *module, PyObject *args) {
     double f[FIELDS];
     run_kernel(dtype, &runs, f);
     return Py_BuildValue("dddddddd", f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]);
+}
+
+/* The norm of a gradient of a leaf; the gradient itself where Python is to find it, as of few elements. */
+static PyObject *norm_or_grad(PyObject *leaf) {
+    PyObject *grad = PyObject_GetAttr(leaf, s_grad), *kind = NULL;
+    if (grad && grad != Py_None) kind = known_kind(grad);
+    if (!kind || PyTuple_GetItem(kind, 3) != g_COMPILED) return grad;
+    double f[FIELDS];
+    int64_t size;
+    double norm = reduce_tensor(grad, &size, f);
+    if (norm < 0) return forget_error() ? grad : NULL;
+    Py_DECREF(grad);
+    return PyFloat_FromDouble(f[FINITE] ? norm : NAN);
+}
+
+/* norms_of(pairs): see grads_of in afterwards.py. */
+PyObject *norms_of(PyObject *module, PyObject *pairs) {
+    (void)module;
+    int watched = is_watched();
+    PyObject *found = watched < 0 ? NULL : PyList_New(0);
+    for (Py_ssize_t i = 0; found && i < PyList_Size(pairs); i++) {
+        PyObject *leaf = PyTuple_GetItem(PyList_GetItem(pairs, i), 0);
+        PyObject *norm = watched ? PyObject_GetAttr(leaf, s_grad) : norm_or_grad(leaf);
+        if (!norm || PyList_Append(found, norm)) Py_CLEAR(found);
+        Py_XDECREF(norm);
+    }
+    return found;
 }
 
 int is_shareable(PyObject *measured) {

@@ -62,6 +62,21 @@ class ModuleLog:
         at = bisect_right(self._marks, number) - 1
         return self._calls[at] if at >= 0 else None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether there was a call."""
+        return bool(self._marks)
+
+    @property
+    def depth(self) -> int:
+        """How many calls are running, in each other."""
+        return len(self._open)
+
+    def close(self) -> None:
+        """Note that all calls have ended, as far as will be seen."""
+        self._open.clear()
+        self._mark(None)
+
     def forget(self, before: int) -> None:
         """Drop the marks that only nodes older than ``before`` need."""
         at = max(bisect_right(self._marks, before) - 1, 0)
@@ -88,7 +103,7 @@ class ModuleLog:
 class ModuleHooks:
     """Global hooks that tell each thread's log of its module calls."""
 
-    def __init__(self, log: Callable[[], ModuleLog], seen: Callable[[nn.Module], None] | None = None) -> None:
+    def __init__(self, log: Callable[[], ModuleLog], *seen: Callable[[nn.Module], None]) -> None:
         self._log = log
         self._seen = seen  # told of each module called, too
         self._handles: list[Any] = []
@@ -121,8 +136,8 @@ class ModuleHooks:
 
     def _enter(self, module: nn.Module, _args: Any) -> None:
         self._log().enter(module)
-        if self._seen is not None:
-            self._seen(module)
+        for told in self._seen:
+            told(module)
 
     def _leave(self, module: nn.Module, _args: Any, _result: Any) -> None:
         self._log().leave(module)

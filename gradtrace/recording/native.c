@@ -33,7 +33,8 @@ static PyMethodDef functions[] = {
     {"reduce", reduce_memory, METH_VARARGS, NULL},
     {"kept_by", kept_by, METH_O, NULL},
     {"walk_on", walk_on, METH_VARARGS, NULL},
-    {"leaves_below", leaves_below, METH_O, NULL},
+    {"trusted_below", trusted_below, METH_VARARGS, NULL},
+    {"norms_of", norms_of, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", NULL, -1, functions, NULL, NULL, NULL, NULL};

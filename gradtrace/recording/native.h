@@ -13,12 +13,12 @@
 #include <stdint.h>
 
 /* To be counted up here and in native.py when what one side expects of the other changes. */
-#define INTERFACE 1
+#define INTERFACE 2
 
 /* Names of attributes, made once. */
 #define NAMES(X) \
-    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_recent) X(_remember) X(_show) X(_version) \
-    X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(f_code) X(f_lasti) X(is_contiguous) \
+    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_post_accumulate_grad_hooks) X(_recent) X(_remember) X(_show) X(_version) \
+    X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(f_code) X(f_lasti) X(grad) X(is_contiguous) \
     X(is_cpu) X(is_neg) X(is_nested) X(layout) X(make_room) X(next_functions) X(numel) X(output_nr) X(requires_grad) X(shape) X(tolist) X(variable) X(watcher)
 #define DECLARE(name) extern PyObject *s_##name;
 NAMES(DECLARE)
@@ -27,7 +27,7 @@ NAMES(DECLARE)
 #define GIVEN(X) \
     X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(kinds) X(READ) X(AWAY) X(COMPILED) X(Sums) \
     X(new_tuple) X(measure_slowly) X(same_memory) X(has_dispatch_modes) X(has_modes) X(profiler) X(tracing_state) \
-    X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(meant) X(owners) X(USER) X(outermost) X(locate)
+    X(AccumulateGrad) X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(meant) X(owners) X(USER) X(outermost) X(locate)
 #define DECLARE_GIVEN(name) extern PyObject *g_##name;
 GIVEN(DECLARE_GIVEN)
 
@@ -36,7 +36,8 @@ PyObject *measure(PyObject *tensor);
 PyObject *reduce_memory(PyObject *module, PyObject *args);
 PyObject *kept_by(PyObject *module, PyObject *node);
 PyObject *walk_on(PyObject *module, PyObject *args);
-PyObject *leaves_below(PyObject *module, PyObject *nodes);
+PyObject *trusted_below(PyObject *module, PyObject *args);
+PyObject *norms_of(PyObject *module, PyObject *pairs);
 int is_shareable(PyObject *measured); /* whether it may stand for a view of the same elements, too */
 extern PyType_Spec after_spec, mode_spec;
 

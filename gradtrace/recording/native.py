@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NATIVE"]
 
-INTERFACE = 1
+INTERFACE = 2
 NATIVE: ModuleType | None = None
 if os.environ.get("GRADTRACE_NATIVE") != "0":
     with suppress(ImportError):  # not compiled, or for another platform

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.afterwards import Afterwards
     from gradtrace.recording.names import KnownNames
+    from gradtrace.recording.owntime import OwnTime
     from gradtrace.recording.raw import RawPass
 
 __all__ = ["EngineCall", "Known", "record_leaves", "record_pass"]
@@ -44,6 +45,10 @@ class EngineCall:
         self.create_graph: bool = bool(args[3])
         self.inputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[4])
         self.accumulates: bool = bool(kwargs.get("accumulate_grad"))
+
+    def lend(self, time: OwnTime) -> None:
+        """Give the script its own time while the engine runs."""
+        self._engine = time.lent(self._engine)
 
     def __call__(self) -> Any:
         """Run the engine as the script asked for it."""
@@ -82,14 +87,7 @@ class Known(NamedTuple):
 def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]], known: Known) -> Any:
     """Run the engine, asking for the leaves alone; names are looked for only where a leaf is new."""
     with torch._C.DisableTorchFunction():
-        plain = known.afterwards.suits(call) if raw.notes is None else None
-        graph = _graph(call) if plain is None else None
-    if plain is not None:
-        try:
-            return _run(raw, call)
-        finally:
-            with torch._C.DisableTorchFunction():
-                raw.rows = known.afterwards.read(call, plain)
+        graph = _graph(call)
     if graph is None:
         return _run(raw, call)
     with torch._C.DisableTorchFunction():

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-__all__ = ["OnImport", "Patch", "Removable"]
+__all__ = ["OnImport", "Patch", "Registered", "Removable"]
 
 
 class Removable(Protocol):
@@ -49,6 +49,24 @@ class Patch:
         self._covered = inspect.getattr_static(self._owner, self._name) is not self._value
         if not self._covered:
             setattr(self._owner, self._name, self._original)
+
+
+class Registered:
+    """A hook of ours among torch's global ones for a while, as ``register`` puts it there."""
+
+    def __init__(self, register: Callable[[Any], Any], hook: Callable[..., None]) -> None:
+        self._register = register
+        self._hook = hook
+        self._handle: Any = None
+
+    def put(self) -> None:
+        """Register the hook."""
+        self._handle = self._register(self._hook)
+
+    def take_away(self) -> None:
+        """Remove it."""
+        if self._handle is not None:
+            self._handle.remove()
 
 
 class OnImport:

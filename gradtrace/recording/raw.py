@@ -59,7 +59,6 @@ class RawPass:
         self.hooked_leaves: set[int] = set()
         self.finished_leaves: set[int] = set()
         self.captured: dict[tuple[int, int], Measured | None] = {}
-        self.rows: list[Row] | None = None  # of the series, where nothing else is asked
         self.made = False
         self.made_by: set[int] = set()
         self.notes: Facts | None = None
@@ -127,8 +126,6 @@ class RawPass:
 
     def series(self) -> list[Row]:
         """Return a row for each leaf."""
-        if self.rows is not None:
-            return self.rows
         gradients = self.leaf_gradients()
         named = [(position, self.names[position], measured) for position, measured in self.leaf_values.items()]
         return [(name, measured[0].shape, gradients.get(position)) for position, name, measured in named]

@@ -8,11 +8,12 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import RLock
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from msgspec import Struct
 from msgspec.structs import replace
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
@@ -26,11 +27,15 @@ from gradtrace.recording.modules import ModuleHooks
 from gradtrace.recording.names import KnownNames
 from gradtrace.recording.owntime import OwnTime
 from gradtrace.recording.passes import EngineCall, Known, record_leaves, record_pass
-from gradtrace.recording.patch import Patch, Removable
+from gradtrace.recording.patch import Patch, Registered, Removable
 from gradtrace.recording.raw import Kind, RawPass
+from gradtrace.recording.rest import Rest
 from gradtrace.recording.series import SeriesLog
 from gradtrace.recording.sources import Sources
 from gradtrace.recording.stack import inspect_patches, traceback_patches, warning_patches
+
+if TYPE_CHECKING:
+    from types import FrameType
 
 __all__ = ["Options", "Recorder", "versions"]
 
@@ -90,7 +95,9 @@ class Recorder:
         self._facts = Facts() if options.facts and options.forward else None
         self._logs.watcher = self._facts.watcher if self._facts is not None else None
         self._series = SeriesLog()
-        self._known = Known(KnownNames(), Afterwards())
+        self._known = Known(KnownNames(), Afterwards(self._series))
+        taped = options.calls or options.numeric  # which need each call of the forward
+        self._rest = Rest(self._logs, (options.keep or ()) if options.forward and not taped else ())
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
@@ -134,12 +141,13 @@ class Recorder:
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         if not self.options.forward:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine, *stack_patches()]
+        seen = () if self._facts is None else (self._facts.leaves.called,)
         traceable: list[Removable] = [
             *warning_patches(),
             *traceback_patches(),
             *inspect_patches(),
-            function_patch(logs),
-            ModuleHooks(lambda: logs.here().modules, self._facts.leaves.called if self._facts is not None else None),
+            self._rest.around((function_patch(logs), ModuleHooks(lambda: logs.here().modules, *seen, self._rest.fall))),
+            Registered(register_optimizer_step_pre_hook, self._rest.fall),
             *(self._facts.parts() if self._facts is not None else ()),
         ]
         return [*traceable, *engine, thread_patch(logs), *stack_patches(), Aside(traceable, lambda: logs.here().mode)]
@@ -148,29 +156,49 @@ class Recorder:
         def run(*args: Any, **kwargs: Any) -> Any:
             if self._logs.closed or is_tracing():
                 return engine(*args, **kwargs)
-            frame = sys._getframe(1)
-            # A pass of which only a row is noted, at its end, has nothing that could be half written.
-            with OwnTime(frame, signals=self._keeps(self.count + 1)) as time:
-                call = EngineCall(time.lent(engine), args, kwargs)
-                call.frame = None if self.at_end else frame
-                return self._run(call)
+            index = self.count = next(self._counter)
+            afterwards = self._known.afterwards
+            afterwards.begin()
+            try:
+                leaves = afterwards.leaves(args, kwargs) if self._asks_for_rows(index) else None
+                if leaves is None:
+                    return self._watch(EngineCall(engine, args, kwargs), sys._getframe(1), index)
+                try:
+                    return engine(*args, **kwargs)
+                finally:
+                    afterwards.read(index, leaves, asked=bool(args[4]))
+            finally:
+                afterwards.end()
+                self._rest.passed(index)
+                if self.on_pass is not None:
+                    self.on_pass(index)
 
         return run
 
-    def _run(self, call: EngineCall) -> Any:
-        self.count = next(self._counter)
+    def _asks_for_rows(self, index: int) -> bool:
+        """Tell whether nothing but the rows of a pass is asked for, and nothing watches the forward."""
+        return not self._keeps(index) and (self._rest.on or not self.options.forward)
+
+    def _watch(self, call: EngineCall, frame: FrameType, index: int) -> Any:
+        # A pass of which only a row is noted, at its end, has nothing that could be half written.
+        with OwnTime(frame, signals=self._keeps(index)) as time:
+            call.lend(time)
+            call.frame = None if self.at_end else frame
+            if self._facts is not None:
+                self._facts.leaves.read(self._known.afterwards.latest())
+            return self._run(call, index)
+
+    def _run(self, call: EngineCall, index: int) -> Any:
         kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
-        raw = RawPass(self.count, kind, self._logs.here())
+        raw = RawPass(index, kind, self._logs.here())
         raw.notes = self._facts
         self._logs.note_nested(raw.index, raw.outer_task)
-        whole = self._keeps(raw.index)
-        self._known.afterwards.begin()
+        whole = self._keeps(index)
         try:
             if whole:
                 return record_pass(raw, call, self.spaces, torchviz=self.options.torchviz)
             return record_leaves(raw, call, self.spaces, self._known)
         finally:
-            self._known.afterwards.end()
             self._finish(raw, whole=whole)
 
     def _keeps(self, index: int) -> bool:
@@ -183,8 +211,6 @@ class Recorder:
             with self._keeping:
                 self._keep(raw)
         raw.log.make_room(raw.numbers)
-        if self.on_pass is not None:
-            self.on_pass(raw.index)
 
     def _keep(self, raw: RawPass) -> None:
         if self.options.keep == LAST:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from gradtrace.model import LeafSeries
 from gradtrace.recording.reduction import settle
@@ -13,55 +13,53 @@ from gradtrace.recording.statistics import Measured, norm_of
 if TYPE_CHECKING:
     from gradtrace.recording.raw import RawPass
 
-__all__ = ["SeriesLog"]
+__all__ = ["UNREACHED", "SeriesLog"]
 
 # Rows that wait, so that their norms are found together.
 _WAITING = 2000
-
-
-class _Columns(NamedTuple):
-    shape: tuple[int, ...]
-    passes: array[int]
-    norms: array[float]
-    reached: bytearray
+UNREACHED = -1.0  # in place of a norm; one that is not finite stands for a gradient without one
 
 
 class SeriesLog:
     """The gradient norm of each leaf, pass by pass, and whether it was reached."""
 
+    # A leaf's rows are indices of passes and norms by turns: in one array, as a signal's handler that raises between
+    # two appends would leave half a row.
     def __init__(self) -> None:
-        self._columns: dict[tuple[str, tuple[int, ...]], _Columns] = {}
+        self._rows: dict[tuple[str, tuple[int, ...]], array[float]] = {}
         self._waiting: list[tuple[int, str, tuple[int, ...], Measured | None]] = []
+
+    def rows_of(self, name: str, shape: tuple[int, ...]) -> array[float]:
+        """Return the rows of a leaf, to be extended by the index of a pass and the norm that arrived in it."""
+        rows = self._rows.get((name, shape))
+        if rows is None:
+            rows = self._rows[name, shape] = array("d")
+        return rows
 
     def add(self, raw: RawPass) -> None:
         """Add a row for each leaf of the pass."""
         index = raw.index
         self._waiting += [(index, *row) for row in raw.series()]
         if len(self._waiting) > _WAITING:
-            self._write()
+            self.write()
 
     def found(self) -> tuple[LeafSeries, ...]:
         """Return the series of each leaf, in order of first appearance."""
-        self._write()
-        return tuple(
-            LeafSeries(
-                name, columns.shape, list(columns.passes), _finite(columns.norms), list(map(bool, columns.reached))
-            )
-            for (name, _), columns in self._columns.items()
-        )
+        self.write()
+        return tuple(_series(name, shape, rows) for (name, shape), rows in self._rows.items())
 
-    def _write(self) -> None:
-        settle([measured for *_, measured in self._waiting if measured is not None])
-        for index, name, shape, measured in self._waiting:
-            columns = self._columns.get((name, shape))
-            if columns is None:
-                columns = self._columns[name, shape] = _Columns(shape, array("q"), array("d"), bytearray())
-            norm = None if measured is None else norm_of(measured)
-            columns.passes.append(index)
-            columns.norms.append(math.nan if norm is None else norm)
-            columns.reached.append(measured is not None)
-        self._waiting.clear()
+    def write(self) -> None:
+        """Write the rows that wait: before others are written beside them, which come later."""
+        if not self._waiting:
+            return
+        waiting, self._waiting = self._waiting, []
+        settle([measured for *_, measured in waiting if measured is not None])
+        for index, name, shape, measured in waiting:
+            norm = UNREACHED if measured is None else norm_of(measured)
+            self.rows_of(name, shape).extend((index, math.nan if norm is None else norm))
 
 
-def _finite(norms: array[float]) -> list[float | None]:
-    return [norm if math.isfinite(norm) else None for norm in norms]
+def _series(name: str, shape: tuple[int, ...], rows: array[float]) -> LeafSeries:
+    norms = rows[1::2]
+    finite = [norm if math.isfinite(norm) and norm != UNREACHED else None for norm in norms]
+    return LeafSeries(name, shape, list(map(int, rows[::2])), finite, [norm != UNREACHED for norm in norms])

@@ -41,15 +41,13 @@ class TapedRecorder(Recorder):
                 part.add(self._tape)
         return [*parts, self._tape]
 
-    def _run(self, call: EngineCall) -> Any:
-        keep = self.options.keep
-        whole = not keep or self.count + 1 in keep
-        scene = self._tape.scene(call, self.spaces) if whole else None
+    def _run(self, call: EngineCall, index: int) -> Any:
+        scene = self._tape.scene(call, self.spaces) if self._keeps(index) else None
         numeric, brief = self.options.numeric, self.options.calls
         self._pending.append((scene, Arrivals(call, numeric=numeric, brief=brief) if scene else None))
         number = sequence_number()
         leaves = self._tape.without_grad(call)
-        result = super()._run(call)
+        result = super()._run(call, index)
         found = [(leaf, leaf.grad) for leaf in leaves] if call.accumulates else zip(call.inputs, result, strict=True)
         self._tape.note_grad(call, list(found), number)
         self._tape.forget(scene, number)

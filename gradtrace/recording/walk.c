@@ -83,25 +83,47 @@ static int meet_targets(PyObject *node, PyObject *met, PyObject *nodes) {
     return done;
 }
 
-/* leaves_below(nodes): the tensors of the leaves; `nodes` holds the roots, and then all nodes. */
-PyObject *leaves_below(PyObject *module, PyObject *nodes) {
+/* The pair of a leaf and what is known of it, if that is trusted and has no gradient yet; else None. */
+static PyObject *trusted_pair(PyObject *leaf, PyObject *trusted) {
+    PyObject *id = PyLong_FromVoidPtr(leaf), *known = id ? PyDict_GetItemWithError(trusted, id) : NULL;
+    Py_XDECREF(id);
+    if (!known && PyErr_Occurred()) return NULL;
+    PyObject *same = known ? PyObject_CallNoArgs(PyTuple_GetItem(known, 0)) : NULL;
+    PyObject *grad = same == leaf ? PyObject_GetAttr(leaf, s_grad) : NULL;
+    PyObject *hooks = grad == Py_None ? PyObject_GetAttr(leaf, s__post_accumulate_grad_hooks) : NULL;
+    int is = hooks ? !PyObject_IsTrue(hooks) : 0;
+    Py_XDECREF(same);
+    Py_XDECREF(grad);
+    Py_XDECREF(hooks);
+    if (PyErr_Occurred()) return NULL;
+    if (is) return plain(PyTuple_Pack(2, leaf, known));
+    Py_RETURN_NONE;
+}
+
+/* Append the pair of the leaf of this node; 1 where there is none. */
+static int add_trusted(PyObject *node, PyObject *trusted, PyObject *pairs) {
+    PyObject *leaf = PyObject_GetAttr(node, s_variable), *pair = leaf ? trusted_pair(leaf, trusted) : NULL;
+    int done = !pair ? -1 : pair == Py_None ? 1 : PyList_Append(pairs, pair);
+    Py_XDECREF(leaf);
+    Py_XDECREF(pair);
+    return done;
+}
+
+/* trusted_below(nodes, trusted): see afterwards.py; `nodes` holds the roots, and then all nodes. */
+PyObject *trusted_below(PyObject *module, PyObject *args) {
     (void)module;
-    PyObject *met = PySet_New(nodes), *names = PyDict_New(), *leaves = PyList_New(0);
-    int done = met && names && leaves && PyList_Check(nodes) ? 0 : -1;
+    PyObject *nodes, *trusted;
+    if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &nodes, &PyDict_Type, &trusted)) return NULL;
+    PyObject *met = PySet_New(nodes), *pairs = PyList_New(0);
+    int done = met && pairs ? 0 : -1;
     for (Py_ssize_t i = 0; !done && i < PyList_Size(nodes); i++) {
-        PyObject *node = PyList_GetItem(nodes, i), *op = op_of(node, names);
-        int is_leaf = op ? PyObject_RichCompareBool(op, s_AccumulateGrad, Py_EQ) : -1;
-        Py_XDECREF(op);
-        if (is_leaf == 1) {
-            PyObject *leaf = PyObject_GetAttr(node, s_variable);
-            done = leaf ? PyList_Append(leaves, leaf) : -1;
-            Py_XDECREF(leaf);
-        } else {
-            done = is_leaf < 0 ? -1 : meet_targets(node, met, nodes);
-        }
+        PyObject *node = PyList_GetItem(nodes, i);
+        int is_leaf = (PyObject *)Py_TYPE(node) == g_AccumulateGrad;
+        done = is_leaf ? add_trusted(node, trusted, pairs) : meet_targets(node, met, nodes);
     }
     Py_XDECREF(met);
-    Py_XDECREF(names);
-    if (done) Py_CLEAR(leaves);
-    return leaves;
+    if (!done) return pairs;
+    Py_XDECREF(pairs);
+    if (done < 0) return NULL;
+    Py_RETURN_NONE;
 }

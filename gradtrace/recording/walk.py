@@ -76,7 +76,7 @@ def walk_slowly(
         source += 1  # noqa: SIM113
 
 
-def leaves_slowly(nodes: list[GradFn]) -> list[torch.Tensor]:
+def leaves_below(nodes: list[GradFn]) -> list[torch.Tensor]:
     """Return the tensors of the leaves; ``nodes`` holds the roots, and then all nodes."""
     positions = {node: position for position, node in enumerate(nodes)}
     leaves: list[int] = []
@@ -84,7 +84,8 @@ def leaves_slowly(nodes: list[GradFn]) -> list[torch.Tensor]:
     return [nodes[position].variable for position in leaves]
 
 
-leaves_below: Callable[[list[GradFn]], list[torch.Tensor]] = leaves_slowly if NATIVE is None else NATIVE.leaves_below
 walk_on: Callable[[dict[GradFn, int], list[GradFn], list[str], list[Link], list[int]], None] = (
     walk_slowly if NATIVE is None else NATIVE.walk_on
 )
+if NATIVE is not None:
+    NATIVE.setup(AccumulateGrad=torch._C._functions.AccumulateGrad)  # type: ignore[attr-defined]
