@@ -56,6 +56,7 @@ for level, options in {
     "ours": Options(),
     "ours, gradients only": Options(forward=False),
     "ours, series only": Options(forward=False, keep=NO_PASS),
+    "ours, one pass kept": Options(facts=True, keep=frozenset({1})),  # as `gradtrace record --pass 1` does
 }.items():
     CONTENDERS[level] = _ours(options, made=False)
     CONTENDERS[f"{level}, {MADE}"] = _ours(options, made=True)

@@ -137,10 +137,20 @@ def chain_gradients(what: str, size: Size) -> Row:
     return compare(what, "–", _chain(size), "ours, gradients only", size)
 
 
-@row("small MLP, 2,000 steps, series only")
+def _long(size: Size) -> tuple[str, dict[str, Any]]:
+    return "mlp-loop", {"steps": 3 if size.quick else 10_000}
+
+
+@row("small MLP, 10,000 steps, series only")
 def series(what: str, size: Size) -> Row:
     """A training loop of which only each leaf's gradient norm is kept."""
-    return compare(what, "1.3", ("mlp-loop", {"steps": 3 if size.quick else 2000}), "ours, series only", size)
+    return compare(what, "1.3", _long(size), "ours, series only", size)
+
+
+@row("small MLP, 10,000 steps, series and one pass in full")
+def one_pass(what: str, size: Size) -> Row:
+    """The same, with all that `gradtrace record --pass 1` does."""
+    return compare(what, "1.3", _long(size), "ours, one pass kept", size)
 
 
 @row("small MLP, 200 steps, every pass in full")

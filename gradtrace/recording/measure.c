@@ -151,17 +151,27 @@ PyObject *reduce_memory(PyObject *module, PyObject *args) {
     return Py_BuildValue("dddddddd", f[0], f[1], f[2], f[3], f[4], f[5], f[6], f[7]);
 }
 
-/* The norm of a gradient of a leaf; the gradient itself where Python is to find it, as of few elements. */
+/* Whether a tensor is a plain one in memory that a kernel can read; its kind, which a norm does not need, is not asked. */
+static int is_readable(PyObject *tensor) {
+    if ((PyObject *)Py_TYPE(tensor) != g_Tensor) return 0;
+    PyObject *is_cpu = PyObject_GetAttr(tensor, s_is_cpu), *layout = PyObject_GetAttr(tensor, s_layout);
+    PyObject *dtype = PyObject_GetAttr(tensor, s_dtype);
+    int is = is_cpu == Py_True && layout == g_strided && (dtype == g_float32 || dtype == g_float64 || dtype == g_bfloat16);
+    Py_XDECREF(is_cpu);
+    Py_XDECREF(layout);
+    Py_XDECREF(dtype);
+    return is;
+}
+
+/* The norm of a gradient of a leaf; None where there is none; the gradient itself where Python is to find it. */
 static PyObject *norm_or_grad(PyObject *leaf) {
-    PyObject *grad = PyObject_GetAttr(leaf, s_grad), *kind = NULL;
-    if (grad && grad != Py_None) kind = known_kind(grad);
-    if (!kind || PyTuple_GetItem(kind, 3) != g_COMPILED) return grad;
-    double f[FIELDS];
+    PyObject *grad = PyObject_GetAttr(leaf, s_grad);
+    if (!grad) return NULL;
     int64_t size;
-    double norm = reduce_tensor(grad, &size, f);
-    if (norm < 0) return forget_error() ? grad : NULL;
+    double f[FIELDS], norm = is_readable(grad) ? reduce_tensor(grad, &size, f) : -1;
+    if (norm < 0 && forget_error()) return grad;
     Py_DECREF(grad);
-    return PyFloat_FromDouble(f[FINITE] ? norm : NAN);
+    return norm < 0 ? NULL : PyFloat_FromDouble(f[FINITE] ? norm : NAN);
 }
 
 /* norms_of(pairs): see grads_of in afterwards.py. */

@@ -25,7 +25,7 @@ NAMES(DECLARE)
 
 /* What Python hands over in setup(). */
 #define GIVEN(X) \
-    X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(kinds) X(READ) X(AWAY) X(COMPILED) X(Sums) \
+    X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(bfloat16) X(kinds) X(READ) X(AWAY) X(COMPILED) X(Sums) \
     X(new_tuple) X(measure_slowly) X(same_memory) X(has_dispatch_modes) X(has_modes) X(profiler) X(tracing_state) \
     X(AccumulateGrad) X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(meant) X(owners) X(USER) X(outermost) X(locate)
 #define DECLARE_GIVEN(name) extern PyObject *g_##name;

@@ -179,6 +179,7 @@ if NATIVE is not None:
         strided=torch.strided,
         float32=torch.float32,
         float64=torch.float64,
+        bfloat16=torch.bfloat16,
         kinds=_kinds,
         READ=READ,
         AWAY=AWAY,

@@ -156,7 +156,7 @@ def test_passes_beside_each_other_are_told_apart_by_hooks(hooked):
     def other():
         (weight * 3).sum().backward()
 
-    with Recorder(Options(keep=NONE)) as recorder:
+    with Recorder(Options(forward=False, keep=NONE)) as recorder:
         weight.sum().backward()
         weight.grad = None
         x = weight * 2
