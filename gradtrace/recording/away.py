@@ -1,14 +1,17 @@
 """Reductions of tensors on another device: nothing waits for it until all numbers are fetched together.
 
 Each op here is a kernel that the device runs when it has time, so there are few of them, and none whose result
-Python would have to see. The gradient itself is not kept: what remains of it are some eight numbers.
+Python would have to see. Starting one takes longer than running it; so a tensor is copied, which is one, beside
+others of its size, and they are reduced together. What remains of each are some eight numbers.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from threading import Lock
-from typing import TYPE_CHECKING
+import weakref
+from threading import RLock
+from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 import torch
@@ -22,30 +25,60 @@ __all__ = ["Away", "bring", "fetch", "is_capturing", "is_here", "reduce_away"]
 
 # The devices whose memory Python can read without waiting.
 HERE = {"cpu"}
-# Elements that are reduced at once: in float64 they take 32 MB, which are given back before the next.
-_CHUNK = 2**22
+# Elements that are reduced at once: in float64 they take 8 MB, which are given back before the next.
+_CHUNK = 2**20
+_ROWS = 256
 _ANY, _NAN, _LOW, _HIGH, _TOTAL, _NONZERO, _NORM, _FIELDS = range(8)
 _INF = math.inf
 
 
 class Away(Pending):
-    """A row of reductions for each chunk of ``size`` elements; or a copy of them all, where ``whole``."""
+    """Some rows of reductions, from ``start`` on, of ``size`` elements in all; or a copy of them, where ``whole``."""
 
-    __slots__ = ("__weakref__", "repeats", "scaled", "size", "whole")
+    __slots__ = ("__weakref__", "repeats", "rows", "size", "start", "whole")
 
-    def __init__(self, tensor: torch.Tensor, size: int, repeats: int = 1, *, whole: bool = False) -> None:
-        super().__init__(tensor)
+    def __init__(self, size: int, repeats: int = 1, rows: int = 1, *, whole: bool = False) -> None:
+        super().__init__(None)
         self.size = size
         self.repeats = repeats
+        self.start = 0
+        self.rows = rows
         self.whole = whole
-        self.scaled = False
-        with _lock:
-            _waiting.add(self)
+        _waiting.add(self)
+
+
+class Batch:
+    """Copies of tensors of one size and type, made on one stream of a device, which wait to be reduced together."""
+
+    def __init__(self, flat: torch.Tensor) -> None:
+        count = max(min(_ROWS, _CHUNK // flat.numel()), 1)
+        with torch.inference_mode(False):  # noqa: FBT003 - in which it may be made, and could not be written outside
+            self._copies = torch.empty((count, flat.numel()), dtype=flat.dtype, device=flat.device)
+        self._free = list(torch.unbind(self._copies))[::-1]
+        self._taken: list[weakref.ref[Away]] = []
+
+    def add(self, flat: torch.Tensor, away: Away) -> None:
+        """Copy a tensor."""
+        self._free[-1 - len(self._taken)].copy_(flat)
+        self._taken.append(weakref.ref(away))
+        if len(self._taken) == len(self._free):
+            self.reduce()
+
+    def reduce(self) -> None:
+        """Start to reduce all copies, and have room again."""
+        taken, self._taken = self._taken, []
+        rows = _reduced(self._copies[: len(taken)]) if taken else None
+        for start, reference in enumerate(taken):
+            away = reference()
+            if away is not None:
+                away.tensor, away.start = rows, start
 
 
 # All that is to be brought over and that somebody still wants.
 _waiting: WeakSet[Away] = WeakSet()
-_lock = Lock()
+# By device, stream, type and size.
+_batches: dict[tuple[Any, ...], Batch] = {}
+_lock = RLock()
 
 
 def is_here(tensor: torch.Tensor) -> bool:
@@ -55,71 +88,103 @@ def is_here(tensor: torch.Tensor) -> bool:
 
 def is_capturing() -> bool:
     """Tell whether a CUDA graph is being captured: what is called now runs later, and again and again."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return bool(torch.cuda.is_initialized()) and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
 
 
 def bring(flat: torch.Tensor) -> Away:
     """Return the few elements of a tensor of one dimension, to be brought over."""
-    return Away(flat.to(_wide(flat), copy=True), flat.numel(), whole=True)
+    copy = flat.to(_wide(flat), copy=True)
+    with _lock:
+        away = Away(flat.numel(), whole=True)
+        away.tensor = copy
+    return away
 
 
 def reduce_away(flat: torch.Tensor, repeats: int) -> Away:
-    """Return the reductions of a tensor of one dimension, each of whose elements stands for ``repeats``."""
-    wide = _wide(flat)
-    chunks = torch.split(flat, _CHUNK)
-    rows = torch.empty((len(chunks), _FIELDS), dtype=wide, device=flat.device)
-    away = Away(rows, flat.numel(), repeats)
-    away.scaled = flat.dtype is torch.float64
-    for row, chunk in zip(torch.unbind(rows), chunks, strict=True):
-        _reduce(chunk.to(wide, copy=True), torch.unbind(row), scaled=away.scaled)
+    """Return what will be the reductions of a tensor of one dimension, whose elements stand there ``repeats`` times."""
+    _wide(flat)
+    if flat.numel() > _CHUNK:
+        rows = [_reduced(chunk.unsqueeze(0)) for chunk in torch.split(flat, _CHUNK)]
+        with _lock:
+            away = Away(flat.numel(), repeats, len(rows))
+            away.tensor = torch.cat(rows)
+        return away
+    key = flat.device, _stream(flat.device), flat.dtype, flat.numel()
+    with _lock:
+        away = Away(flat.numel(), repeats)
+        batch = _batches.get(key)
+        if batch is None:
+            batch = _batches[key] = Batch(flat)
+        batch.add(flat, away)
     return away
+
+
+def _stream(device: torch.device) -> int:
+    """Return the stream on which kernels run now: what one does, another does not wait for."""
+    return torch._C._cuda_getCurrentRawStream(device.index) if device.type == "cuda" else 0
 
 
 def _wide(flat: torch.Tensor) -> torch.dtype:
     """Return the type to reduce in: the widest that the device has."""
-    if is_capturing():
+    if flat.is_cuda and is_capturing():
         raise RuntimeError("in a CUDA graph there is nothing to measure yet")
     return torch.float32 if flat.device.type == "mps" else torch.float64
 
 
-def _reduce(chunk: torch.Tensor, out: Sequence[torch.Tensor], *, scaled: bool) -> None:
-    """Put the reductions of a chunk into ``out``; the chunk, a copy, is used up."""
+def _reduced(copies: torch.Tensor) -> torch.Tensor:
+    """Return the reductions of each row."""
+    wide = copies.to(_wide(copies), copy=True)
+    rows = torch.empty((len(wide), _FIELDS), dtype=wide.dtype, device=wide.device)
+    _reduce(wide, torch.unbind(rows, 1), scaled=copies.dtype is torch.float64)
+    return rows
+
+
+def _reduce(rows: torch.Tensor, out: Sequence[torch.Tensor], *, scaled: bool) -> None:
+    """Put the reductions of each row into ``out``; the rows, a copy, are used up."""
     norm = torch.linalg.vector_norm
-    norm(chunk, 0, out=out[_ANY])  # how many are not zero: NaN is not
-    torch.sum(chunk.ne(chunk), 0, out=out[_NAN])
-    torch.amin(chunk.nan_to_num_(_INF, _INF, _INF), 0, out=out[_LOW])
-    torch.amax(chunk.nan_to_num_(0.0, -_INF, -_INF), 0, out=out[_HIGH])
-    torch.sum(chunk.nan_to_num_(0.0, 0.0, 0.0), 0, out=out[_TOTAL])
-    norm(chunk, 0, out=out[_NONZERO])
-    if scaled:  # the squares of float64 may leave its range
-        chunk.div_(torch.maximum(out[_HIGH], -out[_LOW]))
-    norm(chunk, 2, out=out[_NORM])
+    norm(rows, 0, 1, out=out[_ANY])  # how many are not zero: NaN is not
+    torch.sum(rows.ne(rows), 1, out=out[_NAN])
+    torch.amin(rows.nan_to_num_(_INF, _INF, _INF), 1, out=out[_LOW])
+    torch.amax(rows.nan_to_num_(0.0, -_INF, -_INF), 1, out=out[_HIGH])
+    torch.sum(rows.nan_to_num_(0.0, 0.0, 0.0), 1, out=out[_TOTAL])
+    norm(rows, 0, 1, out=out[_NONZERO])
+    if not scaled:
+        norm(rows, 2, 1, out=out[_NORM])
+        return
+    # The squares of float64 may leave its range.
+    largest = torch.maximum(out[_HIGH], -out[_LOW]).clamp_min_(torch.finfo(rows.dtype).tiny)
+    norm(rows.div_(largest.unsqueeze(1)), 2, 1, out=out[_NORM])
+    out[_NORM].mul_(largest)
 
 
 def fetch() -> None:
     """Bring over all that was found, in one transfer for each device."""
     with _lock:
-        waiting = list(_waiting)
+        waiting, batches = list(_waiting), dict(_batches)
         _waiting.clear()
-    devices: dict[torch.device, list[Away]] = {}
-    for away in waiting:
-        if away.tensor is not None:
-            devices.setdefault(away.tensor.device, []).append(away)
-    for device, same in devices.items():
+        _batches.clear()
+    devices = {key[0] for key in batches} | {away.tensor.device for away in waiting if away.tensor is not None}
+    for device in devices:
         if device.type != "cpu":
             torch.accelerator.synchronize(device)  # each ran on the stream of its own node
-        _fetch(same)
+    for batch in batches.values():
+        batch.reduce()
+    for device in devices:
+        same = [away for away in waiting if away.tensor is not None and away.tensor.device == device]
+        if same:  # else whoever wanted them is gone
+            _fetch(same)
 
 
 def _fetch(same: list[Away]) -> None:
-    tensors = [away.tensor.reshape(-1) for away in same if away.tensor is not None]
-    numbers = torch.cat(tensors).tolist()
-    start = 0
-    for away, tensor in zip(same, tensors, strict=True):
-        own = numbers[start : start + tensor.numel()]
-        away.found = own if away.whole else _sums(away, own)
+    found = {id(away.tensor): away.tensor for away in same if away.tensor is not None}
+    numbers = torch.cat([tensor.reshape(-1) for tensor in found.values()]).tolist()
+    ends = itertools.accumulate(tensor.numel() for tensor in found.values())
+    own = {key: numbers[end - tensor.numel() : end] for end, (key, tensor) in zip(ends, found.items(), strict=True)}
+    for away in same:
+        mine, first = own[id(away.tensor)], away.start * _FIELDS
+        away.found = mine if away.whole else _sums(away, mine[first : first + away.rows * _FIELDS])
+    for away in same:
         away.tensor = None
-        start += tensor.numel()
 
 
 def _sums(away: Away, numbers: list[float]) -> Sums:
@@ -127,12 +192,6 @@ def _sums(away: Away, numbers: list[float]) -> Sums:
     columns = [numbers[field::_FIELDS] for field in range(_FIELDS)]
     nonzero, nan = int(sum(columns[_ANY])), int(sum(columns[_NAN]))
     broken = nonzero - int(sum(columns[_NONZERO]))
-    parts = zip(columns[_NORM], columns[_LOW], columns[_HIGH], strict=True)
-    norm = math.hypot(*(_unscaled(*part) if away.scaled else part[0] for part in parts))
+    norm = math.hypot(*columns[_NORM])
     low, high, total = min(columns[_LOW]), max(columns[_HIGH]), sum(columns[_TOTAL])
     return Sums(away.size - broken, away.repeats, low, high, total, norm, nonzero, nan, broken - nan)
-
-
-def _unscaled(norm: float, low: float, high: float) -> float:
-    largest = max(high, -low)
-    return norm * largest if 0 < largest < _INF else 0.0

@@ -31,6 +31,6 @@ class Pending:
 
     __slots__ = ("found", "tensor")
 
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor: torch.Tensor | None = tensor
+    def __init__(self, tensor: torch.Tensor | None) -> None:
+        self.tensor = tensor
         self.found: Any = None

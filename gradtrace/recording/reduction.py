@@ -207,7 +207,7 @@ def settle(measured: Iterable[list[Any]]) -> None:
     others = False
     for _, found in measured:
         if type(found) is Away:
-            others |= found.tensor is not None
+            others |= found.found is None
         elif type(found) is Pending and found.tensor is not None:
             copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
     with unseen(), torch.no_grad():

@@ -219,7 +219,7 @@ def _finish(measured: Measured) -> TensorStats:
             kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
         )
     if isinstance(found, Pending):
-        if found.tensor is not None:
+        if found.found is None:
             settle([measured])
         found = _nest(found.found, kind.shape) if kind.route == BRING else found.found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
