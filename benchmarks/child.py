@@ -25,10 +25,23 @@ torch.set_num_threads(1)
 
 
 def ratios(workload: str, sizes: dict[str, Any], names: list[str], rounds: int) -> dict[str, float]:
-    """Return each contender's median CPU time in seconds; they take turns, ``rounds`` times each."""
+    """Return each contender's median CPU time in seconds; they take turns, ``rounds`` times each.
+
+    On a GPU it is the wall time until that has done its work.
+    """
     step = WORKLOADS[workload](**sizes)
     runs = {name: CONTENDERS[name](step) for name in names if fits(name, step)}
-    return _take_turns(runs, rounds)
+    return _take_turns(runs, rounds, _gpu_time if sizes.get("device") == "cuda" else time.process_time)
+
+
+def _gpu_time() -> float:
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def gpu() -> dict[str, str]:
+    """Return the name of the GPU, if there is one."""
+    return {"name": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
 
 
 def texts(workload: str, sizes: dict[str, Any], rounds: int) -> dict[str, float]:
@@ -37,7 +50,9 @@ def texts(workload: str, sizes: dict[str, Any], rounds: int) -> dict[str, float]
     return _take_turns({name: lambda text=text: text(tensor) for name, text in TEXTS.items()}, rounds)
 
 
-def _take_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+def _take_turns(
+    runs: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.process_time
+) -> dict[str, float]:
     for run in runs.values():
         with contextlib.redirect_stdout(sys.stderr):
             run()  # imports whatever is imported once, fills whatever is cached
@@ -46,9 +61,9 @@ def _take_turns(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, fl
     times: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
-            start = time.process_time()
+            start = clock()
             run()
-            times[name].append(time.process_time() - start)
+            times[name].append(clock() - start)
     return {name: statistics.median(found) for name, found in times.items()}
 
 

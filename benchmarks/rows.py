@@ -53,7 +53,7 @@ class Size(NamedTuple):
 class Done(NamedTuple):
     """What a child printed, its wall time in seconds, and the peak of its memory in bytes."""
 
-    found: dict[str, float]
+    found: dict[str, Any]
     seconds: float
     peak: int
 
@@ -123,6 +123,17 @@ def gpt_full(what: str, size: Size) -> Row:
 def gpt_gradients(what: str, size: Size) -> Row:
     """The same without lines, modules and forward values."""
     return compare(what, "1.08", _gpt(size), "ours, gradients only", size)
+
+
+@row("GPT-like in bfloat16 on a GPU, everything recorded")
+def gpt_gpu(what: str, size: Size) -> Row:
+    """The same on a GPU: wall time until it has done its work."""
+    name = child("gpu").found.get("name")
+    if name is None:
+        return Row(what, "no GPU here", "1.05")
+    workload, sizes = _gpt(size)
+    found = compare(what, "1.05", (workload, {**sizes, "device": "cuda", "dtype": "bfloat16"}), "ours", size)
+    return found._replace(plain=f"{found.plain}, {name}")
 
 
 @row("chain of 5,000 scalar ops, everything recorded")

@@ -72,10 +72,10 @@ class Loss(nn.Module):
 
 
 @workload
-def gpt(layers: int = 12, width: int = 256, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Any:
+def gpt(layers: int = 12, width: int = 256, device: str = "cpu", dtype: str = "float32") -> Any:
     """GPT-like: 12 layers, width 256, batch 4 of 128 tokens."""
     torch.manual_seed(0)
-    model = GPT(layers, width).to(device, dtype)
+    model = GPT(layers, width).to(device, getattr(torch, dtype))
     tokens = torch.randint(1000, (4, 128), device=device)
     loss_of = Loss(model)
 
