@@ -18,7 +18,7 @@ __all__ = ["own_recursion"]
 def own_recursion() -> Iterator[None]:
     """Let the script recurse as deep as without us, and read and set the limit as if we were not there."""
     get, put = sys.getrecursionlimit, sys.setrecursionlimit
-    depth = get() - _reach()
+    depth = get() - _reach() - (sys.version_info >= (3, 12))  # from where on exec, which runs the script, is free
     with ExitStack() as undo:
         put(get() + depth)
         undo.callback(lambda: put(max(get() - depth, depth + 100)))
