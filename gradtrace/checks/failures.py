@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.reading import quoted, shown, some, where
 from gradtrace.checks.ways import way
+from gradtrace.errors import CHANGED, FREED
 from gradtrace.model import Finding
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ HIGHER = {
 def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """A tensor that backward needs was changed in place: who saved it, who changed it, what to write instead."""
     error = graph.error
-    if error is None or "modified by an inplace operation" not in error.message:
+    if error is None or CHANGED not in error.message:
         return
     fact = _fact(graph, "changed")
     saver = graph.by_id.get(error.node or "")
@@ -81,7 +82,7 @@ def _out_of_place(op: str) -> str:
 def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """Backward through a graph that an earlier call has freed: which call, and what ties the two together."""
     error = graph.error
-    if error is None or "backward through the graph a second time" not in error.message:
+    if error is None or FREED not in error.message:
         return
     fact = _fact(graph, "freed")
     failed = (error.node,) if error.node else ()

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from gradtrace.errors import CHANGED, FREED
 from gradtrace.model import Fact
 from gradtrace.recording.away import is_here
 from gradtrace.recording.blowups import backward_element, forward_element, is_broken, saved_tensors
@@ -139,9 +140,9 @@ class Facts:
             self.shared.aliases.passed(raw.index)
             if not whole:
                 return
-            if "modified by an inplace operation" in message:
+            if CHANGED in message:
                 raw.facts += self._changes(message, raw, graph)
-            if "backward through the graph a second time" in message:
+            if FREED in message:
                 raw.facts += self._frees(raw)
             if call.create_graph and raw.error is None:
                 raw.facts += self._without_second_order(raw, graph)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.errors import FreedGraphError, TensorError
+from gradtrace.errors import FREED, FreedGraphError, TensorError
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.walk import root_edge, walk
 
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from gradtrace.recording.recorder import Recorder
 
 __all__ = ["require_graph", "script_outputs", "seed"]
-
-_FREED = "backward through the graph a second time"
 
 
 def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
@@ -53,7 +51,7 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
         ones = [torch.ones_like(output) for output in outputs]
         torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
-        if _FREED in str(error):
+        if FREED in str(error):
             raise FreedGraphError(
                 "the graph of this tensor was freed by backward()",
                 "draw it before, or call backward(retain_graph=True), or record the script: gradtrace render SCRIPT",
