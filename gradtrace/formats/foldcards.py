@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gradtrace.fold.truth import joined
-from gradtrace.formats.cells import alarm, bold, chip, row, small, table
+from gradtrace.formats.cells import bold, chip, row, small, table
 from gradtrace.formats.foldwords import content, curve_ends, flow, found, inside, made_by, names
+from gradtrace.formats.labels import badge
 from gradtrace.formats.numbers import number, shape, stats
-from gradtrace.formats.palette import BORDER, CARD, FAILED, LINE, SPECIAL, WARNED, step
+from gradtrace.formats.palette import BORDER, CARD, LINE, SPECIAL, step
 from gradtrace.formats.words import clean, gradient, shorten
 from gradtrace.model import TensorStats
 
@@ -59,8 +60,7 @@ def badges(box: Box, beside: str = "") -> Iterator[str]:
     """Yield a row for each kind of finding in a box, but for those of the node whose card says them itself."""
     others = tuple(finding for finding in box.findings if beside not in finding.nodes)
     for severity, words in found(replace(box, findings=others)):
-        color = {"error": FAILED, "warning": WARNED}.get(severity, SPECIAL["none"])
-        yield alarm(f"{severity}: {words}", color)
+        yield badge(severity, words)
 
 
 def leaf_rows(box: Box, graph: BackwardPass, context: Context) -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradtrace.formats.base import Style
     from gradtrace.model import Node
 
-__all__ = ["Context", "card", "crossing", "heading", "kept"]
+__all__ = ["Context", "badge", "card", "crossing", "heading", "kept"]
 
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
 BADGES = {"error": ("×", FAILED), "warning": ("!", WARNED), "info": ("i", SPECIAL["zero"])}
@@ -135,10 +135,14 @@ def _failure(error: ErrorInfo | None) -> Iterator[str]:
 def _badges(node: Node, findings: tuple[Finding, ...]) -> Iterator[str]:
     """Yield a row for each finding that names this node first: its sign, and the name of the check."""
     found = {f.check: f.severity for f in findings if f.nodes and f.nodes[0] == origin(node.id)}
-    for name, severity in found.items():
-        sign, color = BADGES[severity]
-        text = f'<font color="{INVERSE}">{bold(f"{sign} {name}")}</font>'
-        yield row(text, f'bgcolor="{color}" style="rounded"')
+    yield from (badge(severity, name) for name, severity in found.items())
+
+
+def badge(severity: str, words: str) -> str:
+    """Return the row of a finding."""
+    sign, color = BADGES[severity]
+    text = f'<font color="{INVERSE}">{bold(f"{sign} {words}")}</font>'
+    return row(text, f'bgcolor="{color}" style="rounded"')
 
 
 def _place(node: Node) -> Iterator[str]:

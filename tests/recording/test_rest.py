@@ -53,8 +53,8 @@ def train(*, zero_each=1, modules=True, seen=None, inside=None):
 
 def is_watched():
     hooks = len(global_hooks._global_forward_hooks) + len(global_hooks._global_forward_pre_hooks)
-    apply = torch.autograd.Function.__dict__["apply"]
-    return bool(torch._C._len_torch_function_stack()), bool(hooks), "gradtrace" in apply.__func__.__module__
+    apply = getattr(torch.autograd.Function.__dict__["apply"], "__func__", None)  # which is C's own in newer versions
+    return bool(torch._C._len_torch_function_stack()), bool(hooks), "gradtrace" in getattr(apply, "__module__", "")
 
 
 def recorded(keep, **how):
