@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
-    "CHANGED",
-    "FREED",
     "DocumentError",
     "EngineError",
     "FreedGraphError",
@@ -35,10 +33,6 @@ __all__ = [
     "TraceFileError",
     "UnknownNameError",
 ]
-
-# What PyTorch says of memory that changed after a node had saved it, and of a graph that was run and freed.
-CHANGED = "modified by an inplace operation"
-FREED = "backward through the graph a second time"
 
 
 class GradtraceError(Exception):

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from msgspec import Struct
 
 __all__ = [
+    "CHANGED",
     "FORMAT_VERSION",
+    "FREED",
     "Attribute",
     "BackwardPass",
     "Change",
@@ -41,6 +43,10 @@ __all__ = [
 # History of the trace file; a reader refuses what is newer than itself.
 # 1: the first.
 FORMAT_VERSION = 1
+
+# What PyTorch says of memory that changed after a node had saved it, and of a graph that was run and freed.
+CHANGED = "modified by an inplace operation"
+FREED = "backward through the graph a second time"
 
 # msgspec decodes no recursive alias, so at run time a nested list is anything that JSON holds.
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.reading import quoted, shown, some, where
 from gradtrace.checks.ways import way
-from gradtrace.errors import CHANGED, FREED
-from gradtrace.model import Finding
+from gradtrace.model import CHANGED, FREED, Finding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -102,7 +102,8 @@ class Aside:
         from torch._dynamo import eval_frame, trace_rules  # noqa: PLC0415
 
         trace_rules.add("gradtrace")  # our functions are never the user's to compile
-        for name in ("set_eval_frame", "_maybe_set_eval_frame"):
+        # Which of the two is called, and whether the first is there, depends on the version.
+        for name in {"set_eval_frame", "_maybe_set_eval_frame"} & vars(eval_frame).keys():
             self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
 
     def _watch_export(self) -> None:

@@ -31,8 +31,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from gradtrace.errors import CHANGED, FREED
-from gradtrace.model import Fact
+from gradtrace.model import CHANGED, FREED, Fact
 from gradtrace.recording.away import is_here
 from gradtrace.recording.blowups import backward_element, forward_element, is_broken, saved_tensors
 from gradtrace.recording.cuts import Cut

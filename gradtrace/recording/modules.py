@@ -108,11 +108,14 @@ class ModuleHooks:
         self._seen = seen  # told of each module called, too
         self._handles: list[Any] = []
         # torch.compile warns of global hooks where a compiled module is called; of ours it need not.
-        self._question = Patch(nn.modules.module, "_has_any_global_hook", self._others_have_hooks)
+        question = "_has_any_global_hook"
+        asked = hasattr(nn.modules.module, question)  # older versions do not ask
+        self._question = [Patch(nn.modules.module, question, self._others_have_hooks)] if asked else []
 
     def put(self) -> None:
         """Install the hooks."""
-        self._question.put()
+        for patch in self._question:
+            patch.put()
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
@@ -120,7 +123,8 @@ class ModuleHooks:
 
     def take_away(self) -> None:
         """Remove the hooks."""
-        self._question.take_away()
+        for patch in self._question:
+            patch.take_away()
         while self._handles:
             self._handles.pop().remove()
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.errors import FREED, FreedGraphError, TensorError
+from gradtrace.errors import FreedGraphError, TensorError
+from gradtrace.model import FREED
 from gradtrace.recording.names import Names, namespaces
 from gradtrace.recording.walk import root_edge, walk
 
