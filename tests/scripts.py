@@ -42,9 +42,9 @@ def run(folder: Path, *command: str, stdin: str = "") -> Done:
     """Run python with these arguments in ``folder``; files that it makes are returned and removed."""
     before = {path for path in folder.rglob("*") if path.is_file()}
     # One hash seed, so that sets are printed in one order; one thread, so that sums are rounded in one way.
-    more = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{PEAK}", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
     with tempfile.NamedTemporaryFile("r") as peak:
-        more |= {"PYTHONPATH": os.pathsep.join((ROOT, PEAK)), "GRADTRACE_PEAK": peak.name}
+        more |= {"PYTHONDONTWRITEBYTECODE": "1", "GRADTRACE_PEAK": peak.name}
         done = subprocess.run(
             [sys.executable, *command], cwd=folder, input=stdin, env=os.environ | more, capture_output=True,
             encoding="utf-8", check=False,

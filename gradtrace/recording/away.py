@@ -54,14 +54,14 @@ class Batch:
         count = max(min(_ROWS, _CHUNK // flat.numel()), 1)
         with torch.inference_mode(False):  # noqa: FBT003 - in which it may be made, and could not be written outside
             self._copies = torch.empty((count, flat.numel()), dtype=flat.dtype, device=flat.device)
-        self._free = list(torch.unbind(self._copies))[::-1]
+        self._rows = torch.unbind(self._copies)
         self._taken: list[weakref.ref[Away]] = []
 
     def add(self, flat: torch.Tensor, away: Away) -> None:
         """Copy a tensor."""
-        self._free[-1 - len(self._taken)].copy_(flat)
+        self._rows[len(self._taken)].copy_(flat)
         self._taken.append(weakref.ref(away))
-        if len(self._taken) == len(self._free):
+        if len(self._taken) == len(self._rows):
             self.reduce()
 
     def reduce(self) -> None:

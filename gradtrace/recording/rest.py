@@ -15,7 +15,7 @@ from gradtrace.recording.logs import RECENT
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from gradtrace.recording.logs import Logs
+    from gradtrace.recording.logs import Logs, ThreadLog
     from gradtrace.recording.patch import Removable
 
 __all__ = ["Rest"]
@@ -38,6 +38,7 @@ class Rest:
         self._near = {near for index in keep for near in range(index - RECENT, index + 1)}
         self._parts: list[Removable] = []
         self._is_put = self._due = False
+        self._log: ThreadLog | None = None  # of the thread whose mode is away: only it can have it back
 
     def around(self, parts: Iterable[Removable]) -> Rest:
         """Hold these parts, first to last."""
@@ -63,8 +64,8 @@ class Rest:
         if self._near and self._is_put:
             near = index + 1 in self._near
             self._due = not near
-            if self.on and near:
-                insert(self._logs.here().mode)
+            if self.on and near and self._log is self._logs.here():
+                insert(self._log.mode)
                 self.on = False
                 self.put()
 
@@ -76,5 +77,6 @@ class Rest:
         if log.modules.depth > 1 or remove(log.mode) < 0:  # of calls in each other, each end is noted
             return
         log.modules.close()
+        self._log = log
         self.take_away()
         self.on = self._is_put = True

@@ -129,6 +129,28 @@ def test_there_is_no_rest_where_several_threads_make_graphs():
     assert all(map(all, seen))
 
 
+def test_a_thread_that_begins_during_the_rest_does_not_end_it_for_the_other():
+    def other():
+        w = torch.ones(3, requires_grad=True)
+        for _ in range(3):
+            (w * 2).sum().backward()
+
+    seen = []
+    with Recorder(Options(keep=frozenset({48, 51}))) as recorder:
+        net = Net()
+        for step in range(48):
+            if step == 28:
+                thread = threading.Thread(target=other)  # passes 29 to 31, before which the rest would end
+                thread.start()
+                thread.join()
+            y = net(torch.randn(8, 5)).sum()
+            seen.append(is_watched())
+            y.backward()
+    assert not any(map(any, seen[1:29]))
+    assert all(map(all, seen[33:]))
+    assert all(node.source for graph in recorder.trace.passes for node in graph.nodes if node.kind == "function")
+
+
 def test_a_backward_inside_a_module_rests_when_that_has_ended():
     class Outer(nn.Module):
         def __init__(self):
