@@ -39,6 +39,19 @@ static PyObject *known_kind(PyObject *tensor) {
     return kind;
 }
 
+/* Below it an address may be an offset into no memory; that of a heap or a mapping may be, too, on some systems. */
+#define SURE ((int64_t)1 << 44)
+
+/* Where the first element is; 0 where there is no memory: it was freed, or autograd keeps a tensor as "all zeros".
+   A view of such a tensor has an address that is not 0: its offset. */
+static int64_t address_of(PyObject *tensor) {
+    int64_t address = integer(call(tensor, s_data_ptr));
+    if (address <= 0) return 0;
+    if (address >= SURE) return address;
+    int64_t offset = integer(call(tensor, s_storage_offset)), item = integer(call(tensor, s_element_size));
+    return offset < 0 || item < 0 || address == offset * item ? 0 : address;
+}
+
 static Reduce *kernel_of(PyObject *dtype) {
     return dtype == g_float32 ? reduce_float32 : dtype == g_float64 ? reduce_float64 : reduce_bfloat16;
 }
@@ -79,8 +92,8 @@ static void run_kernel(PyObject *dtype, const Runs *runs, double *found) {
 /* Reduce a tensor and return its norm; -1 where its memory is not one piece, or its norm needs more than float64. */
 static double reduce_tensor(PyObject *tensor, int64_t *size, double *f) {
     if (truth(call(tensor, s_is_contiguous)) != 1 || truth(call(tensor, s_is_neg)) != 0) return -1;
-    int64_t address = integer(call(tensor, s_data_ptr));
-    if (address <= 0) return -1;
+    int64_t address = address_of(tensor);
+    if (!address) return -1;
     *size = integer(call(tensor, s_numel));
     PyObject *dtype = PyObject_GetAttr(tensor, s_dtype);
     if (*size < 0 || !dtype) return -1;
@@ -126,7 +139,7 @@ PyObject *measure(PyObject *tensor) {
     PyObject *kind = watched ? NULL : known_kind(tensor), *found = NULL;
     if (kind) {
         PyObject *route = PyTuple_GetItem(kind, 3);
-        if (route == g_READ) found = call(tensor, s_tolist);
+        if (route == g_READ && address_of(tensor)) found = call(tensor, s_tolist);
         if (route == g_COMPILED) found = sums_of(tensor);
         if (found) return measured_of(kind, found);
     }

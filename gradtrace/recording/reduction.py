@@ -25,8 +25,8 @@ __all__ = [
     "copy",
     "reduce",
     "reduce_compiled",
+    "readable",
     "reduce_elsewhere",
-    "require_memory",
     "runs_of",
     "settle",
 ]
@@ -64,10 +64,17 @@ def runs_of(tensor: torch.Tensor) -> Runs:
     return tuple(found)
 
 
-def require_memory(tensor: torch.Tensor) -> None:
-    """Raise RuntimeError if the memory was freed, as sharded models do: reading it would end the process."""
-    if tensor.numel() and not tensor.untyped_storage().nbytes():
-        raise RuntimeError("the memory was freed")
+def readable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with the same elements in memory: itself, or a copy of one that autograd keeps as "all zeros".
+
+    Raises:
+        RuntimeError: The memory was freed, as sharded models do. Reading it would end the process.
+    """
+    if not tensor.numel() or tensor.data_ptr() != tensor.storage_offset() * tensor.element_size():
+        return tensor
+    if tensor._is_zerotensor():
+        return tensor.clone()
+    raise RuntimeError("the memory was freed")
 
 
 def reduce_compiled(tensor: torch.Tensor) -> Sums:
@@ -76,10 +83,7 @@ def reduce_compiled(tensor: torch.Tensor) -> Sums:
 
 
 def _reduce_compiled(tensor: torch.Tensor) -> Sums:
-    if not tensor.data_ptr():  # autograd's tensors of zeros have no memory
-        require_memory(tensor)
-        tensor = tensor.clone()
-    tensor = tensor.resolve_neg()
+    tensor = readable(tensor).resolve_neg()
     repeats, runs = _repeats(runs_of(tensor))
     if runs[0][0] != 1:
         tensor, repeats = tensor.reshape(-1).contiguous(), 1
@@ -114,8 +118,7 @@ def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 def reduce(tensor: torch.Tensor) -> Sums:
     """Return the reductions of a tensor, by torch's kernels."""
-    require_memory(tensor)
-    return _without_grad(_reduce, tensor)
+    return _without_grad(lambda tensor: _reduce(readable(tensor)), tensor)
 
 
 def _reduce(tensor: torch.Tensor) -> Sums:
@@ -187,18 +190,17 @@ def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -
 
 def copy(tensor: torch.Tensor) -> Pending:
     """Return a copy, to be reduced later with others of its size."""
-    require_memory(tensor)
-    return Pending(_without_grad(torch.Tensor.clone, tensor))
+    return Pending(_without_grad(lambda tensor: readable(tensor).clone(), tensor))
 
 
 def reduce_elsewhere(tensor: torch.Tensor) -> Away:
     """Return the reductions of a tensor on another device, to be brought over later."""
-    return _without_grad(lambda tensor: reduce_away(*_flat(tensor)), tensor)
+    return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor))), tensor)
 
 
 def bring_all(tensor: torch.Tensor) -> Away:
     """Return the few elements of a tensor on another device, in their order, to be brought over later."""
-    return _without_grad(lambda tensor: bring(tensor.reshape(-1)), tensor)
+    return _without_grad(lambda tensor: bring(readable(tensor).reshape(-1)), tensor)
 
 
 def settle(measured: Iterable[list[Any]]) -> None:

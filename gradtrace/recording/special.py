@@ -8,7 +8,7 @@ import torch
 
 from gradtrace.model import TensorStats
 from gradtrace.recording.away import is_here
-from gradtrace.recording.reduction import require_memory
+from gradtrace.recording.reduction import readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def _no_numbers(tensor: torch.Tensor) -> str:
 def _is_readable(tensor: torch.Tensor) -> bool:
     plain = type(tensor) in {torch.Tensor, torch.nn.Parameter} and is_here(tensor)
     if plain and tensor.layout is torch.strided:
-        require_memory(tensor)
+        readable(tensor)
     return plain and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 

@@ -22,6 +22,7 @@ from gradtrace.recording.reduction import (
     COMPILED_TYPES,
     bring_all,
     copy,
+    readable,
     reduce,
     reduce_compiled,
     reduce_elsewhere,
@@ -93,7 +94,7 @@ def _measure(tensor: torch.Tensor) -> Measured:
             kind = _kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor)
             route = kind.route
             if route == READ:
-                return [kind, tensor.tolist()]
+                return [kind, readable(tensor).tolist()]
             if route != SPECIAL and tensor.layout is torch.strided:
                 return [kind, _REDUCERS[route](tensor)]
     except (RuntimeError, NotImplementedError, TypeError):
