@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from torch import nn
 
 import gradtrace
-from gradtrace.fold.stages import fold
+from gradtrace.fold.folding import fold
 from gradtrace.model import FORMAT_VERSION, BackwardPass, Edge, Node, TensorStats
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gradtrace.api import GradientReport, Recording, Trace, draw, gradcheck, load, make_dot, record
+    from gradtrace.drawing.theme import Theme
     from gradtrace.errors import GradtraceError
     from gradtrace.fold import View
     from gradtrace.formats.base import Style
-    from gradtrace.formats.theme import Theme
 
 __all__ = [
     "GradientReport",
@@ -34,7 +34,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "GradtraceError": "gradtrace.errors",
     "Style": "gradtrace.formats.base",
-    "Theme": "gradtrace.formats.theme",
+    "Theme": "gradtrace.drawing.theme",
     "View": "gradtrace.fold",
 }
 

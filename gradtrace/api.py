@@ -139,7 +139,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
     def _html(self) -> str:
         from html import escape  # noqa: PLC0415 - only a page needs these, and the parser of XML behind them
 
-        from gradtrace.formats.page import inline  # noqa: PLC0415
+        from gradtrace.drawing.page import inline  # noqa: PLC0415
 
         shown = self.bundle()
         if SVG in shown:
@@ -342,7 +342,7 @@ def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> 
 
 
 def _structure(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> graphviz.Digraph:
-    from gradtrace.formats.structure import structure_dot  # noqa: PLC0415 - imports graphviz
+    from gradtrace.drawing.graph_only import structure_dot  # noqa: PLC0415 - imports graphviz
     from gradtrace.recording.names import Given  # noqa: PLC0415 - imports torch
     from gradtrace.recording.structure import structure  # noqa: PLC0415
 

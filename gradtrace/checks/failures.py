@@ -6,9 +6,9 @@ import re
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.reading import quoted, shown, some, where
-from gradtrace.checks.ways import way
+from gradtrace.checks.how_detached import way
 from gradtrace.model import CHANGED, FREED, Finding
+from gradtrace.wording.nodes import quoted, shown, some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.reading import flat, is_broken, say, where
+from gradtrace.checks.stats_queries import flat, is_broken
 from gradtrace.model import Finding
+from gradtrace.wording.nodes import say, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.derivatives import at_element, blowup, forward_reason
-from gradtrace.checks.element import element_computed, element_sent, in_words, input_name
-from gradtrace.checks.reading import bad_word, base, inputs, is_broken, is_zero, say, shown, size, where
+from gradtrace.checks.broken_element import element_computed, element_sent, in_words, input_name
+from gradtrace.checks.singular_derivatives import at_element, blowup, forward_reason
+from gradtrace.checks.stats_queries import inputs, is_broken, is_zero, size
 from gradtrace.model import Finding
+from gradtrace.wording.nodes import bad_word, base, say, shown, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.checks.element import Element
+    from gradtrace.checks.broken_element import Element
     from gradtrace.model import BackwardPass, Edge, Fact, Node, TensorStats
 
 __all__ = ["nonfinite_forward", "nonfinite_origin"]

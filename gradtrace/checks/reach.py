@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.reading import quoted, some, where
-from gradtrace.checks.ways import EXITS, way
+from gradtrace.checks.how_detached import EXITS, way
 from gradtrace.model import Finding
+from gradtrace.wording.nodes import quoted, some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

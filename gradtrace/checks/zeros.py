@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.paths import topological
-from gradtrace.checks.reading import base, is_broken, is_zero, some, where
+from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.model import Finding
+from gradtrace.wording.nodes import base, some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,10 @@ from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import find
 from gradtrace.cli.thresholds import is_threshold, read_thresholds
 from gradtrace.errors import NothingRecordedError, UnknownNameError
-from gradtrace.formats.findings import REPORTS, About, summary
+from gradtrace.formats.github import as_github
+from gradtrace.formats.json import as_json
+from gradtrace.formats.sarif import About, as_sarif
+from gradtrace.wording.findings import summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["check"]
 
 FAIL_ON = (*SEVERITIES, "never")
+REPORTS = {"json": as_json, "github": as_github, "sarif": as_sarif}
 FORMATS = ("text", *REPORTS)
 Json = Annotated[bool, typer.Option("--json", help="The findings as data, on stdout.")]
 FailOn = Annotated[

@@ -9,13 +9,13 @@ import typer
 
 from gradtrace import tracefile
 from gradtrace.api import choose_format
-from gradtrace.checks.compare import Tolerance, compare
+from gradtrace.checks.trace_diff import Tolerance, compare
 from gradtrace.cli.options import Late, is_output, take_late
 from gradtrace.cli.output import Target, say
 from gradtrace.errors import GradtraceError
 from gradtrace.formats.base import Style
-from gradtrace.formats.differences import as_findings, as_text
 from gradtrace.model import Report
+from gradtrace.wording.differences import as_findings, as_text
 
 if TYPE_CHECKING:
     from gradtrace.model import Difference, Trace

@@ -8,11 +8,11 @@ import shutil
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from msgspec.structs import replace
 
 from gradtrace.api import select
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.wrong_gradient import wrong_gradient
+from gradtrace.cli.formula_table import table_of
 from gradtrace.cli.options import Late, Module, PassNumber, Source, is_pass, kept_passes, take_late
 from gradtrace.cli.output import Target, say
 from gradtrace.cli.source import find
@@ -20,11 +20,11 @@ from gradtrace.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from gradtrace.cli.source import Recorded
+    from gradtrace.explain.explanation_text import Explanation
     from gradtrace.explain.formulas import Table
-    from gradtrace.explain.text import Explanation
-    from gradtrace.model import BackwardPass, Finding, Trace
+    from gradtrace.model import BackwardPass, Finding
 
-__all__ = ["explain", "table_of", "with_formulas"]
+__all__ = ["explain"]
 
 WIDEST = 100  # columns of a file, and where no terminal says how many it has
 FORMATS = ("text", "markdown", "latex")
@@ -100,35 +100,9 @@ def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> lis
     return [graph for graph in trace.passes if graph.index in wanted]
 
 
-def table_of(trace: Trace) -> Table:
-    """Return the formulas of the torch that made the trace: the committed table, or looked up in that torch."""
-    from gradtrace.explain.formulas import Table, pinned
-
-    version = trace.versions.get("torch", "").partition("+")[0]
-    if version in {"", pinned().torch}:
-        return pinned()
-    try:
-        from gradtrace.recording.derivatives import read
-
-        live = Table(read())
-    except (ImportError, OSError):
-        live = pinned()
-    if live.torch != version:
-        say(f"the formulas are those of torch {live.torch}; the trace was made by {version}")
-    return live
-
-
-def with_formulas(graph: BackwardPass, trace: Trace) -> BackwardPass:
-    """Return a pass whose nodes carry their formula, to be drawn."""
-    from gradtrace.explain.formulas import formula_line
-
-    table = table_of(trace)
-    return replace(graph, nodes=tuple(replace(node, formula=formula_line(graph, node, table)) for node in graph.nodes))
-
-
 def _told(graph: BackwardPass, order: int, look: tuple[str, int], table: Table) -> str:
-    from gradtrace.explain.markdown import latex, markdown
-    from gradtrace.explain.text import explain, text
+    from gradtrace.explain.explanation_markdown import latex, markdown
+    from gradtrace.explain.explanation_text import explain, text
 
     format_name, width = look
     explanation: Explanation = explain(graph, order, table)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.formats.findings import as_text
+from gradtrace.wording.findings import as_text
 
 with suppress(ImportError):  # there is none on Windows
     import fcntl

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from gradtrace.api import choose_format, report_of, select
 from gradtrace.checks.base import failures
-from gradtrace.cli.drawing import check_view, drawn_or_less
-from gradtrace.cli.explain import with_formulas
+from gradtrace.cli.draw_fallback import check_view, drawn_or_less
+from gradtrace.cli.formula_table import with_formulas
 from gradtrace.cli.options import (
     Between,
     Columns,
@@ -41,11 +41,11 @@ from gradtrace.cli.options import (
 )
 from gradtrace.cli.output import Target, print_table, say
 from gradtrace.cli.source import Recorded, find
+from gradtrace.drawing.theme import Theme
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
 from gradtrace.formats.base import Style
-from gradtrace.formats.theme import Theme
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Report

@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from gradtrace.fold.boxes import Box, Folded, Link, Truth
-from gradtrace.fold.truth import truth_of
+from gradtrace.fold.gradient_summary import truth_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

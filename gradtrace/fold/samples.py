@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gradtrace.fold.tangle import is_tangled
+
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
 
     from gradtrace.fold.groups import Part
-    from gradtrace.fold.line import Line
     from gradtrace.fold.stages import Plan, Stages
 
-__all__ = ["is_tangled", "sampled"]
+__all__ = ["sampled"]
 
-TANGLED = 2000  # ranks that all lines between boxes span; a layout takes a minute above 5,000
 MOST_WORK = 4_000_000  # nodes that are looked at for it, again and again: a second
 MOST_TRIES = 24
 
@@ -61,25 +61,3 @@ def _opened(part: Part, plan: Plan) -> Plan:
         return replace(plan, shown=plan.shown | {part.call})
     runs = [replace(run, count=run.count - 1) if run.start == part.places[0] else run for run in plan.runs]
     return replace(plan, runs=tuple(run for run in runs if run.count > 1))
-
-
-def is_tangled(line: Line, parts: Sequence[Part]) -> bool:
-    """Tell whether so many lines pass so many boxes that neither a layout nor a reader can follow them."""
-    home = [0] * len(line.nodes)
-    for number, part in enumerate(parts):
-        for at in part.places:
-            home[at] = number
-    ranks, total = [0] * len(parts), 0
-    links = sorted(
-        {
-            (home[at], home[target])
-            for at, ends in enumerate(line.onward)
-            for target, _ in ends
-            if home[at] != home[target]
-        }
-    )
-    for source, target in links:
-        ranks[target] = max(ranks[target], ranks[source] + 1)
-    for source, target in links:
-        total += ranks[target] - ranks[source]
-    return total > TANGLED

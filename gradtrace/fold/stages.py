@@ -2,87 +2,25 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gradtrace.fold.boxes import Folded, Opening, View
-from gradtrace.fold.build import as_recorded, built
+from gradtrace.fold.boxes import Opening, View
 from gradtrace.fold.chains import parts_with_chains
-from gradtrace.fold.containers import with_containers
 from gradtrace.fold.groups import Calls, Part, by_call, chunked, common_call, deepest, is_open
-from gradtrace.fold.line import line_of
-from gradtrace.fold.paths import between, check_opened, focused
 from gradtrace.fold.repeats import Run, runs_of
-from gradtrace.fold.samples import is_tangled, sampled
-from gradtrace.graph import span
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator, Sequence
+    from collections.abc import Hashable, Sequence
 
     from gradtrace.fold.line import Line
-    from gradtrace.model import BackwardPass, Finding
 
-__all__ = ["Plan", "Stages", "fold"]
+__all__ = ["Plan", "Staged", "Stages"]
 
-SLOW = 500  # ranks that all edges span; above, leaves go into their users' boxes, or a layout takes minutes
-SMALL, USUAL = 10, 150  # boxes; who asks for more wants them, tangled or not
 BESIDE = Opening("parameters in the boxes that use them", "--full")
 VIEWS = Opening("chains of views and casts", "--full")
-
-
-def fold(graph: BackwardPass, view: View = View(), findings: Sequence[Finding] = ()) -> Folded:  # noqa: B008 - frozen
-    """Return a pass in at most ``view.max_nodes`` boxes, folded as little as that needs."""
-    with _uncollected():
-        return _fold(graph, view, findings)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector off a block that makes millions of tuples and no cycles: it takes 40 % of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
-
-
-def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:
-    graph, cut = _asked(with_containers(graph), view)
-    if view.full or (view.depth is None and len(graph.nodes) <= view.max_nodes and span(graph) <= SLOW):
-        return as_recorded(graph, findings, cut)
-    line, most = line_of(graph), view.max_nodes
-    while True:
-        stages = Stages(line, replace(view, max_nodes=most))
-        parts, openings = stages.parts()
-        if not is_tangled(line, parts) or view.depth is not None or not SMALL <= most <= USUAL:
-            return built(line, parts, (*cut, *openings, *_excess(parts, view)), findings)
-        most = min(most, len(parts)) * 2 // 3
-
-
-def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
-    """Return a word on what was asked for where that is more than the budget."""
-    if len(parts) <= view.max_nodes:
-        return ()
-    asked = f"--depth {view.depth}" if view.depth is not None else " ".join(f"--open {path}" for path in view.open)
-    return (Opening(f"more than the {view.max_nodes:,} boxes of --max-nodes, as {asked} asks for", ""),)
-
-
-def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:
-    """Return the part of the pass that is asked for, and a word on what that leaves out."""
-    check_opened(graph, view.open)
-    if view.focus:
-        part, what = focused(graph, view.focus), f"only the ways through {view.focus}"
-    elif view.between:
-        part, what = between(graph, *view.between), f"only the ways between {view.between[0]} and {view.between[1]}"
-    else:
-        return graph, ()
-    return part, (Opening(f"{what}, {len(part.nodes):,} of {len(graph.nodes):,} nodes", ""),)
 
 
 class Plan(Struct, frozen=True):
@@ -91,6 +29,14 @@ class Plan(Struct, frozen=True):
     runs: tuple[Run, ...] = ()
     depth: int = 0
     shown: frozenset[int] = frozenset()
+
+
+class Staged(NamedTuple):
+    """What the boxes will hold, what was folded for it, and the plan, where one of each kind may be opened again."""
+
+    parts: list[Part]
+    openings: tuple[Opening, ...]
+    plan: Plan | None = None
 
 
 class Stages:
@@ -107,23 +53,23 @@ class Stages:
         """Tell whether there are no more parts than boxes."""
         return len(parts) <= self._view.max_nodes
 
-    def parts(self) -> tuple[list[Part], tuple[Opening, ...]]:
+    def parts(self) -> Staged:
         """Return what the boxes will hold, and what was folded for it."""
         line, view = self.line, self._view
         if view.depth is not None:
-            return self.assembled(Plan((), view.depth)), (BESIDE, VIEWS, self._modules(view.depth))
+            return Staged(self.assembled(Plan((), view.depth)), (BESIDE, VIEWS, self._modules(view.depth)))
         if len(line.nodes) <= view.max_nodes:
-            return [self._alone(at) for at in range(len(line.nodes))], (BESIDE,)
+            return Staged([self._alone(at) for at in range(len(line.nodes))], (BESIDE,))
         parts = self.assembled(Plan())
         if self.fits(parts):
-            return self._with_fewest_chains(parts), (BESIDE, VIEWS)
+            return Staged(self._with_fewest_chains(parts), (BESIDE, VIEWS))
         plan = self.plan()
         parts = self.assembled(plan)
         openings = [BESIDE, VIEWS, *self._said(plan, parts)]
         if self.fits(parts):
-            return sampled(self, plan, parts), tuple(openings)
+            return Staged(parts, tuple(openings), plan)
         openings.append(Opening("stretches without a module", f"--max-nodes {2 * view.max_nodes}"))
-        return chunked(parts, view.max_nodes, self.calls), tuple(openings)
+        return Staged(chunked(parts, view.max_nodes, self.calls), tuple(openings))
 
     def plan(self) -> Plan:
         """Return what to fold beyond parameters and chains: runs, and modules where these are not enough."""

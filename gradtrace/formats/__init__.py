@@ -1,1 +1,1 @@
-"""One file for each format; base.py holds what they share."""
+"""Formats, one a file; ``base.py`` has their registry and the style that they draw in."""

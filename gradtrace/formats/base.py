@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from gradtrace.drawing.theme import Theme
 from gradtrace.fold import View
-from gradtrace.formats.theme import Theme
 from gradtrace.model import Report
 from gradtrace.registry import Registry
 

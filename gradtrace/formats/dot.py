@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from gradtrace.drawing.cards import Context, card, crossing, heading, kept
+from gradtrace.drawing.clusters import Frames
+from gradtrace.drawing.columns import columns_of, size_of
+from gradtrace.drawing.flows import lines
+from gradtrace.drawing.fold_cards import badges, fold_card, leaf_rows
+from gradtrace.drawing.fold_wording import details, opening_lines
+from gradtrace.drawing.palette import FONT, INK, PAGE
 from gradtrace.fold import Box, Folded
+from gradtrace.fold.folding import fold
 from gradtrace.fold.frames import lengths
 from gradtrace.fold.ranks import ranks_of
-from gradtrace.fold.stages import fold
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.clusters import Frames
-from gradtrace.formats.columns import columns_of, size_of
-from gradtrace.formats.flows import lines
-from gradtrace.formats.foldcards import badges, fold_card, leaf_rows
-from gradtrace.formats.foldwords import details, opening_lines
-from gradtrace.formats.labels import Context, card, crossing, heading, kept
-from gradtrace.formats.numbers import Scale, kind, number, stats
-from gradtrace.formats.palette import FONT, INK, PAGE
-from gradtrace.formats.words import (
+from gradtrace.graph import beside_each_use, origin, span
+from gradtrace.model import Report
+from gradtrace.wording.numbers import Scale, kind, number, stats
+from gradtrace.wording.phrases import (
     clean,
     differentiated,
     escaped,
@@ -30,8 +32,6 @@ from gradtrace.formats.words import (
     shorten,
     title,
 )
-from gradtrace.graph import beside_each_use, origin, span
-from gradtrace.model import Report
 
 if TYPE_CHECKING:
     import graphviz
@@ -117,7 +117,11 @@ def _card(box: Box, graph: BackwardPass, context: Context, style: Style) -> dict
     """Return the attributes of a box."""
     node = graph.by_id[box.nodes[0]]
     more = [*badges(box, beside=node.id), *leaf_rows(box, graph, context)]
-    label = fold_card(box, graph, context) if _is_fold(box) else card(node, context, [*more, *kept(node, style)])
+    label = (
+        fold_card(box, graph, context)
+        if _is_fold(box)
+        else card(node, context, [*more, *kept(node, attributes=style.attributes, saved=style.saved)])
+    )
     told = details(box, graph) if _is_fold(box) else _details(node, box)
     kind_of = box.kind if _is_fold(box) else node.kind
     return {"label": label, "tooltip": escaped(told, 2), "class": kind_of, **href(node, style.link)}

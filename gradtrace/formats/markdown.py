@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.fold.stages import fold
+from gradtrace.drawing.fold_wording import content, flow, names, opening_lines
+from gradtrace.fold.folding import fold
 from gradtrace.formats import mermaid
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.foldwords import content, flow, names, opening_lines
-from gradtrace.formats.numbers import stats
-from gradtrace.formats.words import clean, expression, place, title
 from gradtrace.model import Report
+from gradtrace.wording.numbers import stats
+from gradtrace.wording.phrases import clean, expression, place, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

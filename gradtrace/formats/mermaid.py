@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gradtrace.fold.stages import fold
-from gradtrace.fold.truth import joined
+from gradtrace.drawing.fold_wording import opening_lines
+from gradtrace.drawing.palette import BORDER, FILL, INK, SPECIAL, step
+from gradtrace.drawing.plain_boxes import sentences
+from gradtrace.fold.folding import fold
+from gradtrace.fold.gradient_summary import joined
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.brief import sentences
-from gradtrace.formats.foldwords import opening_lines
-from gradtrace.formats.numbers import Scale, kind, number
-from gradtrace.formats.palette import BORDER, FILL, INK, SPECIAL, step
-from gradtrace.formats.words import title
 from gradtrace.model import Report
+from gradtrace.wording.numbers import Scale, kind, number
+from gradtrace.wording.phrases import title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from gradtrace.drawing.theme import Theme
     from gradtrace.fold import Box, Folded, Link
-    from gradtrace.formats.theme import Theme
     from gradtrace.model import TensorStats
 
 __all__ = ["render"]

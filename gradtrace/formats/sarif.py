@@ -10,13 +10,14 @@ from urllib.parse import quote
 import msgspec
 
 from gradtrace import __version__
+from gradtrace.wording.findings import sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from gradtrace.model import Finding, Source
 
-__all__ = ["About", "as_sarif", "sentence"]
+__all__ = ["About", "as_sarif"]
 
 LEVELS = {"error": "error", "warning": "warning", "info": "note"}
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -27,11 +28,6 @@ class About(NamedTuple):
 
     helps: Mapping[str, str]
     script: str = ""
-
-
-def sentence(text: str) -> str:
-    """Return the text with its full stop."""
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def as_sarif(findings: Sequence[Finding], about: About) -> str:

@@ -7,14 +7,14 @@ from xml.etree import ElementTree as ET
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.palette import PAGE
+from gradtrace.drawing.theme import Theme
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.formats.base import Style, register
 from gradtrace.formats.dot import source
-from gradtrace.formats.palette import PAGE
-from gradtrace.formats.theme import Theme
-from gradtrace.formats.words import alt_text, title
 from gradtrace.model import Report
+from gradtrace.wording.phrases import alt_text, title
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.numbers import Scale, kind, number, stats
-from gradtrace.formats.table import Cell, Column, lines, paint, shorten, visible
-from gradtrace.formats.words import note
+from gradtrace.wording.numbers import Scale, kind, number, stats
+from gradtrace.wording.phrases import note
+from gradtrace.wording.tables import Cell, Column, lines, paint, shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

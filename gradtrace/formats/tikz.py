@@ -8,26 +8,26 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gradtrace.drawing.columns import Size, columns_of
+from gradtrace.drawing.fold_wording import opening_lines
+from gradtrace.drawing.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
+from gradtrace.drawing.plain_boxes import sentences
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.fold import Box, Folded, Link
+from gradtrace.fold.folding import fold
 from gradtrace.fold.frames import lengths
-from gradtrace.fold.stages import fold
-from gradtrace.fold.truth import joined
+from gradtrace.fold.gradient_summary import joined
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.brief import sentences
-from gradtrace.formats.columns import Size, columns_of
 from gradtrace.formats.dot import QUICK
-from gradtrace.formats.foldwords import opening_lines
-from gradtrace.formats.numbers import Scale, kind, number
-from gradtrace.formats.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
-from gradtrace.formats.words import title
 from gradtrace.model import Report
+from gradtrace.wording.numbers import Scale, kind, number
+from gradtrace.wording.phrases import title
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.formats.theme import Theme
+    from gradtrace.drawing.theme import Theme
 
 __all__ = ["render"]
 

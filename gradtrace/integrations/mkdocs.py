@@ -24,8 +24,8 @@ from pygments.lexers.python import PythonLexer
 
 from gradtrace.documents.blocks import fence_after
 from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run, seconds
+from gradtrace.drawing.page import Frame, inline
 from gradtrace.errors import DocumentError, GradtraceError, ScriptError, UnknownNameError
-from gradtrace.formats.page import Frame, inline
 from gradtrace.integrations.mkdocs_page import Page
 
 if TYPE_CHECKING:

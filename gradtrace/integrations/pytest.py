@@ -60,7 +60,7 @@ class Gradtrace:
     def assert_healthy(self, *tensors: torch.Tensor, severity: Severity = "warning") -> None:
         """Check the backward pass from these tensors; raises AssertionError with findings of this severity or worse."""
         from gradtrace.checks.base import SEVERITIES
-        from gradtrace.formats.findings import as_text
+        from gradtrace.wording.findings import as_text
 
         __tracebackhide__ = True
         bad = SEVERITIES[: SEVERITIES.index(severity) + 1]
@@ -117,7 +117,7 @@ def _recorder(config: pytest.Config) -> Recorder:
 
 
 def _line(finding: Finding) -> str:
-    from gradtrace.formats.sarif import sentence
+    from gradtrace.wording.findings import sentence
 
     source = finding.source
     at = f"{source.filename}:{source.line}: " if source else ""

@@ -16,9 +16,9 @@ from gradtrace import __version__
 from gradtrace.api import select
 from gradtrace.documents.script import Ran, Script, seconds
 from gradtrace.errors import GradtraceError, UnknownNameError
-from gradtrace.formats.numbers import stats
 from gradtrace.integrations import sphinx_scripts as scripts
 from gradtrace.integrations.sphinx_graph import PACKAGE, STYLES, GraphToText, gradtrace_graph, html, latex, refuse
+from gradtrace.wording.numbers import stats
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx

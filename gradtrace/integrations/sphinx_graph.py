@@ -11,9 +11,9 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from gradtrace import api, model
 from gradtrace.documents.script import Ran, draw
+from gradtrace.drawing.page import Frame, inline
 from gradtrace.errors import EngineError
 from gradtrace.files import write_whole
-from gradtrace.formats.page import Frame, inline
 from gradtrace.integrations.sphinx_scripts import folder, table
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from gradtrace import tracefile
+from gradtrace.drawing.page import Frame, inline
+from gradtrace.drawing.palette import DARK, INK
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.formats.page import Frame, inline
-from gradtrace.formats.palette import DARK, INK
 from tests import builders
 from tests.integrations.projects import build, write
 

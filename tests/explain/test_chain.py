@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gradtrace.explain.chain import steps
+from gradtrace.explain.explanation_text import explain, text
 from gradtrace.explain.formulas import pinned
-from gradtrace.explain.text import explain, text
 from tests.builders import partials
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.fold import View
-from gradtrace.fold.stages import fold
+from gradtrace.fold.folding import fold
 from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Node
 from tests.fold.graphs import DIFFERENCES, function, passes, repeated, structure, tensor
 

@@ -6,9 +6,10 @@ from msgspec.structs import replace
 
 from gradtrace.fold import View
 from gradtrace.fold.containers import with_containers
+from gradtrace.fold.folding import fold
 from gradtrace.fold.groups import by_call
 from gradtrace.fold.line import line_of
-from gradtrace.fold.stages import Plan, Stages, fold
+from gradtrace.fold.stages import Plan, Stages
 from gradtrace.model import BackwardPass, Edge, ModuleCall
 from tests.fold.graphs import function, passes, repeated, tensor
 

@@ -2,9 +2,9 @@ import re
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.palette import FILL, INK, PAGE
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.formats.dot import digraph, render
-from gradtrace.formats.palette import FILL, INK, PAGE
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Node, TensorStats
 from tests import builders
 

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gradtrace.cli.drawing import drawn_or_less
+from gradtrace.cli.draw_fallback import drawn_or_less
+from gradtrace.drawing.columns import columns_of, size_of
 from gradtrace.engine import draw
 from gradtrace.errors import EngineError, UnknownNameError
 from gradtrace.fold import View
-from gradtrace.fold.stages import fold
+from gradtrace.fold.folding import fold
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.formats.columns import columns_of, size_of
 from gradtrace.formats.dot import digraph
 from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Report
 from gradtrace.registry import Plugin

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 import gradtrace
+from gradtrace.drawing.theme import Theme
 from gradtrace.fold import View
 from gradtrace.formats.base import Style
 from gradtrace.formats.mermaid import render
-from gradtrace.formats.theme import Theme
 from gradtrace.model import BackwardPass
 from tests import builders
 from tests.fold.graphs import repeated

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gradtrace.drawing.palette import DARK
 from gradtrace.formats.base import Style
-from gradtrace.formats.palette import DARK
 from gradtrace.formats.svg import render
-from gradtrace.formats.words import clean
 from gradtrace.model import BackwardPass
+from gradtrace.wording.phrases import clean
 from tests import builders
 
 NS = "{http://www.w3.org/2000/svg}"

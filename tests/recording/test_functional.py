@@ -9,8 +9,8 @@ from torch.autograd import functional
 from torch.autograd.function import once_differentiable
 
 import gradtrace
-from gradtrace.formats.words import note
 from gradtrace.recording.recorder import Options, Recorder
+from gradtrace.wording.phrases import note
 
 
 def cube(x):

@@ -1,0 +1,123 @@
+"""Which element of a gradient or a value broke: its index, the input there, and what arrived."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace.checks.stats_queries import elements
+from gradtrace.wording.nodes import base, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradtrace.model import Attribute, BackwardPass, Edge, Fact, Node, TensorStats
+
+__all__ = ["Element", "element_computed", "element_sent", "in_words", "input_name"]
+
+# From what an op keeps of its result to its input, where it keeps nothing else.
+INVERSE: dict[str, Callable[[float], float]] = {
+    "Sqrt": lambda y: y * y,
+    "Rsqrt": lambda y: y**-2,
+    "Reciprocal": lambda y: 1 / y,
+}
+INPUTS = (("self", "input", "result"), ("other", "exponent", "tensor2"))
+SHORT = 40
+
+
+class Element(NamedTuple):
+    """An element: its place as text, as ``[3, 1]``, the input and the gradient that arrived there, None if not known.
+
+    ``saved`` is what else the node kept of that place, by name, a word where it is not finite.
+    """
+
+    place: str
+    value: float | None = None
+    arrived: float | None = None
+    saved: dict[str, float | str] = {}  # noqa: RUF012 - nobody writes to it
+
+
+def element_sent(graph: BackwardPass, edge: Edge) -> Element | None:
+    """Return the first element that went along this edge broken."""
+    fact = next((f for f in graph.facts if f.kind == "broken-gradient" and _is_of(f, edge)), None)
+    node, target = graph.by_id[edge.source], graph.by_id[edge.target]
+    if fact is not None:
+        return _noted(fact, node, edge.source_index)
+    known = target.values[edge.target_index] if edge.target_index < len(target.values) else None
+    arrived = next((dict(elements(grad)) for grad in node.grads if grad is not None), {})
+    held = {} if known is None or edge.grad is None or known.shape != edge.grad.shape else dict(elements(known))
+    for index, value in elements(edge.grad) if edge.grad is not None else ():
+        if value is None:
+            return Element(index, held.get(index), arrived.get(index))
+    return None
+
+
+def _is_of(fact: Fact, edge: Edge) -> bool:
+    return edge.source in fact.nodes and fact.data["input"] == edge.source_index
+
+
+def _noted(fact: Fact, node: Node, position: int) -> Element:
+    saved = {str(pair[0]): _read(pair[1]) for pair in _list(fact.data["saved"]) if isinstance(pair, list)}
+    value = fact.data.get("value")
+    for name in INPUTS[position] if position < len(INPUTS) else ():
+        found = saved.get(name)
+        if value is None and isinstance(found, float) and (name != "result" or base(node.op) in INVERSE):
+            value = _inverse(base(node.op), found) if name == "result" else found
+    arrived = fact.data["arrived"]
+    return Element(
+        f"[{', '.join(str(i) for i in _list(fact.data['element']))}]",
+        value if isinstance(value, (int, float)) else None,
+        arrived if isinstance(arrived, (int, float)) else None,
+        saved,
+    )
+
+
+def _inverse(op: str, result: float) -> float | None:
+    try:
+        return float(INVERSE[op](result))
+    except ZeroDivisionError:
+        return None
+
+
+def _read(value: Attribute) -> float | str:
+    return value if isinstance(value, str) else float(str(value))
+
+
+def _list(value: object) -> list[Attribute]:
+    return value if isinstance(value, list) else []
+
+
+def element_computed(graph: BackwardPass, node: Node, stats: TensorStats, output: TensorStats | None) -> Element | None:
+    """Return the first element of what ``node`` computed that is broken though its input, of ``stats``, is not."""
+    fact = next((f for f in graph.facts if f.kind == "broken-value" and node.id in f.nodes), None)
+    if fact is not None:
+        value = fact.data["value"]
+        index = f"[{', '.join(str(i) for i in _list(fact.data['element']))}]"
+        return Element(index, value if isinstance(value, (int, float)) else dict(elements(stats)).get(index))
+    if output is None or output.shape != stats.shape:
+        return None
+    before = dict(elements(stats))
+    bad = [index for index, value in elements(output) if value is None and before.get(index) is not None]
+    return Element(bad[0], before[bad[0]]) if bad else None
+
+
+def input_name(node: Node) -> str:
+    """Return what a person calls the output of ``node``, another one's input: its variable, or its expression."""
+    if node.name:
+        return node.name
+    text = " ".join(node.source.text.split()) if node.source else ""
+    return f"`{text}`" if text and len(text) < SHORT else "its input"
+
+
+def in_words(name: str, element: Element) -> str:
+    """Return ``x[3, 1] is 0 and a gradient of 1 arrived``, as far as it is known."""
+    known = [f"{name}{element.place} is {say(element.value)}"] if element.value is not None else []
+    if not known and element.place:
+        known = [f"at element {element.place} of {name}" + _kept(element)]
+    if element.arrived is not None and known:
+        known.append(f"a gradient of {say(element.arrived)} arrived")
+    return " and ".join(known) if element.value is not None else ", ".join(known)
+
+
+def _kept(element: Element) -> str:
+    found = element.saved.get("result")
+    return "" if found is None else f", where its result is {found if isinstance(found, str) else say(found)}"

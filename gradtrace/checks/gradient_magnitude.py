@@ -1,0 +1,273 @@
+"""How large gradients are along the way: vanishing, exploding, too small for their dtype."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import accumulate, takewhile
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from gradtrace.checks.base import Thresholds, check
+from gradtrace.checks.paths import longest_path
+from gradtrace.checks.stats_queries import flat, is_broken, size
+from gradtrace.model import Finding
+from gradtrace.wording.nodes import base, place, say, some, where
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import BackwardPass, Edge, Node, TensorStats
+
+__all__ = ["exploding", "underflow", "vanishing"]
+
+NONFINITE = ("nonfinite-forward", "nonfinite-origin")
+KEEP = (
+    "use a non-saturating activation (ReLU, GELU), a normalisation layer, residual connections, or an "
+    "initialisation that keeps the variance"
+)
+REMEMBER = "shorten the sequence, use an LSTM or GRU with its forget gate's bias at 1, attention, or a loss per step"
+TAME = (
+    "scale the initialisation down, add a normalisation layer, clip the gradient "
+    "(torch.nn.utils.clip_grad_norm_), or shorten the sequence"
+)
+FLAT = {"Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Gelu", "Silu", "Round", "Floor", "Ceil", "Sign"}
+SMALLEST_NORMAL = 2.0**-14  # of float16; below it precision goes, below 2**-24 everything
+LEAST = 2.0**-149  # the smallest float32 above zero
+# Ops whose gradient has zeros by their nature; that is no underflow.
+SPARSE = {"Relu", "Threshold", "Hardtanh", "Max", "Min", "Amax", "Amin", "MaxPool2DWithIndices", "Index"}
+SPARSE |= {"Where", "MaskedFill", "Select", "Slice", "Gather", "Embedding", "NllLoss", "Clamp", "Dropout", "Mul"}
+SPARSE |= {
+    "NativeDropout",
+    "Pad",
+    "ConstantPadNd",
+    "Topk",
+    "Sort",
+    "Cat",
+    "LeakyRelu",
+    "Abs",
+    "Sgn",
+    "Copy",
+    "CopySlices",
+}
+
+
+class _Stretch(NamedTuple):
+    """The part of a path over which the norm went one way: its nodes and their norms, start to end.
+
+    ``layers`` are the positions of those that have weights of their own, and of which weights.
+    """
+
+    nodes: list[Node]
+    norms: list[float]
+    layers: list[tuple[int, frozenset[str]]]
+
+    @property
+    def ratio(self) -> float:
+        return self.norms[-1] / self.norms[0]
+
+    @property
+    def is_recurrent(self) -> bool:
+        """Tell whether it goes through the same weights again and again."""
+        uses = Counter(leaf for _, leaves in self.layers for leaf in leaves)
+        return len(self.layers) > 1 and max(uses.values()) > len(self.layers) / 2
+
+    @property
+    def factor(self) -> str:
+        """The factor per layer, per step of a recurrence, or per op where there are no weights on the way."""
+        end = max(position for position, norm in enumerate(self.norms) if norm > LEAST)
+        count, unit = end, "op"
+        if len(self.layers) > 1:
+            count, unit = sum(at <= end for at, _ in self.layers) - 1, "step" if self.is_recurrent else "layer"
+        many = f" ({len(self.layers):,} {unit}s)" if unit != "op" else ""
+        ratio = self.norms[end] / self.norms[0]
+        return f"a factor of {say(ratio ** (1 / max(count, 1)))} per {unit}{many}"
+
+
+@check("vanishing", after=NONFINITE, uses=("vanishing", "layers"))
+def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
+    """The gradient's norm shrinks along the path from the loss until next to nothing is left.
+
+    Measured on the longest path, from the first tensor of more than one element, so that a mean over many
+    elements is no fault; and only if several ops share in it, so that a deliberate scaling is none.
+    """
+    found = _stretch(graph, limits, -1)
+    if found is not None and found.ratio < limits.vanishing:
+        finding = _finding(graph, found, "vanishing")
+        if found.is_recurrent:
+            finding = replace(finding, message=finding.message + _lost_steps(found, limits.vanishing), hint=REMEMBER)
+        # A gated cell can learn to keep what it needs; a plain one can't.
+        yield replace(finding, severity="info") if found.is_recurrent and _is_gated(graph, found) else finding
+
+
+@check("exploding", after=NONFINITE, uses=("exploding", "layers"))
+def exploding(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
+    """The gradient's norm grows along the path from the loss beyond all measure."""
+    found = _stretch(graph, limits, +1)
+    if found is not None and found.ratio > limits.exploding:
+        yield _finding(graph, found, "exploding")
+
+
+def _stretch(graph: BackwardPass, limits: Thresholds, sign: int) -> _Stretch | None:
+    """Return the stretch of the longest path at whose end the norm is furthest from any before it, if shared."""
+    if not _ranges(graph, limits):
+        return None
+    path = _profile(graph)
+    if len(path) < limits.layers + 1:
+        return None
+    # What comes back up later has not vanished; the steps of a recurrence are told even so.
+    return _between(graph, path, limits, sign) or _of_steps(graph, path, limits, sign)
+
+
+def _between(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thresholds, sign: int) -> _Stretch | None:
+    """Return the stretch from where the norm was furthest from its last one, if several ops share in it."""
+    logs = [sign * math.log(norm) for _, norm in path]
+    end = len(logs) - 1
+    start = min(range(end + 1), key=lambda i: (logs[i], -i))
+    steps = sorted((max(logs[i + 1] - logs[i], 0.0) for i in range(start, end)), reverse=True)
+    if not _is_shared(steps, logs[end] - logs[start], limits.layers):
+        return None
+    nodes = [node for node, _ in path[start:]]
+    weights = [(position, _weights(graph, node)) for position, node in enumerate(nodes)]
+    return _Stretch(nodes, [norm for _, norm in path[start:]], [pair for pair in weights if pair[1]])
+
+
+def _of_steps(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thresholds, sign: int) -> _Stretch | None:
+    """Return the stretch to the step of a recurrence that is furthest from its start."""
+    end = max(range(len(path)), key=lambda i: sign * math.log(path[i][1]))
+    found = _between(graph, path[: end + 1], limits, sign) if end >= limits.layers else None
+    return found if found is not None and found.is_recurrent else None
+
+
+def _is_shared(steps: list[float], total: float, layers: float) -> bool:
+    """Tell whether it takes several of these steps, the largest first, to make up most of the total."""
+    if total <= 0 or sum(steps[:2]) > total * 0.6:
+        return False
+    sums = accumulate(steps)
+    return 1 + sum(1 for _ in takewhile(lambda so_far: so_far < total * 0.9, sums)) >= layers
+
+
+def _weights(graph: BackwardPass, node: Node) -> frozenset[str]:
+    """Return the leaves that the node sends a gradient to, at once or through what only transposes them."""
+    found: set[str] = set()
+    for edge in graph.edges_from[node.id]:
+        target = graph.by_id[edge.target]
+        if target.kind == "function" and _only_prepares_leaf(graph, target):
+            found.update(below.target for below in graph.edges_from[target.id])
+        elif target.kind == "leaf":
+            found.add(target.id)
+    return frozenset(found)
+
+
+def _ranges(graph: BackwardPass, limits: Thresholds) -> bool:
+    """Tell whether norms differ enough anywhere, which is quickly seen: in a sound pass they do not."""
+    norms = [grad.norm for node in graph.nodes if node.order is not None for grad in node.grads if grad and grad.norm]
+    least = min(1 / limits.vanishing if limits.vanishing else math.inf, limits.exploding)
+    return bool(norms) and max(norms) / min(norms) >= least
+
+
+def _profile(graph: BackwardPass) -> list[tuple[Node, float]]:
+    """Return the nodes of the longest path and the norm that arrived at each, scalars before the first tensor aside."""
+    found: list[tuple[Node, float]] = []
+    for node in longest_path(graph):
+        if node.kind == "leaf" or (node.kind == "function" and _only_prepares_leaf(graph, node)):
+            break
+        stats = next((grad for grad in node.grads if grad is not None), None)
+        if node.kind == "function" and stats is not None and stats.norm is not None and (stats.norm or found):
+            found.append((node, stats.norm or LEAST))  # beyond the smallest number there is only zero
+    tensors = [i for i, (node, _) in enumerate(found) if any(g is not None and size(g) > 1 for g in node.grads)]
+    return found[tensors[0] :] if tensors else found
+
+
+def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
+    """Tell whether a node only transposes or views a leaf, so that its gradient is the weight's, not the path's."""
+    targets = [graph.by_id[edge.target] for edge in graph.edges_from[node.id]]
+    return base(node.op) in {"T", "Transpose", "View", "Expand", "Permute", "Unsqueeze"} and all(
+        target.kind == "leaf" for target in targets
+    )
+
+
+def _lost_steps(found: _Stretch, limit: float) -> str:
+    """Return how many steps of a recurrence are out of reach, in a sentence."""
+    lost = sum(found.norms[position] < limit * found.norms[0] for position, _ in found.layers)
+    return (
+        f". The first {lost:,} of the {len(found.layers):,} steps get less than {say(limit)} of it: its weights learn "
+        "from the later ones alone"
+    )
+
+
+def _is_gated(graph: BackwardPass, found: _Stretch) -> bool:
+    last = found.nodes[-1]
+    return any(base(node.op) == "Sigmoid" and node.source == last.source for node in graph.nodes)
+
+
+def _finding(graph: BackwardPass, found: _Stretch, name: str) -> Finding:
+    word, hint = ("vanished", KEEP) if name == "vanishing" else ("exploded", TAME)
+    first, last = found.nodes[0], found.nodes[-1]
+    step = max(1, (len(found.norms) - 1) // 4)
+    profile = " → ".join(say(norm if norm > LEAST else 0.0) for norm in [*found.norms[:-1:step], found.norms[-1]])
+    leaves = [graph.by_id[edge.target] for edge in graph.edges_from[last.id]]
+    hit = some(leaf.name for leaf in leaves if leaf.kind == "leaf" and leaf.name)
+    message = (
+        f"the gradient {word} between {where(first)} and {where(last)}: its norm went {profile} over "
+        f"{len(found.nodes):,} ops, {found.factor}"
+        + (f". It ends at {hit}" if hit else "")
+        + (f" (pass called at {place(graph.call)})" if graph.call else "")
+    )
+    return Finding(name, "warning", message, hint, (last.id, first.id), last.source or last.library)
+
+
+@check("underflow", after=NONFINITE, uses=("underflow",))
+def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
+    """Half-precision gradients of which a notable share became zero or subnormal."""
+    lost = [(node, edge, share) for node, edge, share in _lost(graph) if share > limits.underflow]
+    if not lost:
+        return
+    node, edge, share = lost[0]
+    stats = edge.grad
+    assert stats is not None  # noqa: S101 - _lost yields no others
+    worst = max(lost, key=lambda found: found[2])
+    yield Finding(
+        "underflow", "warning",
+        f"{share:.0%} of the float16 gradient that {where(node)} sent on is zero or subnormal (below "
+        f"{SMALLEST_NORMAL:.2g}): its largest element is {say(max(abs(stats.min or 0.0), abs(stats.max or 0.0)))}. "
+        f"{len(lost)} of {len(graph.edges)} gradients in this pass are like that, the worst with {worst[2]:.0%}",
+        "scale the loss with torch.amp.GradScaler, or use bfloat16, which has the range of float32",
+        (node.id, *dict.fromkeys(found[0].id for found in lost[1:])), node.source or node.library,
+    )  # fmt: skip
+
+
+def _lost(graph: BackwardPass) -> Iterator[tuple[Node, Edge, float]]:
+    """Yield the float16 gradients with the share of their elements that got lost on the way."""
+    for node in graph.nodes:
+        if node.kind == "output":
+            continue
+        for edge in graph.edges_from[node.id]:
+            stats = edge.grad
+            if stats is None or stats.dtype != "float16" or is_broken(stats) or stats.note:
+                continue
+            yield node, edge, _lost_share(node, stats)
+
+
+def _lost_share(node: Node, stats: TensorStats) -> float:
+    arrived = [grad for grad in node.grads if grad is not None]
+    before = max((grad.zeros or 0.0 for grad in arrived), default=0.0)
+    zeros = stats.zeros or 0.0
+    natural = base(node.op) in SPARSE or not arrived or (zeros == 1 and base(node.op) in FLAT)
+    fresh = 0.0 if natural else max(zeros - before, 0.0)
+    return min(fresh + _subnormal_share(stats), 1.0)
+
+
+def _subnormal_share(stats: TensorStats) -> float:
+    """Return the share of elements between zero and the smallest normal number; a lower bound for large tensors."""
+    if stats.values is not None:
+        held = [abs(value or 0.0) for value in flat(stats.values)]
+        return sum(0 < value < SMALLEST_NORMAL for value in held) / max(len(held), 1)
+    nonzero = 1 - (stats.zeros or 0.0)
+    largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0))
+    if largest < SMALLEST_NORMAL:
+        return nonzero
+    # At most this share of the others can reach it, given the sum of their squares.
+    above = min(((stats.norm or 0.0) / SMALLEST_NORMAL) ** 2 / max(size(stats), 1), nonzero)
+    return nonzero - above

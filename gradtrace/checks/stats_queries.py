@@ -1,0 +1,67 @@
+"""Questions about recorded statistics: is a gradient broken or zero, how large, what went into an op."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import BackwardPass, Edge, Node, TensorStats, Values
+
+__all__ = ["elements", "flat", "inputs", "is_broken", "is_zero", "size"]
+
+
+def is_broken(stats: TensorStats | None) -> bool:
+    """Tell whether there is a NaN or an infinity in it."""
+    return stats is not None and bool(stats.nan or stats.inf)
+
+
+def is_zero(stats: TensorStats | None) -> bool:
+    """Tell whether something is there and all of it is exactly zero."""
+    return stats is not None and stats.zeros == 1.0 and size(stats) > 0
+
+
+def size(stats: TensorStats) -> int:
+    """Return the number of elements."""
+    count = 1
+    for length in stats.shape:
+        count *= length
+    return count
+
+
+def inputs(graph: BackwardPass, node: Node) -> Iterator[tuple[Edge, TensorStats | None]]:
+    """Yield for each edge out of ``node`` what its target's forward output held: the node's own input.
+
+    Inside a composite op nobody saw the values (the transposed weight of a linear layer): then the way goes
+    on to the inputs of that.
+    """
+    waiting, seen = list(graph.edges_from[node.id]), {node.id}
+    for edge in waiting:
+        target = graph.by_id[edge.target]
+        stats = target.values[edge.target_index] if edge.target_index < len(target.values) else None
+        if stats is None and target.kind == "function" and target.id not in seen:
+            seen.add(target.id)
+            waiting += graph.edges_from[target.id]
+        yield edge, stats
+
+
+def flat(values: Values) -> list[float | None]:
+    """Return nested values as one list, in order."""
+    if not isinstance(values, list):
+        return [None if values is None else float(values)]
+    return [item for value in values for item in flat(value)]
+
+
+def elements(stats: TensorStats) -> Iterator[tuple[str, float | None]]:
+    """Yield the index of each element (``[0, 2]``) and its value, None for a non-finite one; small tensors only."""
+    if stats.values is None and stats.shape:
+        return
+    yield from zip(_indices(stats.shape), flat(stats.values), strict=False)
+
+
+def _indices(shape: tuple[int, ...]) -> list[str]:
+    found: list[tuple[int, ...]] = [()]
+    for length in shape:
+        found = [(*index, i) for index in found for i in range(length)]
+    return [f"[{', '.join(map(str, index))}]" if index else "" for index in found]

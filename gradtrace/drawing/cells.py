@@ -1,0 +1,53 @@
+"""The pieces that cards are made of, in Graphviz's HTML-like labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradtrace.drawing.palette import FILL, INVERSE, MUTED, SPECIAL, step
+from gradtrace.wording.numbers import Scale, kind
+from gradtrace.wording.phrases import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradtrace.model import TensorStats
+
+__all__ = ["alarm", "bold", "chip", "row", "small", "table"]
+
+
+def chip(grad: TensorStats | None, text: str, scale: Scale) -> str:
+    """Return a row with a gradient on the colour of its magnitude, or in the look of what has none."""
+    what = kind(grad)
+    if what == "finite":
+        return row(bold(text), f'bgcolor="{step(scale.share(grad), FILL)}" style="rounded" cellpadding="3"')
+    color = SPECIAL[what]
+    if what in {"nan", "inf"}:
+        return alarm(text, color)
+    line = {"none": "dashed", "zero": "dotted"}.get(what, "solid")
+    return row(escaped(text), f'border="1" color="{color}" style="rounded,{line}" cellpadding="3"')
+
+
+def alarm(text: str, color: str) -> str:
+    """Return a row that nobody overlooks."""
+    return row(f'<font color="{INVERSE}">{bold(text)}</font>', f'bgcolor="{color}" style="rounded" cellpadding="3"')
+
+
+def table(rows: Iterable[str], attributes: str) -> str:
+    """Return a label: rows in a table."""
+    return f'<<table cellborder="0" cellpadding="2" {attributes}>{"".join(rows)}</table>>'
+
+
+def row(text: str, attributes: str = "") -> str:
+    """Return a row of one cell."""
+    return f"<tr><td {attributes}>{text}</td></tr>"
+
+
+def bold(text: str) -> str:
+    """Return text in bold."""
+    return f"<b>{escaped(text)}</b>"
+
+
+def small(text: str, color: str = MUTED) -> str:
+    """Return small print."""
+    return f'<font point-size="8" color="{color}">{escaped(text)}</font>'

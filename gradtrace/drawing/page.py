@@ -1,0 +1,116 @@
+"""A picture that stands in a web page itself: its text can be found and selected, and it follows the page's theme."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from msgspec import Struct
+
+from gradtrace.drawing.palette import DARK as PALETTE
+from gradtrace.drawing.palette import PAGE
+
+__all__ = ["Frame", "inline"]
+
+# How pages say that they are dark or light, whatever the system prefers: furo and pydata, Material, Bootstrap, others.
+SAID = (
+    '[data-theme="{0}"]',
+    '[data-md-color-scheme="{1}"]',
+    '[data-bs-theme="{0}"]',
+    '[data-mode="{0}"]',
+    ".{0}",
+)
+DARK = f":is({','.join(SAID).format('dark', 'slate')})"
+LIGHT = f":is({','.join(SAID).format('light', 'default')})"
+UNSAID = f"html:not({LIGHT}) body:not({LIGHT})"
+DARK_RULES = re.compile(r"@media \(prefers-color-scheme:dark\)\{\s*((?:[^{}]+\{[^{}]*\}\s*)*)\}\s*")
+# What pages call their own background: a picture stands on it without a box around.
+GROUND = ("--color-background-primary", "--md-default-bg-color", "--pst-color-background", "--bs-body-bg")
+LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scrolled
+
+
+class Frame(Struct, frozen=True):
+    """How a picture stands in its page.
+
+    Args:
+        alt: words for who can't see it.
+        width: in CSS units; as wide as it is drawn where empty.
+        height: in CSS units.
+        dark: whether it may turn dark with the system, on a page that does not say what it is.
+        links: where each node leads, by its id.
+    """
+
+    alt: str = ""
+    width: str = ""
+    height: str = ""
+    dark: bool = True
+    links: dict[str, str] = {}
+
+
+PLAIN = Frame()
+
+
+def inline(svg: str, frame: Frame = PLAIN) -> str:
+    """Return an SVG to put into HTML as it is."""
+    picture = ET.fromstring(svg)  # noqa: S314 - our own picture
+    for element in picture.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    style = picture.find("style")
+    if style is not None:
+        style.text = _themed(style.text or "", dark=frame.dark)
+    if frame.alt:
+        picture.set("aria-label", frame.alt)
+        description = picture.find("desc")
+        if description is not None:
+            description.text = frame.alt
+    for group in list(picture.iter("g")):
+        target = frame.links.get(group.get("data-id", "").partition("_")[0])
+        if target:
+            _link(group, target)
+    title = picture.find("title")
+    if title is not None:
+        picture.remove(title)  # on a page it would be a tooltip over everything
+    picture.set("xmlns", "http://www.w3.org/2000/svg")
+    picture.set("style", _size(picture.get("width", ""), frame))
+    return ET.tostring(picture, encoding="unicode")
+
+
+def _link(group: ET.Element, target: str) -> None:
+    """Make a link of all that a group shows; its tooltip stays its own."""
+    link = ET.Element("a", {"href": target})
+    for child in [child for child in group if child.tag != "title"]:
+        group.remove(child)
+        link.append(child)
+    group.append(link)
+
+
+def _size(own: str, frame: Frame) -> str:
+    number, unit = re.sub(r"[^\d.]", "", own), re.sub(r"[\d.]", "", own) or "px"
+    least = f"min-width:min({float(number) * LEGIBLE:.0f}{unit},{frame.width or '100em'});" if number else ""
+    width = f"width:{frame.width};" if frame.width else ""
+    return f"{least}max-width:100%;{width}height:{frame.height or 'auto'}"
+
+
+def _themed(css: str, *, dark: bool) -> str:
+    """Return the style sheet with its rules for a dark system bound to what the page says of itself."""
+    found = DARK_RULES.search(css)
+    if not found:
+        return css
+    before, rules, after = css[: found.start()], _grounded(found[1].strip()), css[found.end() :]
+    light = _grounded(f".gradtrace .graph>polygon{{fill:{PAGE}}}\n{before}")
+    preferred = f"@media (prefers-color-scheme:dark){{\n{_within(UNSAID, rules)}}}\n" if dark else ""
+    return f"{light}{_within(DARK, rules)}{preferred}{after}"
+
+
+def _grounded(css: str) -> str:
+    """Return the rules with the page's own background wherever they name ours."""
+    for color in (PAGE, PALETTE[PAGE]):
+        known = "".join(f"var({name}," for name in GROUND)
+        css = css.replace(f":{color}", f":{known}{color}{')' * len(GROUND)}")
+    return css
+
+
+def _within(scope: str, rules: str) -> str:
+    """Return the rules for what is inside ``scope`` only."""
+    parts = re.findall(r"([^{}]+)(\{[^{}]*\})", rules)
+    return "".join(f"{','.join(f'{scope} {one.strip()}' for one in names.split(','))}{body}\n" for names, body in parts)

@@ -1,0 +1,73 @@
+"""An explanation as Markdown with maths, and its equations alone in LaTeX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradtrace.explain.chain import called
+from gradtrace.explain.explanation_text import by_autograd, compared, held, local, place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.explain.derivation import Line
+    from gradtrace.explain.explanation_text import Explanation
+
+__all__ = ["latex", "markdown"]
+
+
+def latex(explanation: Explanation) -> str:
+    """Return the equations as an ``align*`` environment; what has no formula is a comment."""
+    rows = [
+        rf"  {line.left_latex} &= {line.right_latex}{_number(line)}" for line in explanation.lines if line.left_latex
+    ]
+    notes = "".join(f"% {note}\n" for note in explanation.notes)
+    return notes + ("\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n" if rows else "")
+
+
+def _number(line: Line) -> str:
+    told = isinstance(line.value, float) and f"{line.value:.4g}" != line.right
+    return f" = {line.value:.4g}" if told else ""
+
+
+def markdown(explanation: Explanation) -> str:
+    """Return the explanation as Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
+    title = f"## {explanation.title[0].upper()}{explanation.title[1:]}"
+    notes = (f"*{note}*\n" for note in explanation.notes)
+    return "\n".join([title, "", *notes, *_table(explanation), *_nodes(explanation), ""])
+
+
+def _table(explanation: Explanation) -> Iterator[str]:
+    if not explanation.lines:
+        return
+    yield "| | value | autograd | finite differences |"
+    yield "|---|---|---|---|"
+    for line in explanation.lines:
+        formula = f"${line.left_latex} = {line.right_latex}$" if line.left_latex else f"`{line.left} = {line.right}`"
+        value = held(line.number.stats) if line.number is not None else ""
+        autograd = by_autograd(line) + (" — THE TWO DIFFER" if line.differs else "")
+        check = compared(line.comparison) if line.comparison else ""
+        yield f"| {_cell(formula)} | {value} | {_cell(autograd)} | {_cell(check)} |"
+    yield ""
+
+
+def _nodes(explanation: Explanation) -> Iterator[str]:
+    for step in explanation.steps:
+        where = f" ({place(step.node.source)})" if step.node.source else ""
+        yield f"- **{step.node.op}** `{called(step.node)}`{where}"
+        yield from (
+            f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(local(f))}"
+            for f in step.flows
+        )
+        for meeting in step.meetings:
+            parts = " + ".join(f"{held(grad)} (through `{name}`)" for grad, name in meeting.parts)
+            yield f"  - {parts} = {held(meeting.total)}" if meeting.total else f"  - {parts}"
+
+
+def _how(formula: str) -> str:
+    return f", by `{formula}`" if formula else ""
+
+
+def _cell(text_: str) -> str:
+    # GitHub ends a cell at every bar, even inside maths.
+    return text_.replace("|", "\\|")

@@ -1,0 +1,82 @@
+"""Folding of a pass: what is asked for of it, in as many boxes as there may be."""
+
+from __future__ import annotations
+
+import gc
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gradtrace.fold.boxes import Folded, Opening, View
+from gradtrace.fold.build import as_recorded, built
+from gradtrace.fold.containers import with_containers
+from gradtrace.fold.line import line_of
+from gradtrace.fold.samples import sampled
+from gradtrace.fold.selection import between, check_opened, focused
+from gradtrace.fold.stages import Stages
+from gradtrace.fold.tangle import is_tangled
+from gradtrace.graph import span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gradtrace.fold.groups import Part
+    from gradtrace.model import BackwardPass, Finding
+
+__all__ = ["fold"]
+
+SLOW = 500  # ranks that all edges span; above, leaves go into their users' boxes, or a layout takes minutes
+SMALL, USUAL = 10, 150  # boxes; who asks for more wants them, tangled or not
+
+
+def fold(graph: BackwardPass, view: View = View(), findings: Sequence[Finding] = ()) -> Folded:  # noqa: B008 - frozen
+    """Return a pass in at most ``view.max_nodes`` boxes, folded as little as that needs."""
+    with _uncollected():
+        return _fold(graph, view, findings)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep the garbage collector off a block that makes millions of tuples and no cycles: it takes 40 % of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:
+    graph, cut = _asked(with_containers(graph), view)
+    if view.full or (view.depth is None and len(graph.nodes) <= view.max_nodes and span(graph) <= SLOW):
+        return as_recorded(graph, findings, cut)
+    line, most = line_of(graph), view.max_nodes
+    while True:
+        stages = Stages(line, replace(view, max_nodes=most))
+        parts, openings, plan = stages.parts()
+        parts = parts if plan is None else sampled(stages, plan, parts)
+        if not is_tangled(line, parts) or view.depth is not None or not SMALL <= most <= USUAL:
+            return built(line, parts, (*cut, *openings, *_excess(parts, view)), findings)
+        most = min(most, len(parts)) * 2 // 3
+
+
+def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
+    """Return a word on what was asked for where that is more than the budget."""
+    if len(parts) <= view.max_nodes:
+        return ()
+    asked = f"--depth {view.depth}" if view.depth is not None else " ".join(f"--open {path}" for path in view.open)
+    return (Opening(f"more than the {view.max_nodes:,} boxes of --max-nodes, as {asked} asks for", ""),)
+
+
+def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:
+    """Return the part of the pass that is asked for, and a word on what that leaves out."""
+    check_opened(graph, view.open)
+    if view.focus:
+        part, what = focused(graph, view.focus), f"only the ways through {view.focus}"
+    elif view.between:
+        part, what = between(graph, *view.between), f"only the ways between {view.between[0]} and {view.between[1]}"
+    else:
+        return graph, ()
+    return part, (Opening(f"{what}, {len(part.nodes):,} of {len(graph.nodes):,} nodes", ""),)

@@ -1,0 +1,1 @@
+"""Numbers and sentences for a person; what formats, checks and commands say."""

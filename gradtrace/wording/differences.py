@@ -1,0 +1,72 @@
+"""The difference of two recordings as text, and as marks on a picture."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gradtrace.model import Finding
+from gradtrace.wording.numbers import number, stats
+from gradtrace.wording.tables import visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import Change, Difference, TensorStats
+
+__all__ = ["as_findings", "as_text"]
+
+SHOWN = 5  # changes, leaves and nodes of each kind; --json has all
+
+
+def as_text(found: Difference) -> str:
+    """Return the difference to be read: where it begins, which leaves moved most, what came and went."""
+    return "".join(f"{line}\n" for line in _lines(found))
+
+
+def _lines(found: Difference) -> Iterator[str]:
+    if found.passes[0] != found.passes[1]:
+        yield f"{found.passes[0]:,} backward passes before, {found.passes[1]:,} after; the first of each are compared"
+    if found.changes:
+        yield f"{len(found.changes):,} gradients differ; in backward order they part first at"
+        yield from (f"  {_change(change)}" for change in found.changes[:SHOWN])
+        leaves = [change for change in found.changes if change.kind == "leaf"]
+        leaves.sort(key=lambda change: -1.0 if change.relative is None else -change.relative)
+        if leaves:
+            yield f"{len(leaves):,} leaves moved, most of all"
+            yield from (f"  {_change(change)}" for change in leaves[:SHOWN])
+    for word, labels in (("gone", found.gone), ("come", found.come)):
+        if labels:
+            yield f"{len(labels):,} node{'s have' if len(labels) > 1 else ' has'} {word}"
+            yield from (f"  {visible(label)}" for label in labels[:SHOWN])
+    if not (found.changes or found.gone or found.come):
+        yield "the gradients are the same"
+    yield from (f"note: {visible(reason)}" for reason in found.reasons)
+
+
+def _change(change: Change) -> str:
+    at = f" ({PurePath(change.source.filename).name}:{change.source.line})" if change.source else ""
+    return visible(f"pass {change.pass_index}: {change.label}{at}: {_both(change)}")
+
+
+def _both(change: Change) -> str:
+    apart = f", {number(change.relative)} relative" if change.relative is not None else ""
+    return f"{_said(change.before)} before, {_said(change.after)} after{apart}"
+
+
+def _said(gradient: TensorStats | None) -> str:
+    return "none" if gradient is None else stats(gradient)
+
+
+def as_findings(found: Difference, pass_index: int) -> tuple[Finding, ...]:
+    """Return a mark for each node of one pass that differs: what its gradient was, or that the node is new."""
+    new = [
+        Finding("new", "info", "not in the first trace", nodes=(i,))
+        for index, i in found.come_ids
+        if index == pass_index
+    ]
+    return tuple(new) + tuple(
+        Finding(f"was {_said(c.before)}", "warning", _both(c), nodes=(c.after_id,), source=c.source)
+        for c in found.changes
+        if c.pass_index == pass_index
+    )

@@ -1,0 +1,65 @@
+"""Findings as text for the terminal."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gradtrace.wording.numbers import number
+from gradtrace.wording.tables import paint, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gradtrace.model import Finding
+
+__all__ = ["as_text", "sentence", "summary"]
+
+MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
+
+
+def as_text(findings: Sequence[Finding], width: int = 80, *, color: bool = False) -> str:
+    """Return the findings to be read: mark, check and place, what is wrong, what to do."""
+    return "".join(f"{line}\n" for finding in findings for line in _lines(finding, width, color=color))
+
+
+def _lines(finding: Finding, width: int, *, color: bool) -> Iterator[str]:
+    mark, look = MARKS[finding.severity]
+    at = ", ".join(part for part in (_place(finding), _passes(finding)) if part)
+    yield paint(f"{mark} {finding.check}{f'  {visible(at)}' if at else ''}", look, color=color)
+    yield from _wrapped(sentence(finding.message), "    ", width)
+    if finding.hint:
+        yield from _wrapped(f"→ {finding.hint}", "    ", width)
+    if finding.thresholds:
+        limits = ", ".join(f"{name}={number(value)}" for name, value in finding.thresholds.items())
+        yield from (paint(line, "dim", color=color) for line in _wrapped(f"thresholds: {limits}", "    ", width))
+
+
+def _wrapped(text: str, indent: str, width: int) -> list[str]:
+    wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=indent)
+    wrapper.break_on_hyphens = wrapper.break_long_words = False
+    return wrapper.wrap(visible(text))
+
+
+def _place(finding: Finding) -> str:
+    return f"{PurePath(finding.source.filename).name}:{finding.source.line}" if finding.source else ""
+
+
+def _passes(finding: Finding) -> str:
+    if not finding.pass_index:
+        return ""
+    more = f" and {finding.count - 1:,} more" if finding.count > 1 else ""
+    return f"pass {finding.pass_index:,}{more}"
+
+
+def summary(findings: Sequence[Finding], passes: int) -> str:
+    """Return how many findings there are in how many passes, in a line."""
+    counts = [(word, sum(finding.severity == word for finding in findings)) for word in MARKS]
+    words = [f"{count:,} {word}{'s' if count > 1 and word != 'info' else ''}" for word, count in counts if count]
+    return f"{', '.join(words) or 'no findings'} in {passes:,} backward pass{'' if passes == 1 else 'es'}"
+
+
+def sentence(text: str) -> str:
+    """Return the text with its full stop."""
+    return text if text.endswith((".", "!", "?")) else f"{text}."

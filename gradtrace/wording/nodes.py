@@ -1,0 +1,71 @@
+"""Sentences about nodes and lines of code: ``SqrtBackward0 `torch.sqrt(x)` (train.py:12)``."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gradtrace.model import Node, Source, TensorStats
+
+__all__ = ["bad_word", "base", "place", "quoted", "say", "shown", "some", "where"]
+
+
+def base(op: str) -> str:
+    """Return the name of an op without torch's ending: ``SqrtBackward0`` is ``Sqrt``."""
+    return op.rstrip("0123456789").removesuffix("Backward")
+
+
+def where(node: Node) -> str:
+    """Return the op with its expression and line: ``sqrt `torch.sqrt(x)` (train.py:12)``."""
+    source = node.source or node.library
+    if node.kind != "function":
+        return f"{node.kind} {node.name or 'without a name'}"
+    code = f" `{_short(source.text, 60)}`" if source and source.text else ""  # two thirds of a terminal's line
+    at = place(source)
+    module = f" in {node.module}" if node.module else ""
+    return f"{node.op}{code}{f' ({at}{module})' if at else module}"
+
+
+def quoted(source: Source | None) -> str:
+    """Return a line's expression and place: `` `x.detach()` (train.py:12)``."""
+    if source is None:
+        return "a line that is not known"
+    return f"`{_short(source.text, 80)}` ({place(source)})"
+
+
+def place(source: Source | None) -> str:
+    """Return ``train.py:12``, or nothing."""
+    return f"{PurePath(source.filename).name}:{source.line}" if source else ""
+
+
+def _short(text: str, limit: int) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def some(words: Iterable[str], limit: int = 5) -> str:
+    """Return the first words with commas, and how many more there are."""
+    found = list(words)
+    more = f" and {len(found) - limit:,} more" if len(found) > limit else ""
+    return ", ".join(found[:limit]) + more
+
+
+def shown(shape: object) -> str:
+    """Return a shape as PyTorch users write it: ``(64, 1)``, ``(64,)``, ``()``."""
+    sizes = [str(length) for length in shape] if isinstance(shape, (list, tuple)) else []
+    return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+
+def say(number: float | None) -> str:
+    """Return a number with four significant digits at most, as a person would write it."""
+    return "unknown" if number is None else f"{number + 0.0:.4g}"  # which is 0 where it was -0
+
+
+def bad_word(stats: TensorStats | None) -> str:
+    """Return ``NaN``, ``infinity`` or both, after what there is."""
+    if stats is None:
+        return "NaN"
+    return "NaN and infinity" if stats.nan and stats.inf else "NaN" if stats.nan else "infinity"

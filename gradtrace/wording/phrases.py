@@ -1,0 +1,145 @@
+"""What the picture says in words: its title, its alt text, how a gradient is called, where a node came from."""
+
+from __future__ import annotations
+
+import math
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from gradtrace.wording.numbers import stats
+
+if TYPE_CHECKING:
+    from gradtrace.model import BackwardPass, Node, Report, Source, TensorStats
+
+__all__ = [
+    "alt_text",
+    "called",
+    "clean",
+    "differentiated",
+    "escaped",
+    "expression",
+    "gradient",
+    "href",
+    "note",
+    "place",
+    "position",
+    "shorten",
+    "title",
+]
+
+MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as html.escape has it
+LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
+COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
+MOST_LEAVES = 12  # leaves that the alt text reads out
+
+
+def clean(text: str) -> str:
+    """Return text on one line, with what can't be seen (or is illegal in XML) as Python's escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
+def escaped(text: str, depth: int = 1) -> str:
+    """Return text for a label of Graphviz, which reads entities and backslashes; its tooltips it reads twice."""
+    return text.translate(MARKUP).replace("\\", "\\" * 2**depth)
+
+
+def shorten(text: str, longest: int) -> str:
+    """Return text of at most ``longest`` characters, cut in the middle: both ends of an expression matter."""
+    if len(text) <= longest:
+        return text
+    tail = (longest - 3) // 2
+    return f"{text[: longest - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
+
+
+def title(report: Report) -> str:
+    """Return what is shown: the script, and which of its passes."""
+    graph = report.graph
+    made = max(graph.index, report.trace.made)
+    which = f" {graph.index:,} of {made:,}" if made > 1 else ""
+    parts = [
+        clean(PurePath(report.trace.command[0]).name) if report.trace.command else "",
+        f"{'autograd.grad' if graph.kind == 'grad' else 'backward'} pass{which}",
+        f"inside pass {graph.parent}" if graph.parent else "",
+        f"rank {graph.rank}" if graph.rank else "",
+        "seeded by gradtrace" if graph.kind == "seeded" else "",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def alt_text(report: Report) -> str:
+    """Return the picture in words: each output's value and each leaf's gradient."""
+    graph = report.graph
+    of = differentiated(graph)
+    outputs = [f"{called(node)} = {_first(node.values)}" for node in graph.nodes if node.kind == "output"]
+    leaves = sorted((node for node in graph.nodes if node.kind == "leaf"), key=lambda node: (node.name, node.id))
+    lines = [*outputs, *(_told(node, of) for node in leaves)]
+    rest = [f"and {len(lines) - MOST_LEAVES} more"] if len(lines) > MOST_LEAVES else []
+    error = [f"stopped by {clean(graph.error.type)}"] if graph.error else []
+    return f"{title(report)}: {'; '.join([*lines[:MOST_LEAVES], *rest, *error])}"
+
+
+def differentiated(graph: BackwardPass) -> str:
+    """Return f where every gradient is a ∂f/∂…: one named output of one element, seeded with 1; else nothing."""
+    outputs = [node for node in graph.nodes if node.kind == "output"]
+    if len(outputs) != 1 or len(outputs[0].name) > LONGEST_SYMBOL:
+        return ""
+    seed = next(iter(outputs[0].grads), None)
+    return clean(outputs[0].name) if seed and seed.mean == 1 and math.prod(seed.shape) == 1 else ""
+
+
+def gradient(node: Node, of: str) -> str:
+    """Return what a node's gradient is called: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
+    seed = "seed " if node.kind == "output" else ""
+    symbol = "" if node.kind == "function" or "." in node.name or len(node.name) > LONGEST_SYMBOL else clean(node.name)
+    if of and symbol:
+        return f"{seed}∂{of}/∂{symbol} ="
+    return seed.strip() or "grad"
+
+
+def expression(node: Node) -> str:
+    """Return the code that made a node, whole and on one line; the library's where that made it."""
+    source = node.library if node.library and node.library.text else node.source
+    return clean(source.text) if source else ""
+
+
+def place(node: Node) -> str:
+    """Return where a node came from: ``model.py:6``, and behind an arrow who called a library."""
+    return " ← ".join(position(source) for source in (node.library, node.source) if source)
+
+
+def position(source: Source) -> str:
+    """Return a line's file, without its folders, and number."""
+    return f"{clean(PurePath(source.filename).name)}:{source.line}"
+
+
+def called(node: Node) -> str:
+    """Return a node's name, or what it is."""
+    return clean(node.name) or (node.op if node.kind == "function" else node.kind)
+
+
+def href(node: Node, template: str) -> dict[str, str]:
+    """Return the link of a node's box, after a template such as ``https://host/{file}#L{line}``; none by default."""
+    source = node.source or node.library
+    if not template or source is None:
+        return {}
+    link = template.replace("{file}", source.filename).replace("{line}", str(source.line))
+    return {"href": escaped(link, 2), "target": "_blank"}
+
+
+def note(node: Node) -> str:
+    """Return what there is to know about an op that is not what it seems."""
+    if node.op == "CompiledFunctionBackward":
+        return COMPILED
+    if node.origin is None:
+        return ""
+    of = expression(node)
+    return f"made when {node.origin.op}{of and f' of {of}'} ran in pass {node.origin.pass_index:,}"
+
+
+def _first(values: tuple[TensorStats | None, ...]) -> str:
+    return stats(values[0] if values else None)
+
+
+def _told(node: Node, of: str) -> str:
+    symbol = gradient(node, of)
+    return f"{symbol if symbol != 'grad' else f'gradient of {called(node)} ='} {_first(node.grads)}"
