@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MERMAID := 11.17.2
-SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/*.[ch])
+SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/native/*.[ch])
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
 .PHONY: demo test test-slow browser mermaid latex lint docs bench clean

@@ -1,4 +1,4 @@
-"""Compile gradtrace/recording/*.c where there is a C compiler; without one, Python and torch's kernels serve."""
+"""Compile gradtrace/recording/native/*.c where there is a C compiler; without one, Python and torch's kernels serve."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path("gradtrace/recording")
-SOURCES = [FOLDER / f"{name}.c" for name in ("native", "measure", "kept", "after", "mode", "walk", "reduce")]
+FOLDER = Path("gradtrace/recording/native")
+SOURCES = [
+    FOLDER / f"{name}.c" for name in ("module", "measure", "saved_tensors", "post_hook", "mode", "graph", "reduce")
+]
 LIBRARY = FOLDER / "_native.abi3.so"
 
 

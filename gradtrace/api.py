@@ -164,7 +164,7 @@ class Recording:
         Outputs are the tensors with a ``grad_fn`` that no other of them depends on; each is seeded with ones
         of its shape, their graph is retained, and no ``.grad`` is touched.
         """
-        from gradtrace.recording.seeding import script_outputs, seed  # noqa: PLC0415 - imports torch
+        from gradtrace.recording.seeded_pass import script_outputs, seed  # noqa: PLC0415 - imports torch
 
         outputs = script_outputs(variables) if not self._recorder.count else ()
         if outputs:
@@ -183,8 +183,8 @@ def record(*, forward: bool = True, command: Sequence[str] = ()) -> Iterator[Rec
         A context manager that gives a Recording; the gradients, the random state and ``.grad`` are those
         of a run without it, and no hook outlives it.
     """
-    from gradtrace.recording.postmortem import note_error  # noqa: PLC0415 - imports torch
     from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415
+    from gradtrace.recording.script.crash import note_error  # noqa: PLC0415 - imports torch
 
     with Recorder(Options(forward=forward, facts=True), (str(Path.cwd()),)) as recorder:
         recorder.command = tuple(command)
@@ -249,7 +249,7 @@ def gradcheck(fn: Callable[..., Any], inputs: Sequence[Any] | torch.Tensor) -> G
     Raises:
         TensorError: no input requires grad, or no output depends on one.
     """
-    from gradtrace.recording.gradcheck import checked  # noqa: PLC0415 - imports torch
+    from gradtrace.recording.replay.gradcheck import checked  # noqa: PLC0415 - imports torch
 
     given = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     return GradientReport(_trace(checked(fn, given, str(Path.cwd()))))
@@ -332,9 +332,9 @@ def report_of(trace: model.Trace, graph: model.BackwardPass) -> model.Report:
 
 
 def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:
-    from gradtrace.recording.names import Given  # noqa: PLC0415 - imports torch
     from gradtrace.recording.recorder import Options, Recorder  # noqa: PLC0415
-    from gradtrace.recording.seeding import seed  # noqa: PLC0415
+    from gradtrace.recording.seeded_pass import seed  # noqa: PLC0415
+    from gradtrace.recording.user_code.variable_names import Given  # noqa: PLC0415 - imports torch
 
     with Recorder(Options(forward=False), (str(Path.cwd()),)) as recorder:
         seed(recorder, tensors, (Given(names),))
@@ -343,8 +343,8 @@ def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> 
 
 def _structure(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> graphviz.Digraph:
     from gradtrace.drawing.graph_only import structure_dot  # noqa: PLC0415 - imports graphviz
-    from gradtrace.recording.names import Given  # noqa: PLC0415 - imports torch
-    from gradtrace.recording.structure import structure  # noqa: PLC0415
+    from gradtrace.recording.graph_only import structure  # noqa: PLC0415
+    from gradtrace.recording.user_code.variable_names import Given  # noqa: PLC0415 - imports torch
 
     return structure_dot(*structure(tensors, (Given(names),)))
 

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, so that a stopped run leaves no half of one."""
+"""Files written whole or not at all, so that a stopped run leaves no half of one; and the folder of this package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from gradtrace.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["check_writable", "write_whole"]
+__all__ = ["PACKAGE_FOLDER", "check_writable", "write_whole"]
+
+PACKAGE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")  # noqa: PTH100, PTH118, PTH120 - text
 
 
 def check_writable(path: str | Path) -> None:

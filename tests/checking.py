@@ -27,8 +27,8 @@ def restored():
 def recorded(code, folder):
     """The trace of a script with this text."""
     from gradtrace.recording.recorder import Options  # noqa: PLC0415 - torch
-    from gradtrace.recording.runner import read_script  # noqa: PLC0415
-    from gradtrace.recording.session import run_recorded  # noqa: PLC0415
+    from gradtrace.recording.script.program import read_script  # noqa: PLC0415
+    from gradtrace.recording.script.session import run_recorded  # noqa: PLC0415
 
     path = folder / "train.py"
     path.write_text("import torch\nfrom torch import nn\ntorch.manual_seed(0)\n" + textwrap.dedent(code))

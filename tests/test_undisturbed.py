@@ -18,7 +18,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import gradtrace
-from gradtrace.recording.native import NATIVE
+from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.recorder import Options, Recorder
 from tests.scripts import assert_same, both, run, write
 

@@ -25,7 +25,7 @@ def table_of(trace: Trace) -> Table:
     if version in {"", pinned().torch}:
         return pinned()
     try:
-        from gradtrace.recording.derivatives import read
+        from gradtrace.recording.autograd.derivatives_yaml import read
 
         live = Table(read())
     except (ImportError, OSError):

@@ -19,8 +19,8 @@ from gradtrace.errors import ScriptError
 
 if TYPE_CHECKING:
     from gradtrace.model import Trace
-    from gradtrace.recording.runner import Program
-    from gradtrace.recording.session import Session
+    from gradtrace.recording.script.program import Program
+    from gradtrace.recording.script.session import Session
 
 __all__ = ["Recorded", "Work", "find"]
 
@@ -54,7 +54,7 @@ class Work(NamedTuple):
             return Recorded(self.trace, len(self.trace.passes))
         assert self.program is not None  # noqa: S101 - find() makes one or the other
         from gradtrace.recording.recorder import Options
-        from gradtrace.recording.session import run_recorded
+        from gradtrace.recording.script.session import run_recorded
 
         options = Options(keep=keep, facts=True, **wanted)
         keep_stderr()
@@ -70,7 +70,7 @@ class Work(NamedTuple):
 
 def find(name: str, arguments: list[str], *, module: bool) -> Work:
     """Return the trace, script or module called ``name``; raises ScriptError or TraceFileError."""
-    from gradtrace.recording.runner import find_module, read_script
+    from gradtrace.recording.script.program import find_module, read_script
 
     if module:
         return Work(program=find_module(name), arguments=tuple(arguments))

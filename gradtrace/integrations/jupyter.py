@@ -15,7 +15,7 @@ from IPython.display import display
 from gradtrace.api import choose_format, record, select
 from gradtrace.errors import GradtraceError
 from gradtrace.files import check_writable
-from gradtrace.recording.stack import plain_traceback
+from gradtrace.recording.isolation.tracebacks import plain_traceback
 
 if TYPE_CHECKING:
     from argparse import Namespace

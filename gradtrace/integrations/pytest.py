@@ -51,7 +51,7 @@ class Gradtrace:
         from msgspec.structs import replace
 
         from gradtrace.checks.base import run
-        from gradtrace.recording.seeding import seed
+        from gradtrace.recording.seeded_pass import seed
 
         seed(self._recorder, tensors)
         trace = self._recorder.trace
@@ -94,8 +94,8 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if not asked or "gradtrace" in getattr(item, "fixturenames", ()):
         return (yield)
     from gradtrace.checks.base import run
-    from gradtrace.recording.postmortem import note_error
-    from gradtrace.recording.stack import strip
+    from gradtrace.recording.isolation.tracebacks import strip
+    from gradtrace.recording.script.crash import note_error
 
     with _recorder(item.config) as recorder:
         try:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.model import BackwardPass, Comparison, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
-from gradtrace.recording.calls import forward_calls
-from gradtrace.recording.collection import no_collection
-from gradtrace.recording.compare import compare
-from gradtrace.recording.held import held
-from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import Measured, finish
+from gradtrace.recording.isolation.gc_pause import no_collection
+from gradtrace.recording.replay.comparisons import compare
+from gradtrace.recording.replay.forward_calls import forward_calls
+from gradtrace.recording.replay.kept_values import held
+from gradtrace.recording.stats.kinds import Measured
+from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.tensor_stats import finish
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gradtrace.recording import modules
-    from gradtrace.recording.after import Event
-    from gradtrace.recording.logs import Logs
-    from gradtrace.recording.raw import RawPass
-    from gradtrace.recording.sources import Sources
-    from gradtrace.recording.walk import Link
+    from gradtrace.recording.autograd.graph import Link
+    from gradtrace.recording.backward.post_hook import Event
+    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.forward import modules
+    from gradtrace.recording.forward.thread_logs import Logs
+    from gradtrace.recording.user_code.source_text import Sources
 
 __all__ = ["assemble"]
 

@@ -17,22 +17,27 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
-from gradtrace.recording.afterwards import Afterwards
-from gradtrace.recording.aside import Aside, insert, is_tracing, remove
 from gradtrace.recording.assemble import assemble
-from gradtrace.recording.elsewhere import function_patch, stack_patches, thread_patch
-from gradtrace.recording.facts import Facts
-from gradtrace.recording.logs import RECENT, Logs
-from gradtrace.recording.modules import ModuleHooks
-from gradtrace.recording.names import KnownNames
-from gradtrace.recording.owntime import OwnTime
-from gradtrace.recording.passes import EngineCall, Known, record_leaves, record_pass
-from gradtrace.recording.patch import Patch, Registered, Removable
-from gradtrace.recording.raw import Kind, RawPass
-from gradtrace.recording.rest import Rest
-from gradtrace.recording.series import SeriesLog
-from gradtrace.recording.sources import Sources
-from gradtrace.recording.stack import inspect_patches, traceback_patches, warning_patches
+from gradtrace.recording.autograd.counters import is_tracing
+from gradtrace.recording.autograd.engine_call import EngineCall
+from gradtrace.recording.backward.leaf_grads import Afterwards
+from gradtrace.recording.backward.leaf_series import SeriesLog
+from gradtrace.recording.backward.raw_pass import Kind, RawPass
+from gradtrace.recording.backward.run_pass import Known, record_leaves, record_pass
+from gradtrace.recording.facts.collector import Facts
+from gradtrace.recording.forward.modules import ModuleHooks
+from gradtrace.recording.forward.patches import function_patch, thread_patch
+from gradtrace.recording.forward.pause import Rest
+from gradtrace.recording.forward.thread_logs import RECENT, Logs
+from gradtrace.recording.isolation.function_modes import insert, remove
+from gradtrace.recording.isolation.patch import Patch, Registered, Removable
+from gradtrace.recording.isolation.signals import OwnTime
+from gradtrace.recording.isolation.stack_size import stack_patches
+from gradtrace.recording.isolation.torch_compile import Aside
+from gradtrace.recording.isolation.tracebacks import inspect_patches, traceback_patches
+from gradtrace.recording.isolation.warning_lines import warning_patches
+from gradtrace.recording.user_code.source_text import Sources
+from gradtrace.recording.user_code.variable_names import KnownNames
 
 if TYPE_CHECKING:
     from types import FrameType

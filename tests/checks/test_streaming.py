@@ -22,8 +22,8 @@ for i in range({passes}):
 
 def _consumed(code, folder, consume):
     from gradtrace.recording.recorder import Options  # noqa: PLC0415 - torch
-    from gradtrace.recording.runner import read_script  # noqa: PLC0415
-    from gradtrace.recording.session import run_recorded  # noqa: PLC0415
+    from gradtrace.recording.script.program import read_script  # noqa: PLC0415
+    from gradtrace.recording.script.session import run_recorded  # noqa: PLC0415
 
     path = folder / "train.py"
     path.write_text(f"import torch\nfrom torch import nn\ntorch.manual_seed(0)\n{textwrap.dedent(code)}")

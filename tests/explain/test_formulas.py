@@ -11,7 +11,7 @@ from gradtrace.explain.formulas import formula_line, pinned
 from gradtrace.explain.notation import evaluated
 from gradtrace.explain.readable import READABLE
 from gradtrace.model import BackwardPass, Node
-from gradtrace.recording.derivatives import TABLE, dumps, read
+from gradtrace.recording.autograd.derivatives_yaml import TABLE, dumps, read
 from tests.builders import partials
 
 # One number at which each is differentiable, away from where formulas are alike.

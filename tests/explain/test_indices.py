@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gradtrace.explain.derivation import derive
 from gradtrace.recording.recorder import Options
-from gradtrace.recording.taped import TapedRecorder
+from gradtrace.recording.replay.taped_recorder import TapedRecorder
 
 
 def rand(*shape):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gradtrace.explain.derivation import derive
 from gradtrace.recording.recorder import Options
-from gradtrace.recording.taped import TapedRecorder
+from gradtrace.recording.replay.taped_recorder import TapedRecorder
 
 UNARY = {
     "sin": torch.sin, "cos": torch.cos, "exp": lambda x: torch.exp(x / 4), "tanh": torch.tanh,

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from gradtrace.recording import passes
+import gradtrace.recording.backward.run_pass as passes
 from gradtrace.recording.recorder import Options, Recorder
 
 NONE = frozenset({10**9})  # keep no pass

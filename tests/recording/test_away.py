@@ -11,11 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gradtrace.recording import away, facts, forward, statistics
-from gradtrace.recording.native import NATIVE
+import gradtrace.recording.facts.collector as facts
+import gradtrace.recording.forward.mode as forward
+import gradtrace.recording.stats.device as away
+import gradtrace.recording.stats.measure as statistics
+from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.recorder import Options, Recorder
-from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import finish, measure
+from gradtrace.recording.stats.measure import measure
+from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.routes import Route
+from gradtrace.recording.stats.tensor_stats import finish
 
 # Ops whose result Python has to see, or that copy to where Python can: on a GPU each would wait for the device.
 WAITING = {
@@ -66,7 +71,7 @@ def both(tensor):
         patch.setattr(away, "HERE", set())
         statistics._kinds.clear()
         measured = measure(tensor)
-        assert measured[0].route in {statistics.AWAY, statistics.BRING}
+        assert measured[0].route in {Route.DEVICE, Route.SMALL_DEVICE}
         settle([measured])
         there = finish(measured)
     statistics._kinds.clear()
@@ -274,7 +279,7 @@ def test_views_of_one_gradient_are_measured_once():
     with Recorder() as recorder:
         loss.backward()
         measured += [m for event in recorder._kept[0].events for group in event[2:4] for m in group if m is not None]
-    assert len({id(m[1]) for m in measured if m[0].route == statistics.AWAY}) <= 3
+    assert len({id(m[1]) for m in measured if m[0].route == Route.DEVICE}) <= 3
 
 
 @pytest.mark.usefixtures("elsewhere")

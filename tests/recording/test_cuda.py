@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gradtrace.recording import away
+import gradtrace.recording.stats.device as away
 from gradtrace.recording.recorder import Options, Recorder
 
 pytestmark = pytest.mark.cuda

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gradtrace.recording.native import NATIVE
+from gradtrace.recording.native.loader import NATIVE
 
 ROOT = Path(__file__).parent.parent.parent
 # Runs each script in one process and prints what was recorded of it, without the seconds.

@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradtrace.recording import statistics
-from gradtrace.recording.native import NATIVE
-from gradtrace.recording.reduction import settle
-from gradtrace.recording.statistics import finish
+import gradtrace.recording.stats.measure as statistics
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.tensor_stats import finish
 
 REAL = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 # Around the sizes at which another way of measuring begins.

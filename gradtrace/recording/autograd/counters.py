@@ -1,0 +1,37 @@
+"""TODO."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["current_task", "is_capturing", "is_compiled", "is_tracing", "sequence_number"]
+
+
+def is_tracing() -> bool:
+    """Tell whether torch traces or captures a graph: a backward in it computes nothing yet."""
+    return torch._guards.TracingContext.try_get() is not None or is_capturing()
+
+
+def is_capturing() -> bool:
+    """Tell whether a CUDA graph is being captured: what is called now runs later, and again and again."""
+    return bool(torch.cuda.is_initialized()) and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+
+
+def is_compiled() -> bool:
+    """Tell whether the engine will hand the graph to compiled autograd."""
+    module = sys.modules.get("torch._dynamo.compiled_autograd")
+    return bool(module is not None and module.compiled_autograd_enabled)
+
+
+sequence_number: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
+
+
+current_task: Callable[[], int] = torch._C._current_graph_task_id

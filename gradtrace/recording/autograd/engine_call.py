@@ -1,0 +1,50 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.autograd.graph import GradientEdge
+
+from gradtrace.recording.autograd.graph import Walk, root_edge, walk
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import FrameType
+
+    from gradtrace.recording.isolation.signals import OwnTime
+
+__all__ = ["EngineCall", "graph_of"]
+
+
+class EngineCall:
+    """The arguments of one call of autograd's engine, by name; calling it runs the engine with them."""
+
+    def __init__(self, engine: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._engine = engine
+        self.frame: FrameType | None = None
+        self._args = args
+        self._kwargs = kwargs
+        self.outputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[0])
+        self.seeds: Sequence[torch.Tensor | None] = args[1]
+        self.retains_graph: bool = bool(args[2])
+        self.create_graph: bool = bool(args[3])
+        self.inputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[4])
+        self.accumulates: bool = bool(kwargs.get("accumulate_grad"))
+
+    def lend(self, time: OwnTime) -> None:
+        """Give the script its own time while the engine runs."""
+        self._engine = time.lent(self._engine)
+
+    def __call__(self) -> Any:
+        """Run the engine as the script asked for it."""
+        return self._engine(*self._args, **self._kwargs)
+
+
+def graph_of(call: EngineCall) -> Walk | None:
+    """Return the graph that the engine is called for, None where an output has none."""
+    try:
+        return walk([root_edge(output) for output in call.outputs])
+    except RuntimeError:
+        return None

@@ -1,0 +1,39 @@
+"""A backward that torch compiles as a whole: a hook of ours would be compiled into it.
+
+So there is none. What arrived at a leaf is read from its ``.grad`` when all is over, and of the nodes between
+there is only the graph.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradtrace.recording.stats.measure import measure, unmeasured
+
+if TYPE_CHECKING:
+    from gradtrace.recording.autograd.engine_call import EngineCall
+    from gradtrace.recording.autograd.graph import Walk
+    from gradtrace.recording.backward.raw_pass import RawPass
+
+__all__ = ["CompiledBackward"]
+
+_NOTE = "compiled: not seen"
+
+
+class CompiledBackward:
+    """Remembers which leaves had no gradient before: what these have afterwards is what arrived."""
+
+    def __init__(self, call: EngineCall, graph: Walk) -> None:
+        self._graph = graph
+        leaves = {position: graph.nodes[position].variable for position in graph.leaves} if call.accumulates else {}
+        self._fresh = {position: leaf for position, leaf in leaves.items() if leaf.grad is None}
+
+    def tell(self, raw: RawPass) -> None:
+        """Note what arrived at each node, as far as it can be known."""
+        for position, node in enumerate(self._graph.nodes):
+            if position in self._fresh:
+                grad = self._fresh[position].grad
+                raw.captured[position, 0] = None if grad is None else measure(grad)
+            else:
+                for output, made in enumerate(node._input_metadata):
+                    raw.captured[position, output] = unmeasured(made, _NOTE)

@@ -1,0 +1,156 @@
+"""Gradients of leaves read from ``.grad`` when a pass has ended: without a hook, where that is what arrived.
+
+Of a loop of many passes all but the few that are kept need no more than this, and hooks would cost as much as
+the script itself. Whether ``.grad`` is what arrived is learnt from passes with hooks: it is not where something
+changes or takes it at once, as optimizers in backward and sharded models do.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
+
+from gradtrace.recording.autograd.counters import is_compiled
+from gradtrace.recording.autograd.graph import leaves_below, root_edge
+from gradtrace.recording.backward.leaf_series import UNREACHED
+from gradtrace.recording.isolation.stack_size import make_room
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.measure import measure
+from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.tensor_stats import finish, norm_of
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+
+    from gradtrace.recording.backward.leaf_series import SeriesLog
+    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.stats.kinds import Measured
+
+    Leaves = dict[int, torch.Tensor]  # by position
+    Trust = dict[int, "Trusted"]  # by id
+
+__all__ = ["Afterwards", "Pair"]
+
+
+class Trusted(NamedTuple):
+    """A leaf that keeps in ``.grad`` what arrives, and the rows of its series."""
+
+    leaf: weakref.ref[torch.Tensor]
+    rows: array[float]
+
+
+Pair = tuple[torch.Tensor, Trusted]
+
+
+def trusted_slowly(nodes: list[Any], trusted: Trust) -> list[Pair] | None:
+    """Return the leaves below these nodes if all are trusted and have no gradient yet; ``nodes`` grows."""
+    found = []
+    for leaf in leaves_below(nodes):
+        known = trusted.get(id(leaf))
+        if known is None or known[0]() is not leaf or leaf.grad is not None or leaf._post_accumulate_grad_hooks:
+            return None
+        found.append((leaf, known))
+    return found
+
+
+def grads_of(leaves: list[Pair]) -> list[torch.Tensor | float | None]:
+    """Return the gradient of each leaf; the compiled part gives the norm at once, where it can."""
+    return [leaf.grad for leaf, _ in leaves]
+
+
+trusted_below: Callable[[list[Any], Trust], list[Pair] | None] = (
+    trusted_slowly if NATIVE is None else NATIVE.trusted_below
+)
+norms_of = grads_of if NATIVE is None else NATIVE.norms_of
+
+
+class Afterwards:
+    """Knows which leaves keep in ``.grad`` what arrives at them, and adds their rows to ``series``."""
+
+    def __init__(self, series: SeriesLog) -> None:
+        self._series = series
+        self._trusted: Trust = {}
+        self._latest: list[Trusted] = []
+        self._running = 0
+        # Passes inside or beside each other add to the same gradients; from then on hooks tell them apart.
+        self._overlap = False
+
+    def begin(self) -> None:
+        """Note that a pass begins."""
+        self._overlap = self._overlap or self._running > 0
+        self._running += 1
+
+    def end(self) -> None:
+        """Note that it has ended."""
+        self._running -= 1
+
+    def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Pair] | None:
+        """Return the leaves of this call of the engine, if ``.grad`` of them all will tell what arrives."""
+        trusted = self._trusted
+        if not trusted or self._overlap or not kwargs.get("accumulate_grad") or is_compiled():
+            return None
+        if get_eval_frame_callback() is not None:  # dynamo looks at whatever is called
+            return None
+        with torch._C.DisableTorchFunction():
+            try:
+                nodes = list(dict.fromkeys([root_edge(output)[0] for output in args[0]]))
+            except RuntimeError:
+                return None  # an output without a graph
+            found = trusted_below(nodes, trusted)
+        make_room(len(nodes))
+        return found
+
+    def read(self, index: int, leaves: list[Pair], *, asked: bool) -> None:
+        """Add a row for each leaf: what arrived, without its norm if another pass ran meanwhile.
+
+        ``asked``: the engine was told which leaves to reach.
+        """
+        with torch._C.DisableTorchFunction():
+            self._series.write()
+            norms = norms_of(leaves)
+            for (leaf, known), found in zip(leaves, norms, strict=True):
+                norm = found
+                if found is None:
+                    norm = UNREACHED
+                    if not asked:
+                        self._trusted.pop(id(leaf), None)  # something may have taken it
+                elif self._overlap:
+                    norm = math.nan
+                elif type(found) is not float:
+                    norm = _norm(found)
+                known[1].extend((index, norm))
+        self._latest = [known for _, known in leaves]
+
+    def learn(self, raw: RawPass, fresh: Leaves) -> None:
+        """Trust those leaves, without a gradient before, whose ``.grad`` is what the hooks of this pass saw arrive."""
+        if self._overlap:
+            return
+        seen = raw.leaf_gradients()
+        for position, leaf in fresh.items():
+            if position in seen and leaf.grad is not None and _is_same(measure(leaf.grad), seen[position]):
+                rows = self._series.rows_of(raw.names[position], seen[position][0].shape)
+                self._trusted[id(leaf)] = Trusted(weakref.ref(leaf), rows)
+
+    def latest(self) -> list[torch.Tensor]:
+        """Return those leaves, once, whose gradients were read in the last pass."""
+        found, self._latest = self._latest, []
+        return [leaf for known in found if (leaf := known.leaf()) is not None]
+
+
+def _norm(grad: Any) -> float:
+    norm = norm_of(measure(grad))
+    return math.nan if norm is None else norm
+
+
+def _is_same(one: Measured, other: Measured) -> bool:
+    """Tell whether both are the same elements; the norm of a broadcast gradient is summed in another order."""
+    settle([one, other])
+    left, right = finish(one), finish(other)
+    if left.norm is None or right.norm is None or not math.isclose(left.norm, right.norm, rel_tol=1e-5):
+        return False
+    return (left.shape, left.min, left.max, left.nan) == (right.shape, right.min, right.max, right.nan)

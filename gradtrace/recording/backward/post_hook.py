@@ -1,0 +1,120 @@
+"""What runs after each node of a backward pass: measure what arrived and what was sent on, and note both."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+import torch
+
+from gradtrace.recording.autograd.counters import current_task
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.kinds import Measured
+from gradtrace.recording.stats.measure import measure, same_memory
+from gradtrace.recording.stats.reductions import Pending, Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["After", "Event", "Way"]
+
+Gradients = tuple[torch.Tensor | None, ...]
+
+
+# One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
+Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, ...]", float | None]
+# A gradient on its way: itself, weakly, so that the engine can still take its memory; its version, which changes
+# when another one is added to it; what was measured of it.
+Way = tuple["ref[torch.Tensor]", int, Measured]
+
+# Gradients on their way that are remembered; of one that was forgotten the memory is read again.
+_REMEMBERED = 4096
+
+
+def is_suspect(measured: Measured | None) -> bool:
+    """Tell whether this may hold NaN or infinity, and is not so small that all its values are known."""
+    found = None if measured is None else measured[1]
+    if type(found) is Sums:
+        return bool(found.nan or found.inf)
+    return isinstance(found, Pending)
+
+
+class PythonAfter:
+    """The hook of every node, which is told the node's position first.
+
+    Args:
+        events: where each run is noted.
+        on_way: the gradients on their way, by id.
+        hooks: for each position the dictionary that holds its hook; None afterwards.
+        key: the hook's key there.
+        roots: positions of the roots: the first of them to run tells ``task``.
+    """
+
+    def __init__(
+        self,
+        events: list[Event],
+        on_way: dict[int, Way],
+        hooks: list[dict[Any, Any] | None],
+        key: str,
+        roots: set[int],
+    ) -> None:
+        self._events, self._on_way, self._hooks, self._key, self._roots = events, on_way, hooks, key, roots
+        self.task = -1  # the engine's task of this pass
+        # Told of each position that ran.
+        self.told: Callable[[int], None] | None = None
+        # Told of each that sent what is not finite, or is not reduced yet: position, arrived, sent, both gradients.
+        self.broken: Callable[..., None] | None = None
+        self._last = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """Count the seconds of the next node from now."""
+        self._last = perf_counter()
+
+    def __call__(self, position: int, sending: Gradients, arriving: Gradients) -> None:
+        """Note that the node at this position ran."""
+        seconds = perf_counter() - self._last
+        arrived = tuple([None if grad is None else self.arrived(grad) for grad in arriving])
+        first, known = (arriving[0], arrived[0]) if arriving else (None, None)
+        sent: list[Measured | None] = []
+        for grad in sending:
+            if grad is None:
+                sent.append(None)
+                continue
+            measured = None if known is None or first is None else same_memory(grad, first, known)
+            if measured is None:
+                measured = measure(grad)
+            self._on_way[id(grad)] = ref(grad), grad._version, measured
+            sent.append(measured)
+        if self.broken is not None and any(map(is_suspect, sent)):
+            self.broken(position, arrived, sent, sending, arriving)
+        number = current_task()
+        self._events.append((number, position, arrived, tuple(sent), seconds))
+        self._close(position, number)
+        self._last = perf_counter()
+
+    def arrived(self, grad: torch.Tensor) -> Measured:
+        """Return what was measured of a gradient when it was sent, or measure it now."""
+        way = self._on_way.get(id(grad))
+        return way[2] if way is not None and way[0]() is grad and way[1] == grad._version else measure(grad)
+
+    def _close(self, position: int, number: int) -> None:
+        if number == self.task:
+            # It ran, and won't again in this pass: its hook makes room for what is noted of the others.
+            hooks, self._hooks[position] = self._hooks[position], None
+            if hooks is not None and len(hooks) == 1:
+                hooks.clear()
+            elif hooks is not None:
+                hooks.pop(self._key, None)
+        elif self.task < 0 and position in self._roots:
+            self.task = number
+        if self.told is not None:
+            self.told(position)
+        if len(self._on_way) > _REMEMBERED:
+            self._on_way.clear()
+
+
+After: type[PythonAfter] = PythonAfter if NATIVE is None else NATIVE.After
+if NATIVE is not None:
+    NATIVE.setup(task=current_task)

@@ -1,0 +1,283 @@
+"""What the checks need to know and no gradient tells: what was freed, changed, cut, paired, left over.
+
+Recorded under ``Options(facts=True)``. The mode of ``forward.py`` shows each torch call of the
+script; what is noted keeps no tensor alive, computes nothing, and reads no number. The kinds of Fact, with ``data``:
+
+    freed            the graph that this pass needed was freed by an earlier one: ``pass``, ``same`` (as a whole)
+    changed          what a node had saved was changed in place: ``op``, ``saved``, ``shape``, ``was``, ``version``
+    unused           an input that no output depends on: ``name``, ``shape``
+    cut              where a tensor without a graph lost it: ``how``
+    broadcast        operands of different shapes made pairs: ``op``, ``left``, ``right``, ``result``
+    broken-data      an op was given data, not a result, that is not finite: ``saved``, ``shape``
+    broken-value     where an op's output is not finite though its input was: ``element``, the input's ``value``
+    broken-gradient  where an op sent on what is not finite: ``input``, ``element``, ``sent``, ``arrived``, ``saved``,
+                     and the input's ``value``
+    held             leaves whose .grad was there already: ``passes`` (this one included)
+    no-second-order  a custom Function gave no graph under create_graph
+    reused           (of the run) an optimizer stepped twice on one gradient: ``names``, ``passes``, ``pass``
+    detached         (of the run) parameters whose only way to the loss was cut: ``how``, ``names``
+    unreached        (of the run) parameters that no pass reached: ``names``, ``used``, and ``how`` they were lost
+    alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
+    optimizer        (of the run) there was one
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from gradtrace.model import CHANGED, FREED, Fact
+from gradtrace.recording.autograd.saved_tensors import saved_tensors
+from gradtrace.recording.backward.raw_pass import RawFact
+from gradtrace.recording.facts.leaf_history import LeafFacts
+from gradtrace.recording.facts.lost_graph import Cut
+from gradtrace.recording.facts.nonfinite_element import backward_element, forward_element, is_broken
+from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
+from gradtrace.recording.isolation.hidden import unseen
+from gradtrace.recording.isolation.patch import Registered
+from gradtrace.recording.stats.device import is_here
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.model import Attribute
+    from gradtrace.recording.autograd.engine_call import EngineCall
+    from gradtrace.recording.autograd.graph import Walk
+    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.forward.mode import Watcher
+    from gradtrace.recording.forward.thread_logs import ThreadLog
+    from gradtrace.recording.isolation.patch import Removable
+    from gradtrace.recording.stats.kinds import Measured
+    from gradtrace.recording.user_code.frames import Place
+    from gradtrace.recording.user_code.source_text import Sources
+    from gradtrace.recording.user_code.variable_names import Names
+
+    _AllMeasured = Sequence[Measured | None]
+
+__all__ = ["Facts"]
+
+_BROKEN = 8  # ops in a pass of which the element is looked for
+_PASSES = 50  # whose freed nodes are remembered
+_NODES = 2_000_000  # in all of them
+_VERSIONS = re.compile(r"\[(?:\d+(?:, )?)*\]\].*is at version (\d+); expected version (\d+)")
+
+
+class _Freed(NamedTuple):
+    """A pass that freed its graph: its thread's log, the numbers of its nodes, its index and place."""
+
+    log: ThreadLog
+    numbers: frozenset[int]
+    pass_index: int
+    place: Place | None
+
+
+class Facts:
+    """Collects the facts of all passes of a run."""
+
+    def __init__(self) -> None:
+        self.shared = Shared()
+        self._calls: dict[ThreadLog, CallFacts] = {}
+        self.leaves = LeafFacts(self.shared)
+        self._gradients: deque[Cut] = deque(maxlen=1000)
+        self._freed: deque[_Freed] = deque(maxlen=_PASSES)
+
+    def watcher(self, log: ThreadLog) -> Watcher:
+        """Return what is to be shown the torch calls of this log's thread."""
+        calls = self._calls[log] = CallFacts(self.shared)
+        return calls.see
+
+    def parts(self) -> list[Removable]:
+        """Return what looks at modules and at optimizers."""
+        return [Registered(register_optimizer_step_pre_hook, self.leaves.step)]
+
+    def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
+        """Note what is known before the engine runs."""
+        with suppress(*UNREADABLE), unseen(), torch.no_grad():
+            self._before(raw, call, graph, names)
+
+    def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
+        """Note what the engine's run tells, its failure above all; of a pass that is not kept, the leaves alone."""
+        with suppress(*UNREADABLE), unseen(), torch.no_grad():
+            self._after(raw, call, graph, whole=whole)
+
+    def _before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
+        if graph is None:
+            raw.facts += self._cuts(call)
+            return
+        calls = self._calls.get(raw.log)
+        if calls is not None:
+            raw.facts += [RawFact("broadcast", (p,), *found) for p, found in calls.pairs_among(list(raw.numbers))]
+            calls.note_flows(list(raw.numbers), raw.index)
+        self._note_new_starts(raw, graph)
+        self.leaves.learn(names)
+        held = self.leaves.before(raw, call, graph)
+        raw.facts += [RawFact("held", positions, None, {"passes": count}) for count, positions in held.items()]
+        raw.facts += _unused(call, graph, names)
+        raw.facts += _broken_data(call, graph)
+
+    def _note_new_starts(self, raw: RawPass, graph: Walk) -> None:
+        """Note the leaves that are results which lost their graph, and were made to require grad."""
+        for position in graph.leaves if self.shared.cuts else ():
+            for cut in self.shared.cuts.behind(graph.nodes[position].variable):
+                cut.note_flow(raw.index)
+
+    def _after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
+        message = raw.error[1] if raw.error is not None else ""
+        with torch._C.DisableTorchFunction():
+            self.leaves.after(call, graph)
+            self.shared.aliases.passed(raw.index)
+            if not whole:
+                return
+            if CHANGED in message:
+                raw.facts += self._changes(message, raw, graph)
+            if FREED in message:
+                raw.facts += self._frees(raw)
+            if call.create_graph and raw.error is None:
+                raw.facts += self._without_second_order(raw, graph)
+        if not call.retains_graph:
+            self._remember(raw)
+
+    def results(self, raw: RawPass, call: EngineCall, result: Any) -> None:
+        """Note the gradients that a pass returned without a graph."""
+        if call.accumulates or not call.inputs:
+            return
+        cut = Cut(raw.place, "lost-grad" if call.create_graph else "grad")
+        self._gradients.append(cut)
+        for gradient in result:
+            if type(gradient) is torch.Tensor and not gradient.requires_grad:
+                self.shared.cuts.lose(gradient, (cut,))
+
+    def broken(
+        self, raw: RawPass, graph: Walk, position: int, arrived: _AllMeasured, sent: _AllMeasured, *grads: Any
+    ) -> None:
+        """Note where a gradient that had arrived finite was sent on broken: the element, and what is known there."""
+        known = sum(fact.kind == "broken-gradient" for fact in raw.facts)
+        if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
+            return
+        with suppress(*UNREADABLE), unseen():
+            data = backward_element(graph.nodes[position], *grads)
+            if data:
+                targets = (
+                    target for source, index, target, _ in graph.links if (source, index) == (position, data["input"])
+                )
+                target = next(targets, None)
+                leaf = graph.nodes[target].variable if target in graph.leaves else None
+                data["value"] = _element(leaf, data["element"])
+                raw.facts.append(RawFact("broken-gradient", (position,), None, data))
+
+    def of_run(self, sources: Sources) -> tuple[Fact, ...]:
+        """Return the facts of the run as a whole."""
+        found = [*self.leaves.of_run(), *self.leaves.reused]
+        found += self.shared.aliases.of_run(self.leaves.names)
+        terms = {cut.place: cut for cut in reversed(self._gradients) if cut.is_term and cut.flow}
+        found += [
+            ("detached", (), place, {"how": cut.how, "names": [], "pass": cut.flow}) for place, cut in terms.items()
+        ]
+        return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
+
+    def _remember(self, raw: RawPass) -> None:
+        leaves = raw.leaves
+        numbers = frozenset(n for position, n in enumerate(raw.numbers) if position not in leaves)
+        self._freed.append(_Freed(raw.log, numbers, raw.index, raw.place))
+        while sum(len(freed.numbers) for freed in self._freed) > _NODES and len(self._freed) > 1:
+            self._freed.popleft()
+
+    def _frees(self, raw: RawPass) -> list[RawFact]:
+        """Return which earlier pass freed a part of this graph, and the nodes at which the two meet."""
+        failed = raw.failed()
+        number = raw.numbers[failed] if failed is not None else None
+        freed = next((f for f in self._freed if f.log is raw.log and number in f.numbers), None)
+        if freed is None:
+            return []
+        shared = {p for p, n in enumerate(raw.numbers) if p not in raw.leaves and n in freed.numbers}
+        roots = {position for position, _ in raw.roots}
+        ties = {target for source, _, target, _ in raw.links if target in shared and source not in shared}
+        same = roots <= shared
+        positions = tuple(sorted(roots if same else ties | (roots & shared)))
+        return [RawFact("freed", positions, freed.place, {"pass": freed.pass_index, "same": same})]
+
+    def _changes(self, message: str, raw: RawPass, graph: Walk) -> list[RawFact]:
+        """Return which call changed what the failed node had saved."""
+        failed = raw.failed()
+        versions = _VERSIONS.search(message)
+        if failed is None:
+            return []
+        version, was = map(int, versions.groups()) if versions else (None, None)
+        for name, tensor in saved_tensors(graph.nodes[failed]):
+            if version is not None and tensor._version != version:
+                continue
+            shape: list[Attribute] = list(tensor.shape)
+            change = self.shared.change_of(tensor, was)
+            data: dict[str, Attribute] = {
+                "op": change[0] if change else "",
+                "saved": name,
+                "shape": shape,
+                "was": was,
+                "version": version,
+            }
+            return [RawFact("changed", (failed,), change[1] if change else None, data)]
+        return []
+
+    def _cuts(self, call: EngineCall) -> list[RawFact]:
+        """Return where the outputs that have no graph lost it."""
+        cuts = self.shared.cuts.among(output for output in call.outputs if isinstance(output, torch.Tensor))
+        return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
+
+    def _without_second_order(self, raw: RawPass, graph: Walk) -> list[RawFact]:
+        """Return the custom Functions whose gradient depends on an input and has no graph, though asked for one."""
+        found = []
+        for position in dict.fromkeys(event[1] for event in raw.own_events()):
+            forward = getattr(type(graph.nodes[position]), "_forward_cls", None)
+            if forward is not None and position not in raw.made_by and self._keeps_input(graph.nodes[position]):
+                once = hasattr(forward.backward, "__wrapped__")
+                found.append(RawFact("no-second-order", (position,), None, {"once_differentiable": once}))
+        return found
+
+    def _keeps_input(self, node: Any) -> bool:
+        """Tell whether a custom Function kept an input, or on ctx what its forward computed from one."""
+        if any(tensor.requires_grad for _, tensor in saved_tensors(node)):
+            return True
+        kept = getattr(node, "__dict__", {}).values()
+        return any(isinstance(value, torch.Tensor) and bool(self.shared.cuts.of(value)) for value in kept)
+
+
+def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
+    """Return the ops that kept data which is not finite; looked for only where the output is not finite, either."""
+    # Those of other types may compute by code of their own, which would be seen.
+    outputs = [output for output in call.outputs if type(output) is torch.Tensor]
+    if all(not is_here(output) or bool(output.isfinite().all()) for output in outputs):
+        return []
+    found = []
+    for position, node in enumerate(graph.nodes):
+        element = forward_element(node)
+        if element:
+            found.append(RawFact("broken-value", (position,), None, element))
+        for name, tensor in saved_tensors(node):
+            data = type(tensor) is torch.Tensor and not tensor.requires_grad and name != "result" and is_here(tensor)
+            if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+                found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
+    return found
+
+
+def _element(leaf: torch.Tensor | None, element: Attribute) -> float | None:
+    if leaf is None or not isinstance(element, list) or leaf.layout is not torch.strided:
+        return None
+    value = float(leaf.detach()[tuple(int(str(index)) for index in element)])
+    return value if value - value == 0 else None
+
+
+def _unused(call: EngineCall, graph: Walk, names: Names) -> list[RawFact]:
+    """Return the inputs that no output depends on."""
+    tensors = [tensor for tensor in call.inputs if isinstance(tensor, torch.Tensor) and tensor.requires_grad]
+    if not tensors:
+        return []
+    leaves = {id(graph.nodes[position].variable) for position in graph.leaves}
+    functions = set(graph.nodes)
+    missing = [t for t in tensors if (id(t) not in leaves if t.grad_fn is None else t.grad_fn not in functions)]
+    found = [(names.tensors.get(id(t), ""), [*t.shape]) for t in missing]
+    return [RawFact("unused", (), None, {"name": name, "shape": [*shape]}) for name, shape in found]

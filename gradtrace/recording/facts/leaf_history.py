@@ -1,0 +1,243 @@
+"""What happened to leaves over a run: gradients left over, steps taken on them, parameters never reached."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.facts.lost_graph import Cut, forget_oldest
+from gradtrace.recording.stats.device import is_here
+from gradtrace.recording.user_code.frames import Place, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gradtrace.model import Attribute
+    from gradtrace.recording.autograd.engine_call import EngineCall
+    from gradtrace.recording.autograd.graph import Walk
+    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.facts.torch_calls import Shared
+    from gradtrace.recording.user_code.variable_names import Names
+
+__all__ = ["LeafFacts"]
+
+_MANY = 100_000
+_NUMBERS = itertools.count()
+_UNKNOWN = -1  # version of a gradient
+_SAMPLE = 64  # elements that tell whether a changed gradient was zeroed
+
+RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
+
+
+class _Family:
+    """A module that was called, and whether a pass reached one of its parameters."""
+
+    __slots__ = ("reached",)
+
+    def __init__(self) -> None:
+        self.reached = False
+
+
+class _Leaf:
+    """A leaf or a parameter: who wants a gradient for it, and its ``.grad`` after a pass.
+
+    Of the gradient: the tensor, weakly, its version, and over how many passes it adds up.
+    """
+
+    __slots__ = (
+        "cuts", "families", "grad", "key", "leaf", "name", "number", "optimized", "passes", "reached", "stepped",
+        "used", "version", "wanted",
+    )  # fmt: skip
+
+    def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
+        self.key = id(leaf)
+        self.number = next(_NUMBERS)
+        # A model may die with the function that trained it; what it misses is known then and not later.
+        self.leaf = weakref.ref(leaf, lambda _: died(self))
+        self.name = ""
+        self.wanted = leaf.requires_grad
+        self.optimized = self.reached = self.used = False
+        self.families: list[_Family] = []
+        self.cuts: list[Cut] = []
+        self.grad: weakref.ref[torch.Tensor] | None = None
+        self.version = 0
+        self.passes = 0
+        self.stepped = False  # an optimizer used what is in it
+
+    def is_missing(self, *, optimized: bool) -> bool:
+        """Tell whether a gradient was wanted and none came: by an optimizer, or else by a module that got others.
+
+        Without an optimizer, a module of which nothing was reached is taken for a fixed one.
+        """
+        leaf = self.leaf()
+        wanted = self.wanted if leaf is None else leaf.requires_grad
+        expected = self.optimized if optimized else any(family.reached for family in self.families)
+        return wanted and expected and not self.reached
+
+
+class LeafFacts:
+    """Follows leaves through passes and steps; keeps none of them alive."""
+
+    def __init__(self, shared: Shared) -> None:
+        self.reused: list[RunFact] = []
+        self.names: dict[int, str] = {}
+        self._shared = shared
+        self._leaves: dict[int, _Leaf] = {}
+        self._gone: deque[_Leaf] = deque(maxlen=_MANY)  # that no pass had reached
+        self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+        self._optimized = False
+        self._last = 0
+
+    def learn(self, names: Names) -> None:
+        """Learn the names of tensors."""
+        self.names |= names.tensors
+        forget_oldest(self.names, _MANY)
+
+    def before(self, raw: RawPass, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
+        """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
+        self._last = raw.index
+        found: dict[int, list[int]] = {}
+        for position in graph.leaves:
+            leaf = graph.nodes[position].variable
+            held = self._of(leaf)
+            held.reached = True
+            for family in held.families:
+                family.reached = True
+            if call.accumulates:
+                held.passes = held.passes + 1 if self._left_over(held, leaf) else 1
+                held.stepped &= held.passes > 1
+                if held.passes > 1:
+                    found.setdefault(held.passes, []).append(position)
+        return {passes: tuple(positions) for passes, positions in found.items()}
+
+    def read(self, leaves: Iterable[torch.Tensor]) -> None:
+        """Note that the last pass, whose beginning and end nobody told, left the first gradients in these."""
+        for leaf in leaves:
+            held, grad = self._of(leaf), leaf.grad
+            held.grad = None if grad is None else weakref.ref(grad)
+            held.version = _UNKNOWN
+            held.passes = 1
+
+    def after(self, call: EngineCall, graph: Walk) -> None:
+        """Note the gradients that are there when the engine has returned."""
+        if call.accumulates:
+            for position in graph.leaves:
+                leaf = graph.nodes[position].variable
+                held, grad = self._of(leaf), leaf.grad
+                held.grad = None if grad is None else weakref.ref(grad)
+                held.version = 0 if grad is None else grad._version
+
+    def _of(self, leaf: torch.Tensor) -> _Leaf:
+        found = self._leaves.get(id(leaf))
+        if found is None or found.leaf() is not leaf:
+            forget_oldest(self._leaves, _MANY)
+            found = self._leaves[id(leaf)] = _Leaf(leaf, self._died)
+        return found
+
+    def _died(self, leaf: _Leaf) -> None:
+        if self._leaves.get(leaf.key) is not leaf:
+            return
+        del self._leaves[leaf.key]
+        if not leaf.reached and leaf.wanted and (leaf.optimized or leaf.families):
+            self._learn(leaf)
+            self._gone.append(leaf)
+        for cut in self._shared.cuts.all:
+            cut.params.discard(leaf.key)  # another one may get this id
+        self._shared.used.pop(leaf.key, None)
+
+    def _learn(self, leaf: _Leaf) -> None:
+        """Learn what is known of it by its id."""
+        leaf.name = self.names.get(leaf.key) or leaf.name
+        leaf.used = leaf.key in self._shared.used
+        leaf.cuts = [cut for cut in self._shared.cuts.all if leaf.key in cut.params]
+
+    def _left_over(self, held: _Leaf, leaf: torch.Tensor) -> bool:
+        """Tell whether what an earlier pass left in ``.grad`` is still in it, perhaps scaled or clipped."""
+        grad = leaf.grad
+        if grad is None or held.grad is None or held.grad() is not grad:
+            return False
+        if grad._version == held.version:
+            return True
+        if type(grad) is not torch.Tensor or not is_here(grad) or grad.layout is not torch.strided:
+            return False  # looking would make the script wait, or other processes talk
+        return bool(grad.detach().reshape(-1)[:_SAMPLE].any())
+
+    def called(self, module: torch.nn.Module) -> None:
+        """Note that a module was called."""
+        if module in self._known:
+            return
+        self._known.add(module)
+        family = _Family()
+        for name, parameter in module.named_parameters():
+            leaf = self._of(parameter)
+            leaf.name = leaf.name or name
+            leaf.families.append(family)
+            family.reached |= leaf.reached
+
+    def step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
+        self._optimized = True
+        again, passes = [], 0
+        for leaf in _parameters(optimizer):
+            held = self._of(leaf)
+            held.optimized, held.wanted = True, leaf.requires_grad
+            if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
+                again.append(self.names.get(id(leaf), ""))
+                passes = max(passes, held.passes)
+            held.stepped = held.passes > 0
+        if again:
+            place = locate(sys._getframe(1))[0]
+            data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
+            self._note_reused(place, data)
+
+    def _note_reused(self, place: Place | None, data: dict[str, Any]) -> None:
+        """Note it once for each line that steps: the first time, with the number of times."""
+        for _, _, known, found in self.reused:
+            if known == place:
+                found["times"] = int(found["times"]) + 1  # type: ignore[arg-type]
+                return
+        self.reused.append(("reused", (), place, {**data, "times": 1}))
+
+    def of_run(self) -> list[RunFact]:
+        """Return which parameters no pass reached, those first whose way was cut at a known line.
+
+        A cut whose result went on into the loss, as far as is known, is the fault; of one whose result was
+        not seen again, only the line is told.
+        """
+        alive = [leaf for leaf in self._leaves.values() if leaf.leaf() is not None]
+        missing = [leaf for leaf in (*self._gone, *alive) if leaf.is_missing(optimized=self._optimized)]
+        missing.sort(key=lambda leaf: leaf.number)
+        for leaf in missing:
+            if leaf.leaf() is not None:
+                self._learn(leaf)
+        found: list[RunFact] = [("optimizer", (), None, {})] if self._optimized else []
+        groups: dict[tuple[Cut | None, bool], list[Attribute]] = {}
+        for leaf in missing if self._last else ():
+            groups.setdefault((min(leaf.cuts, key=Cut.rank, default=None), leaf.used), []).append(leaf.name)
+        for cut in self._shared.cuts.all if not self._optimized else ():
+            groups.setdefault((cut, True), []).extend(self._plain(cut))
+        return [*found, *(_missing(cut, names, used=used) for (cut, used), names in groups.items() if names)]
+
+    def _plain(self, cut: Cut) -> Iterator[str]:
+        """Yield the names of the variables that are behind a cut that went into the loss, and that no pass has met."""
+        for key in cut.params if cut.flow else ():
+            name = self.names.get(key, "")
+            if key not in self._leaves and name.isidentifier():
+                yield name
+
+
+def _missing(cut: Cut | None, names: list[Attribute], *, used: bool) -> RunFact:
+    if cut is None:
+        return "unreached", (), None, {"names": names, "used": used}
+    if cut.flow:
+        return "detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flow}
+    return "unreached", (), cut.place, {"names": names, "used": True, "how": cut.how}
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,191 @@
+"""Where values left the graph: detached, computed without it, rounded to integers, or taken out of torch.
+
+What became of such a value is followed as far as it can be seen: through torch calls by the tensor, and
+out of torch and back by the number, the list or the memory that the script was given.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.user_code.frames import Place, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["TENSORS", "Cut", "Cuts", "forget_oldest"]
+
+TENSORS = (torch.Tensor, torch.nn.Parameter)
+_LOST = 10_000  # tensors that lost their graph, and live
+_WALKS = 50  # of one line, to find the parameters behind it
+_EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__"}
+_LEAVING = {*_EXITS, "detach", "data", "no_grad", "tensor"}
+_NUMBERS = (float, list)
+
+
+class Cut:
+    """Where a value lost its graph, and by what; ``params`` are the ids of the parameters it depended on."""
+
+    __slots__ = ("flow", "how", "is_term", "params", "place", "walks")
+
+    def __init__(self, place: Place | None, how: str) -> None:
+        self.place = place
+        self.how = how
+        self.params: set[int] = set()
+        self.is_term = False  # what came of it was added to a loss
+        self.flow = 0  # the first pass whose graph the result went on into
+        self.walks = 0  # of the tensors that were cut here, to the parameters behind them
+
+    def rank(self) -> int:
+        """Return how good an explanation this is for a gradient that did not come: the lower, the better."""
+        return 0 if self.flow else 1 if self.how in _LEAVING else 2
+
+    def note_flow(self, pass_index: int) -> None:
+        """Note that what came of it went into the graph of this pass."""
+        self.flow = self.flow or pass_index
+
+
+class _Lost(weakref.ref[torch.Tensor]):
+    """A tensor that lost its graph, and where."""
+
+    __slots__ = ("cuts", "key")
+    cuts: tuple[Cut, ...]
+    key: int
+
+
+class Cuts:
+    """The values that lost their graph, in all threads."""
+
+    def __init__(self) -> None:
+        self._lost: dict[int, _Lost] = {}
+        # Those whose tensor died. A callback in Python would swallow the Ctrl-C that strikes in it.
+        self._dead: list[weakref.ref[torch.Tensor]] = []
+        # What the script was given in place of a tensor, by its id; kept, so that nothing else gets that id.
+        self.numbers: dict[int, tuple[Any, tuple[Cut, ...]]] = {}
+        self.memory: dict[int, tuple[Cut, ...]] = {}  # of arrays, by address
+        self._known: dict[tuple[int, int, str], tuple[Any, Cut]] = {}
+
+    @property
+    def all(self) -> list[Cut]:
+        """All places where a graph was lost."""
+        return [cut for _, cut in self._known.values()]
+
+    def __bool__(self) -> bool:
+        """Tell whether a value is followed."""
+        if self._dead:
+            self._forget_dead()
+        return bool(self._lost or self.numbers or self.memory)
+
+    def of(self, value: Any) -> tuple[Cut, ...]:
+        """Return where this value lost its graph; nothing if it has one, or never had."""
+        kind = type(value)
+        if kind in _NUMBERS:
+            number = self.numbers.get(id(value))
+            return number[1] if number is not None else ()
+        if kind not in TENSORS or _has_graph(value):
+            return ()
+        return self.behind(value) or (self.memory.get(value.data_ptr(), ()) if self.memory else ())
+
+    def behind(self, tensor: torch.Tensor) -> tuple[Cut, ...]:
+        """Return where this very tensor lost its graph, though it may have begun a new one since."""
+        lost = self._lost.get(id(tensor))
+        return lost.cuts if lost is not None and lost() is tensor else ()
+
+    def among(self, args: Iterable[Any]) -> tuple[Cut, ...]:
+        """Return where any of these arguments lost its graph."""
+        return tuple(dict.fromkeys(cut for arg in _flat(args) for cut in self.of(arg)))
+
+    def note(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        """Note a result without a graph, computed from something that has one or has lost one."""
+        kind = type(result)
+        leaves_torch = name in _EXITS
+        if not leaves_torch and (kind is not torch.Tensor or _has_graph(result)):
+            return
+        cuts: dict[Cut, None] = {}
+        for arg in _flat(args):
+            before = self.of(arg) if self else ()
+            cuts.update(dict.fromkeys(before))
+            if not before and type(arg) in TENSORS and arg.requires_grad:
+                cuts[self._at(name, arg)] = None
+        if cuts and leaves_torch:
+            self._give(result, tuple(cuts))
+        elif cuts:
+            self.lose(result, tuple(cuts))
+
+    def lose(self, result: torch.Tensor, cuts: tuple[Cut, ...]) -> None:
+        """Note that this tensor has no graph because of these."""
+        self._forget_dead()
+        if len(self._lost) < _LOST:
+            lost = _Lost(result, self._dead.append)
+            lost.cuts, lost.key = cuts, id(result)
+            self._lost[lost.key] = lost
+
+    def _forget_dead(self) -> None:
+        while self._dead:
+            dead = self._dead.pop()
+            if isinstance(dead, _Lost) and self._lost.get(dead.key) is dead:
+                del self._lost[dead.key]
+
+    def _give(self, result: Any, cuts: tuple[Cut, ...]) -> None:
+        if type(result) in _NUMBERS:
+            forget_oldest(self.numbers)
+            self.numbers[id(result)] = result, cuts
+        elif hasattr(result, "__array_interface__"):
+            forget_oldest(self.memory, 100)  # which may be given to another one later
+            self.memory[result.__array_interface__["data"][0]] = cuts
+
+    def _at(self, name: str, tensor: torch.Tensor) -> Cut:
+        """Return the cut at the line that runs, with the parameters behind ``tensor`` among its own."""
+        place = locate(sys._getframe(1))[0]
+        graphless = torch.is_grad_enabled() or name in _EXITS or name in ("detach", "argmax")
+        how = name if graphless else "no_grad"
+        # Code objects are kept beside their cuts, so that their ids are not given to others.
+        key = (id(place[0]), place[1], how) if place else (0, 0, how)
+        if key not in self._known:
+            self._known[key] = place, Cut(place, how)
+        cut = self._known[key][1]
+        if tensor.grad_fn is None:
+            cut.params.add(id(tensor))
+        elif cut.walks < _WALKS:
+            cut.walks += 1
+            cut.params.update(_parameters(tensor))
+        return cut
+
+
+def forget_oldest(found: dict[Any, Any], limit: int = 10_000) -> None:
+    """Forget the older half of what was found when there is more than ``limit``: runs may be long."""
+    if len(found) > limit:
+        for key in list(found)[: limit // 2]:
+            found.pop(key, None)
+
+
+def _flat(args: Iterable[Any]) -> Iterator[Any]:
+    """Yield the arguments, and what is in those that are lists."""
+    for arg in args:
+        yield arg
+        if type(arg) is list or type(arg) is tuple:
+            yield from (item for item in arg if type(item) in TENSORS)
+
+
+def _has_graph(tensor: torch.Tensor) -> bool:
+    """Tell whether gradients flow through it; a view made under no_grad() says that it requires grad, and has none."""
+    if not tensor.requires_grad or tensor.grad_fn is not None:
+        return bool(tensor.requires_grad)
+    return tensor._base is None or torch.is_grad_enabled()
+
+
+def _parameters(tensor: torch.Tensor) -> set[int]:
+    """Return the ids of the leaves that the tensor depends on, as far as ten thousand nodes tell."""
+    nodes = [tensor.grad_fn]
+    seen = set(nodes)
+    for node in nodes:
+        fresh = {target for target, _ in node.next_functions if target is not None} - seen  # type: ignore[union-attr]
+        seen |= fresh
+        nodes += fresh
+        if len(nodes) > 10_000:  # noqa: PLR2004 - once per line of the script, so it must not take long
+            break
+    return {id(node.variable) for node in nodes if type(node).__name__ == "AccumulateGrad"}  # type: ignore[union-attr]

@@ -1,0 +1,263 @@
+"""Torch calls that matter to the checks: in-place changes, lost graphs, pairs made by broadcasting."""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn import Parameter
+
+from gradtrace.recording.facts.grad_aliases import Aliases
+from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
+from gradtrace.recording.user_code.frames import Place, locate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import Attribute
+
+__all__ = ["UNREADABLE", "CallFacts", "Shared"]
+
+_CHANGES = 20_000  # the latest in-place calls that are remembered
+_PAIRED = {"sub", "__sub__", "__rsub__", "rsub", "subtract", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
+_MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # which make pairs on purpose, other than of predictions
+# What the script does to a tensor without using it: reading attributes, moving, preparing it.
+_NO_USE = {"__set__", "__delete__", "to", "cpu", "cuda", "float", "double", "half", "requires_grad_", "detach", "clone"}
+_NO_USE |= {"detach_", "__repr__", "__format__", "__hash__", "__deepcopy__", "numel", "size", "dim", "register_hook"}
+_CHAIN = 10
+_ADDING = {"add", "__add__", "__radd__", "__iadd__", "add_"}
+_LINEAR = {"Addmm", "Mm", "Addmv", "Mv", "Linear"}
+_ELEMENTWISE = {
+    "Log",
+    "Log1P",
+    "Exp",
+    "Expm1",
+    "Sigmoid",
+    "LogSigmoid",
+    "Tanh",
+    "Softplus",
+    "Clamp",
+    "ClampMin",
+    "ClampMax",
+}
+_ELEMENTWISE |= {"Neg", "Add", "Sub", "Rsub", "Mul", "Div", "Pow", "Sqrt", "Squeeze", "Select", "View", "ToCopy"}
+_NO_CHANGE = {"__index__", "__invert__", "__int__", "__iter__"}
+_RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "Slice", "Transpose", "Permute", "Expand")
+# What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
+UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
+_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS = range(5)
+
+
+class Shared:
+    """What the torch calls of all threads did: the parameters used, the graphs cut, gradients taken, memory changed."""
+
+    def __init__(self) -> None:
+        self.used: dict[int, weakref.ref[torch.Tensor]] = {}
+        self.cuts = Cuts()
+        self.aliases = Aliases()
+        self.changes: deque[tuple[tuple[int, ...], int, str, Place | None]] = deque(maxlen=_CHANGES)
+
+    def change_of(self, tensor: torch.Tensor, was: int | None) -> tuple[str, Place | None] | None:
+        """Return the first in-place call that raised the version of this tensor's memory above ``was``."""
+        memory = tensor.untyped_storage().data_ptr()
+        found = None
+        for pointers, version, name, place in reversed(self.changes):
+            if memory in pointers:
+                if was is not None and 0 <= version <= was:
+                    break
+                found = name, place
+        return found
+
+
+class CallFacts:
+    """What one thread's torch calls did.
+
+    What is known by sequence numbers is its own, for each thread counts for itself; the rest is shared.
+    """
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._cuts = shared.cuts
+        self._aliases = shared.aliases
+        self._flows: dict[int, tuple[Cut, ...]] = {}
+        self._pairs: dict[int, tuple[Place | None, dict[str, Attribute]]] = {}
+
+    def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
+        """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
+        # In one piece, for this runs for each op, and almost all of them leave here.
+        known = _kinds.get(func)
+        if known is not None and known[0] <= _PAIR and end >= 0 and not kwargs and not self._aliases.taken:
+            cuts = self._cuts
+            if not cuts:
+                tensors = 0
+                for arg in args:
+                    kind = type(arg)
+                    if kind is torch.Tensor:
+                        tensors += 1
+                    elif kind is Parameter or kind is list or kind is tuple:
+                        tensors += 1
+                        self.note_use((arg,))
+                if tensors < 2 or known[0] == _PLAIN:  # noqa: PLR2004 - of a tensor and a number come no pairs
+                    return
+        try:
+            self._see(known or _kind(func), args, kwargs, (result, end))
+        except UNREADABLE:
+            return  # a tensor of a kind that has no storage, no version or no plain shape: nothing to note
+
+    def _see(
+        self, known: tuple[int, str], args: tuple[Any, ...], kwargs: dict[str, Any] | None, made: tuple[Any, int]
+    ) -> None:
+        result, end = made
+        kind, name = known
+        if kind == _READS:
+            self._read(name, args, result)
+            return
+        if self._aliases.taken:
+            self._aliases.use(name, args)
+        given = (*args, *kwargs.values()) if kwargs else args
+        self._note_effects(kind, name, args, kwargs)
+        if end < 0:
+            self._cuts.note(name, given, result)
+            return
+        if self._cuts:
+            self.note_flow(end - 1, given)
+            if name in _ADDING:
+                self.note_term(given)
+        if kind == _PAIR:
+            self.note_pair(end - 1, name, given)
+
+    def _read(self, name: str, args: tuple[Any, ...], result: Any) -> None:
+        if name == "data":
+            self._cuts.note(name, args, result)
+        elif name == "grad" and result is not None:
+            self._aliases.take(args[0], result)
+
+    def _note_effects(self, kind: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Note what the call changed, and the parameters that it used."""
+        if kind == _IN_PLACE:
+            self.note_change(name, args, kwargs)
+            self.note_use(args[1:])  # to change or initialise is not to use
+        elif kind != _PREPARES:
+            self.note_use((*args, *kwargs.values()) if kwargs else args)
+        if kwargs and kwargs.get("out") is not None:
+            self.note_change(f"{name}(out=...)", (kwargs["out"],), None)
+
+    def pairs_among(self, numbers: list[int]) -> Iterator[tuple[int, tuple[Place | None, dict[str, Attribute]]]]:
+        """Yield for each of these nodes that paired its operands the position, the place and the shapes."""
+        if self._pairs:
+            yield from ((p, self._pairs[number]) for p, number in enumerate(numbers) if number in self._pairs)
+
+    def note_flows(self, numbers: list[int], pass_index: int) -> None:
+        """Note that the graph with these nodes was run: whatever lost its graph and went into it did so for good."""
+        if self._flows:
+            for number in self._flows.keys() & set(numbers):
+                for cut in self._flows.pop(number):
+                    cut.note_flow(pass_index)
+
+    def note_change(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+        """Note an in-place call."""
+        changed = args[0] if args else (kwargs or {}).get("input")
+        if isinstance(changed, (list, tuple)):
+            pointers = tuple(t.untyped_storage().data_ptr() for t in changed if type(t) in TENSORS)
+            version = -1
+        elif isinstance(changed, torch.Tensor) and changed.layout is torch.strided:
+            pointers, version = (changed.untyped_storage().data_ptr(),), changed._version
+        else:
+            return
+        self._shared.changes.append((pointers, version, name, locate(sys._getframe(1))[0]))
+
+    def note_pair(self, number: int, name: str, args: tuple[Any, ...]) -> None:
+        """Note a difference of (N, 1) and (N), unless the script shaped one of them so for this purpose.
+
+        A product, which is more often meant so, is noted only if one of the two is a prediction: a linear
+        layer's output, and elementwise functions of it.
+        """
+        if len(args) < 2 or not (type(args[0]) in TENSORS and type(args[1]) in TENSORS):  # noqa: PLR2004
+            return
+        column, row = (args[0], args[1]) if args[0].dim() > args[1].dim() else (args[1], args[0])
+        if row.shape[:1] < (1,) or column.shape[-1:] != (1,) or column.shape[:-1] != row.shape:
+            return
+        result: torch.Size = torch.broadcast_shapes(column.shape, row.shape)  # type: ignore[no-untyped-call]
+        if result == column.shape or (_shaped(column) and "_loss" not in name):
+            return
+        if name in _MULTIPLIED and not (_is_predicted(column) or _is_predicted(row)):
+            return
+        shapes = {"left": list(args[0].shape), "right": list(args[1].shape), "result": list(result)}
+        forget_oldest(self._pairs)
+        self._pairs[number] = locate(sys._getframe(1))[0], {"op": name, **shapes}
+
+    def note_use(self, args: tuple[Any, ...]) -> None:
+        """Note the parameters among these arguments."""
+        for arg in args:
+            kind = type(arg)
+            if kind is torch.nn.Parameter:
+                if id(arg) not in self._shared.used:
+                    self._shared.used[id(arg)] = weakref.ref(arg)
+            elif kind is list or kind is tuple:
+                self.note_use(tuple(item for item in arg if type(item) is torch.nn.Parameter))
+
+    def note_term(self, args: tuple[Any, ...]) -> None:
+        """Note a summand of a loss that is computed from a gradient without a graph: it trains nothing."""
+        for arg in args:
+            if type(arg) is torch.Tensor and not arg.dim():
+                for cut in self._cuts.of(arg):
+                    cut.is_term = True
+
+    def note_flow(self, number: int, args: tuple[Any, ...]) -> None:
+        """Note that the node with this number was made from values that had lost their graph."""
+        cuts = self._cuts.among(args)
+        if cuts:
+            self._flows[number] = cuts
+            forget_oldest(self._flows)
+
+
+def _is_predicted(tensor: torch.Tensor) -> bool:
+    """Tell whether this is a linear layer's output, or a few elementwise functions of it."""
+    node = tensor.grad_fn
+    for _ in range(_CHAIN):
+        if node is None:
+            return False
+        name = _name(node)
+        if name in _LINEAR:
+            return True
+        targets = [target for target, _ in node.next_functions if target is not None]
+        if name not in _ELEMENTWISE or len(targets) != 1:
+            return False
+        node = targets[0]
+    return False
+
+
+def _shaped(tensor: torch.Tensor) -> bool:
+    """Tell whether the script made this shape on purpose, by a view or an index."""
+    node = tensor.grad_fn
+    if node is None:
+        return tensor._base is not None
+    below = node.next_functions[0][0] if node.next_functions else None
+    by_linear = below is not None and _name(below) in _LINEAR  # of more than two dimensions
+    return not by_linear and (type(node).__name__.startswith(_RESHAPED) or tensor._base is not None)
+
+
+def _name(node: Any) -> str:
+    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")
+
+
+_kinds: dict[Any, tuple[int, str]] = {}
+
+
+def _kind(func: Any) -> tuple[int, str]:
+    name = str(getattr(func, "__name__", ""))
+    in_place = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
+    in_place |= name.startswith("__i") and name.endswith("__") and name not in _NO_CHANGE
+    if name == "__get__":
+        kind = _READS
+    elif in_place:
+        kind = _IN_PLACE
+    else:
+        kind = _PAIR if name in _PAIRED or name in _MULTIPLIED else _PREPARES if name in _NO_USE else _PLAIN
+    if name == "__get__":
+        name = str(getattr(getattr(func, "__self__", None), "__name__", name))
+    _kinds[func] = kind, name
+    return kind, name

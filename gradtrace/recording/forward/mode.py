@@ -1,0 +1,169 @@
+"""Which call of the script made which node, and what its forward computed.
+
+Nodes carry a sequence number, counted per thread. Reading the counter before and after each torch call
+brackets the numbers of all nodes that the call made, composite ops included; nothing else is needed to
+find a node's line later. This runs once per torch call of the script, so it appends one tuple and returns.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.autograd.counters import sequence_number
+from gradtrace.recording.forward.call_log import CallLog
+from gradtrace.recording.forward.monkeypatched import TRUSTED, meant
+from gradtrace.recording.isolation.function_modes import RecordingMode
+from gradtrace.recording.isolation.hidden import apart, has_modes, is_watched
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.kinds import Measured
+from gradtrace.recording.stats.measure import address, is_shareable, measure, same_memory
+from gradtrace.recording.user_code.entry import OUTERMOST
+from gradtrace.recording.user_code.frames import USER, locate, owners
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import FrameType
+
+__all__ = ["ForwardMode", "Watcher"]
+
+
+# The results of this many calls are remembered, so that a view of one is not measured again.
+_RECENT = 64
+# After each so many calls it is looked whether their nodes still live.
+_FULL = 65_536
+
+
+Watcher = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
+
+
+class PythonMode:
+    """What a mode does around each call of torch; ``native.c`` has the same, compiled."""
+
+    _log: CallLog
+    _note: Callable[[int, int, Any, FrameType], None]
+    make_room: Callable[[], None]
+    _show: Callable[[tuple[Any, ...], Any, int], None]
+    watcher: Watcher | None
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run ``func`` as it would run without us; the mode is off while it does."""
+        if func not in TRUSTED:
+            func = meant(func, sys._getframe(1))
+        start = sequence_number()
+        result = func(*args, **kwargs) if kwargs else func(*args)
+        end = sequence_number()
+        if end != start:
+            self._note(start, end, result, sys._getframe(1))
+            if len(self._log) % _FULL == 0:
+                self.make_room()
+        if self.watcher is not None:
+            self._show((func, types, args, kwargs), result, end if end != start else -1)
+        return result
+
+
+class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMode):  # type: ignore[misc]
+    """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
+
+    def __init__(self, log: CallLog) -> None:
+        super().__init__()
+        self._log = log
+        # Shown each call after it ran, with the number after its last node (-1 if it made none).
+        self.watcher: Watcher | None = None
+        # Called when the log has grown by very much, as in a long loop that never calls backward.
+        self.make_room: Callable[[], None] = lambda: None
+        self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
+
+    def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:
+        """Show a call to who watches, with the number after its last node, or -1 where it made none."""
+        func, types, args, kwargs = call
+        if self.watcher is None:
+            return
+        if not types and not is_watched():
+            self.watcher(func, args, kwargs, result, last)
+            return
+        # The types have a __torch_function__ of their own.
+        apart(self.watcher, func, args, kwargs, result, last)
+
+    def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run ``apply`` of a custom Function, which the mode does not see."""
+        start = sequence_number()
+        result = function(*args, **kwargs)
+        self.note(start, sys._getframe(2), result)
+        return result
+
+    def note(self, start: int, frame: FrameType, result: Any = None) -> None:
+        """Note that the call made in ``frame`` made the nodes from ``start`` until now."""
+        end = sequence_number()
+        if end != start:
+            self._note(start, end, result, frame)
+
+    def _note(self, start: int, end: int, result: Any, frame: FrameType) -> None:
+        log = self._log
+        calls = log.calls
+        if log.closed or (calls and calls[-1][0] >= start):
+            return  # a call of the engine, whose nodes were noted one by one as it made them
+        user, library = locate(frame)
+        if calls:  # what is the same as before is the same object: a loop has one place rather than one for each turn
+            last = calls[-1]
+            if last[2] == user:
+                user = last[2]
+            if last[1] == start:
+                start = last[1]
+        plain = type(result) is torch.Tensor and end - start == 1 and not has_modes()
+        if plain and result.requires_grad and not result.output_nr:
+            calls.append((start, end, user, library, self._measure(result)))
+            return
+        calls.append((start, end, user, library, None))
+        # The script's modes around ours, and tensors that are a class of their own, would see each attribute read.
+        with torch._C.DisableTorchFunction():
+            self._add_values(start, (result,))
+
+    def _add_values(self, start: int, results: Iterable[Any]) -> None:
+        """Measure those results whose node is not older than ``start``."""
+        for result in results:
+            if type(result) is torch.Tensor or isinstance(result, torch.Tensor):
+                node = result.grad_fn
+                if node is not None and (number := node._sequence_nr()) >= start:
+                    self._log.values.setdefault(number, {})[result.output_nr] = self._measure(result)
+            elif isinstance(result, (tuple, list)):
+                self._add_values(start, result)
+
+    def _measure(self, result: torch.Tensor) -> Measured:
+        """Measure a result, unless it is a view of the same elements as a recent one that still lives."""
+        recent = self._recent
+        if recent:
+            known = recent.get(address(result))
+            if known is not None:
+                other = known[0]()
+                if other is not None and known[1] == result._version:
+                    same = same_memory(result, other, known[2])
+                    if same is not None:
+                        return same
+        measured = measure(result)
+        if is_shareable(measured):
+            self._remember(result, measured)
+        return measured
+
+    def _remember(self, result: torch.Tensor, measured: Measured) -> None:
+        if len(self._recent) >= _RECENT:
+            self._recent.clear()
+        self._recent[address(result)] = (weakref.ref(result), result._version, measured)
+
+
+if NATIVE is not None:
+    NATIVE.setup(
+        sequence_number=sequence_number,
+        trusted=TRUSTED,
+        meant=meant,
+        owners=owners,
+        USER=USER,
+        outermost=OUTERMOST,
+        locate=locate,
+    )

@@ -1,0 +1,147 @@
+"""Which module call made which node: marks on the line of sequence numbers."""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from gradtrace.recording.autograd.counters import sequence_number
+from gradtrace.recording.isolation.patch import Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["ModuleCall", "ModuleHooks", "ModuleLog"]
+
+
+class ModuleCall:
+    """One call of a module: the outermost module called, the path from there, and the call around it."""
+
+    __slots__ = ("id", "parent", "path", "root", "root_id", "root_type", "type")
+
+    def __init__(self, module: nn.Module, parent: ModuleCall | None, path: str) -> None:
+        self.type = type(module).__name__
+        self.id = id(module)
+        self.parent = parent
+        self.path = path
+        self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
+        self.root_type: str = parent.root_type if parent else self.type
+        # Names are found when a pass is made, and then by id; the module may be gone when they are read.
+        self.root_id: int = parent.root_id if parent else id(module)
+
+
+class ModuleLog:
+    """The module calls that one thread made: from each mark on, nodes belong to the mark's call."""
+
+    def __init__(self) -> None:
+        self._marks: list[int] = []
+        self._calls: list[ModuleCall | None] = []
+        self._open: list[ModuleCall] = []
+        self._paths: weakref.WeakKeyDictionary[nn.Module, dict[int, str]] = weakref.WeakKeyDictionary()
+
+    def enter(self, module: nn.Module) -> None:
+        """Note that ``module`` is being called."""
+        parent = self._open[-1] if self._open else None
+        call = ModuleCall(module, parent, self._path(module, parent) if parent else "")
+        self._open.append(call)
+        self._mark(call)
+
+    def leave(self, module: nn.Module) -> None:
+        """Note that the call of ``module`` has ended, and with it all calls in it whose end was not seen."""
+        depth = next((at for at in range(len(self._open) - 1, -1, -1) if self._open[at].id == id(module)), None)
+        if depth is not None:
+            del self._open[depth:]
+            self._mark(self._open[-1] if self._open else None)
+
+    def call(self, number: int) -> ModuleCall | None:
+        """Return the innermost module call in which the node with this sequence number was made."""
+        at = bisect_right(self._marks, number) - 1
+        return self._calls[at] if at >= 0 else None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there was a call."""
+        return bool(self._marks)
+
+    @property
+    def depth(self) -> int:
+        """How many calls are running, in each other."""
+        return len(self._open)
+
+    def close(self) -> None:
+        """Note that all calls have ended, as far as will be seen."""
+        self._open.clear()
+        self._mark(None)
+
+    def forget(self, before: int) -> None:
+        """Drop the marks that only nodes older than ``before`` need."""
+        at = max(bisect_right(self._marks, before) - 1, 0)
+        del self._marks[:at], self._calls[:at]
+
+    def _mark(self, call: ModuleCall | None) -> None:
+        number = sequence_number()
+        if self._marks and self._marks[-1] == number:  # nothing was made since, as under no_grad()
+            self._calls[-1] = call
+        else:
+            self._marks.append(number)
+            self._calls.append(call)
+
+    def _path(self, module: nn.Module, parent: ModuleCall) -> str:
+        root = parent.root()
+        if root is None:
+            return type(module).__name__
+        paths = self._paths.get(root)
+        if paths is None or id(module) not in paths:
+            paths = self._paths[root] = {id(part): name for name, part in root.named_modules()}
+        return paths.get(id(module)) or ".".join(filter(None, (parent.path, type(module).__name__)))
+
+
+class ModuleHooks:
+    """Global hooks that tell each thread's log of its module calls."""
+
+    def __init__(self, log: Callable[[], ModuleLog], *seen: Callable[[nn.Module], None]) -> None:
+        self._log = log
+        self._seen = seen  # told of each module called, too
+        self._handles: list[Any] = []
+        # torch.compile warns of global hooks where a compiled module is called; of ours it need not.
+        question = "_has_any_global_hook"
+        asked = hasattr(nn.modules.module, question)  # older versions do not ask
+        self._question = [Patch(nn.modules.module, question, self._others_have_hooks)] if asked else []
+
+    def put(self) -> None:
+        """Install the hooks."""
+        for patch in self._question:
+            patch.put()
+        self._handles = [
+            register_module_forward_pre_hook(self._enter),
+            register_module_forward_hook(self._leave, always_call=True),
+        ]
+
+    def take_away(self) -> None:
+        """Remove the hooks."""
+        for patch in self._question:
+            patch.take_away()
+        while self._handles:
+            self._handles.pop().remove()
+
+    def _others_have_hooks(self) -> bool:
+        module: Any = nn.modules.module
+        hooks = (
+            module._global_backward_pre_hooks,
+            module._global_backward_hooks,
+            module._global_forward_pre_hooks,
+            module._global_forward_hooks,
+        )
+        return sum(map(len, hooks)) > len(self._handles)
+
+    def _enter(self, module: nn.Module, _args: Any) -> None:
+        self._log().enter(module)
+        for told in self._seen:
+            told(module)
+
+    def _leave(self, module: nn.Module, _args: Any, _result: Any) -> None:
+        self._log().leave(module)

@@ -1,0 +1,39 @@
+"""What the forward mode does not see by itself: custom Functions, and threads that the script starts."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.isolation.patch import Patch
+
+if TYPE_CHECKING:
+    from gradtrace.recording.forward.thread_logs import Logs
+
+__all__ = ["function_patch", "thread_patch"]
+
+
+def function_patch(logs: Logs) -> Patch:
+    """Return the patch that notes the calls of custom Functions, whose ``apply`` goes straight to C++."""
+    original = torch.autograd.Function.__dict__["apply"]
+
+    def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
+        return logs.here().mode.apply(original.__get__(None, cls), args, kwargs)
+
+    return Patch(torch.autograd.Function, "apply", classmethod(apply))
+
+
+def thread_patch(logs: Logs) -> Patch:
+    """Return the patch that enters a mode in each thread that starts: modes are a thread's own."""
+    original = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
+
+    def bootstrap(thread: threading.Thread) -> None:
+        if logs.closed:
+            original(thread)
+            return
+        with logs.here().mode:
+            original(thread)
+
+    return Patch(threading.Thread, "_bootstrap_inner", bootstrap)

@@ -1,0 +1,145 @@
+"""What the forward of each thread left behind, and which pass ran under which of the engine's tasks."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gradtrace.model import Origin
+from gradtrace.recording.autograd.counters import sequence_number
+from gradtrace.recording.forward.call_log import CallLog
+from gradtrace.recording.forward.live_nodes import living_numbers
+from gradtrace.recording.forward.mode import ForwardMode
+from gradtrace.recording.forward.modules import ModuleLog
+
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Callable
+
+    from gradtrace.recording.forward.mode import Watcher
+
+__all__ = ["RECENT", "Logs", "ThreadLog"]
+
+# Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
+_ROOM = 5_000
+# Calls that have only just been made, whose results may not have reached a variable.
+_NEWEST = 64
+# Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
+RECENT = 16
+
+# Ids of nodes that made other nodes, by which these know where they come from.
+_MANY_IDS = 300_000
+
+
+class ThreadLog:
+    """The calls and module calls that one thread made."""
+
+    def __init__(self) -> None:
+        self.calls = CallLog()
+        self.mode = ForwardMode(self.calls)
+        self.modules = ModuleLog()
+        self.mode.make_room = self.forget_dead
+        self._room = self._full = _ROOM
+        self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(len(self.calls)) or self.modules.is_used
+
+    def make_room(self, numbers: array[int]) -> None:
+        """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
+        self._recent.append((sequence_number(), numbers))
+        if len(self.calls) > self._room:
+            used, before = self._used(), self._recent[0][0]
+            self.calls.forget(used, before)
+            self.modules.forget(min(used, default=before))
+            self._room = max(_ROOM, 2 * len(self.calls))
+
+    def forget_dead(self) -> None:
+        """Drop what was made without a backward, and is gone; whether it is takes long to find out."""
+        if len(self.calls) < self._full:
+            return
+        kept = self._used() | living_numbers()
+        self.calls.forget(kept, self.calls.calls[-_NEWEST:][0][0])
+        self.modules.forget(min(kept, default=sequence_number()))
+        self._full = max(_ROOM, 2 * len(self.calls))
+
+    def _used(self) -> set[int]:
+        return {number for _, some in self._recent for number in some}
+
+
+class Logs:
+    """The logs of all threads."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self._all: list[ThreadLog] = []
+        self._local = threading.local()
+        # Those of the engine's tasks that had passes nested in them, and the tasks that each such pass was in.
+        self._tasks: dict[int, int | None] = {}
+        self._nested: dict[int, int] = {}
+        self._ids: dict[int, dict[int, str]] = {}
+        self._noted = 0
+        # Gives what is shown each torch call of a thread, if anything is.
+        self.watcher: Callable[[ThreadLog], Watcher] | None = None
+
+    def here(self) -> ThreadLog:
+        """Return the log of this thread."""
+        try:
+            return self._local.log  # type: ignore[no-any-return]
+        except AttributeError:
+            log = self._local.log = ThreadLog()
+            log.calls.closed = self.closed
+            log.mode.watcher = self.watcher(log) if self.watcher is not None else None
+            self._all.append(log)
+            return log
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one thread alone has made all nodes and called all modules until now."""
+        return sum(log.is_used for log in self._all) <= 1
+
+    def of(self, own: ThreadLog, number: int) -> ThreadLog:
+        """Return the log that knows the node with this number: the thread's own, else any other's."""
+        if own.calls.call(number) is not None:
+            return own
+        return next((log for log in self._all if log.calls.call(number) is not None), own)
+
+    def close(self) -> None:
+        """Take no more notes."""
+        self.closed = True
+        for log in self._all:
+            log.calls.closed = True
+            log.mode.watcher = None  # that of another thread may outlive the recording
+
+    def note_nested(self, pass_index: int, outer_task: int) -> None:
+        """Note that a pass began inside a task of the engine, whose own pass is told when it has ended."""
+        if outer_task >= 0:
+            self._tasks.setdefault(outer_task, None)
+            self._nested[pass_index] = outer_task
+
+    def note_task(self, task: int, pass_index: int) -> None:
+        """Note that the engine ran this pass under this task."""
+        if task in self._tasks:
+            self._tasks[task] = pass_index
+
+    def parent(self, pass_index: int) -> int | None:
+        """Return the index of the pass that this one was nested in, known when that one has ended."""
+        task = self._nested.get(pass_index)
+        return None if task is None else self._tasks[task]
+
+    def note_ids(self, pass_index: int, ids: dict[int, str]) -> None:
+        """Note the ids of the nodes of a pass that made nodes itself; the oldest are forgotten."""
+        self._ids[pass_index] = ids
+        self._noted += len(ids)
+        while self._noted > _MANY_IDS and len(self._ids) > 1:
+            self._noted -= len(self._ids.pop(next(iter(self._ids))))
+
+    def origin(self, log: ThreadLog, number: int) -> Origin | None:
+        """Return the backward node whose run made the node with this number."""
+        made = log.calls.maker(number)
+        if made is None:
+            return None
+        return Origin(made.pass_index, self._ids.get(made.pass_index, {}).get(made.position, ""), made.op)

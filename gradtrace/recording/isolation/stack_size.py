@@ -1,0 +1,60 @@
+"""Room on the stack for deep graphs.
+
+Once Python has touched the nodes of a chain, torch destroys it recursively, about 200 bytes of stack a node:
+some 45,000 nodes fill the usual 8 MB, and the script would end in a segmentation fault that it doesn't have
+without us.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gradtrace.recording.isolation.patch import Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+__all__ = ["make_room", "stack_patches"]
+
+_SAFE = 20_000
+
+
+def make_room(nodes: int) -> None:
+    """Let the main thread's stack grow as far as the system allows, if a graph of this many nodes needs it."""
+    if nodes < _SAFE:
+        return
+    try:
+        import resource  # noqa: PLC0415 - there is none on Windows
+    except ImportError:
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_STACK)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
+
+
+# Bytes of address space: memory is taken as it is used, and this is enough for two million nodes.
+_STACK = 2**29
+
+
+def stack_patches() -> list[Patch]:
+    """Return the patches that give each thread that starts a stack with room for deep graphs: see depth.py."""
+    names = ("_start_joinable_thread", "_start_new_thread")
+    return [Patch(threading, name, _roomy(getattr(threading, name))) for name in names if hasattr(threading, name)]
+
+
+def _roomy(original: Callable[..., Any]) -> Callable[..., Any]:
+    def start(*args: Any, **kwargs: Any) -> Any:
+        if threading.stack_size():  # chosen by the script
+            return original(*args, **kwargs)
+        try:
+            threading.stack_size(_STACK)
+            return original(*args, **kwargs)
+        except RuntimeError:  # there is not so much address space
+            threading.stack_size(0)
+            return original(*args, **kwargs)
+        finally:
+            threading.stack_size(0)
+
+    return start

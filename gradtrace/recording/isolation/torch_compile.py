@@ -1,0 +1,141 @@
+"""Out of the way of torch.compile: while compiled code may run, nothing of ours is there to be traced.
+
+Dynamo reads the stack of modes, the global module hooks and each Python function that it meets, and would
+compile them into the user's graph, or break the graph at them. It is active from the moment that its
+callback is set until it is reset, so that is where we step aside and come back.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gradtrace.recording.autograd.counters import sequence_number
+from gradtrace.recording.isolation.function_modes import insert, remove
+from gradtrace.recording.isolation.patch import OnImport, Patch, Removable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from gradtrace.recording.isolation.function_modes import RecordingMode
+
+__all__ = ["Aside"]
+
+
+def _owner(frame: FrameType) -> int:
+    """Return what turns the switch on and off: a running call, or an object that is entered and left."""
+    if frame.f_code.co_name in {"__enter__", "__exit__"}:
+        return id(frame.f_locals["self"])
+    return id(frame)
+
+
+class Aside:
+    """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
+
+    def __init__(self, parts: list[Removable], mode: Callable[[], RecordingMode]) -> None:
+        self._parts = parts
+        self._mode = mode
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._away = 0
+        self._patches: list[Patch] = []
+        self._imports = (
+            OnImport("torch._dynamo", self._watch_switch),
+            OnImport("torch.export._trace", self._watch_export),
+        )
+
+    def add(self, part: Removable) -> None:
+        """Take this away, too, before the others."""
+        self._parts.insert(0, part)
+
+    def put(self) -> None:
+        """Watch the switch, as soon as there is one: dynamo takes a second to import."""
+        for module in self._imports:
+            module.put()
+
+    def take_away(self) -> None:
+        """Watch no longer."""
+        for module in self._imports:
+            module.take_away()
+        while self._patches:
+            self._patches.pop().take_away()
+
+    def _put(self, patch: Patch) -> None:
+        patch.put()
+        self._patches.append(patch)
+
+    def _watch_switch(self) -> None:
+        from torch._dynamo import eval_frame, trace_rules  # noqa: PLC0415
+
+        trace_rules.add("gradtrace")  # our functions are never the user's to compile
+        # Which of the two is called, and whether the first is there, depends on the version.
+        for name in {"set_eval_frame", "_maybe_set_eval_frame"} & vars(eval_frame).keys():
+            self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
+
+    def _watch_export(self) -> None:
+        from torch.export import _trace  # noqa: PLC0415
+
+        strict = getattr(_trace, "_strict_export", None)  # which traces without the switch
+        if strict is not None:
+            self._put(Patch(_trace, "_strict_export", self._exporting(strict)))
+
+    def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def switch(callback: Any) -> Any:
+            caller = sys._getframe(1)
+            if not self._patches:  # the script has wrapped ours, and it outlives us
+                return original(callback)
+            if callback is None:
+                prior = original(callback)
+                self._come_back(caller)
+                return prior
+            self._go(caller)
+            return original(callback)
+
+        return switch
+
+    def _exporting(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def export(*args: Any, **kwargs: Any) -> Any:
+            frame = sys._getframe()
+            self._go(frame)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                self._come_back(frame)
+
+        return export
+
+    def _go(self, caller: FrameType) -> None:
+        # Within a compiled call the switch goes on and off many times; who turned it on first ends it.
+        if getattr(self._local, "away", None) is not None:
+            return
+        mode = self._mode()
+        above = remove(mode)
+        self._local.away = (_owner(caller), mode, above, sequence_number())
+        self._remove_parts()
+
+    def _come_back(self, caller: FrameType) -> None:
+        away = getattr(self._local, "away", None)
+        if away is None or away[0] != _owner(caller):
+            return
+        self._local.away = None
+        self._restore_parts()
+        _, mode, above, start = away
+        if above >= 0:
+            insert(mode, above)
+            mode.note(start, caller)
+
+    def _remove_parts(self) -> None:
+        with self._lock:
+            self._away += 1
+            if self._away == 1:
+                for part in self._parts:
+                    part.take_away()
+
+    def _restore_parts(self) -> None:
+        with self._lock:
+            self._away -= 1
+            if self._away == 0:
+                for part in reversed(self._parts):
+                    part.put()

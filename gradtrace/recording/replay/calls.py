@@ -1,0 +1,74 @@
+"""TODO."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from gradtrace.recording.stats.kinds import Measured
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+__all__ = ["GRAD", "Key", "Ref", "Scene", "TapedCall", "references"]
+
+GRAD = "torch.autograd.grad"
+
+
+class Key(NamedTuple):
+    """A tensor: the ``output`` of the node with sequence number ``number``; or, outside, its serial and -1."""
+
+    number: int
+    output: int
+
+
+class Ref(NamedTuple):
+    """Stands for a tensor among the arguments of a call."""
+
+    key: Key
+
+
+class TapedCall(NamedTuple):
+    """A call: it made the nodes from ``start`` up to ``end``; arguments hold a Ref for each tensor."""
+
+    function: Callable[..., Any]
+    name: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    results: tuple[Key, ...]
+    start: int
+    end: int
+    random: bool = False
+
+
+class Scene(NamedTuple):
+    """What the tape knows of one pass: its graph's calls; serials of its leaves, by position; names by serial."""
+
+    calls: list[TapedCall]
+    leaves: dict[int, int]
+    names: dict[int, str]
+    held: dict[int, Measured]
+    copies: dict[Key, torch.Tensor]
+
+
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from _tensors(item)
+
+
+def references(call: TapedCall) -> Iterator[Key]:
+    """Yield the keys of all tensors among a call's arguments."""
+    waiting: list[Any] = [call.args, call.kwargs]
+    while waiting:
+        value = waiting.pop()
+        if type(value) is Ref:
+            yield value.key
+        elif isinstance(value, dict):
+            waiting += value.values()
+        elif type(value) in {list, tuple}:
+            waiting += value

@@ -1,0 +1,118 @@
+"""The recorded forward, run again in float64, with any of its tensors replaced."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, _tensors, references
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradtrace.recording.replay.calls import Scene
+
+__all__ = ["Replay", "float64"]
+
+_CASTS = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double", "type", "type_as")}
+_FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_DIFFER = 0.05  # of the largest element: more than rounding explains, even in half precision
+
+Tensors = dict[Key, torch.Tensor]
+
+
+def float64(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the tensor in float64 (complex128) if it has real (complex) numbers, else as it is."""
+    if tensor.is_complex():
+        return tensor.to(torch.complex128)
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
+class Replay:
+    """The calls of one pass; ``held`` is what each tensor held when the script ran, in float64."""
+
+    def __init__(self, scene: Scene) -> None:
+        self.held: Tensors = {key: float64(copy) for key, copy in scene.copies.items()}
+        self.calls = [call for call in scene.calls if call.end > call.start]
+        self._problems: dict[int, str] = {}
+
+    def run(self, call: TapedCall, changed: Mapping[Key, torch.Tensor]) -> Tensors:
+        """Return what a call makes of its recorded arguments, some of them changed; raises what it raises."""
+        args, kwargs = self._fill(call.args, changed), self._fill(call.kwargs, changed)
+        if call.name in _CASTS:
+            return {call.results[0]: float64(args[0])}
+        made = list(_tensors(call.function(*args, **kwargs)))
+        if len(made) < len(call.results) and isinstance(args[0], torch.Tensor):
+            made.append(args[0])  # changed in place, and not returned
+        return {key: float64(tensor.detach()) for key, tensor in zip(call.results, made, strict=False)}
+
+    def _fill(self, value: Any, changed: Mapping[Key, torch.Tensor]) -> Any:
+        if type(value) is Ref:
+            tensor = changed.get(value.key)
+            # A copy, for the call may change it in place.
+            return (self.held[value.key] if tensor is None else tensor).clone()
+        if isinstance(value, torch.dtype):
+            return torch.float64 if value in _FLOATS else value
+        if isinstance(value, dict):
+            return {name: self._fill(item, changed) for name, item in value.items()}
+        if type(value) in {list, tuple}:
+            return type(value)(self._fill(item, changed) for item in value)
+        return value
+
+    def problem(self, call: TapedCall) -> str:
+        """Return why a call can't be run again as it ran, nothing if it can."""
+        key = id(call)
+        if key not in self._problems:
+            self._problems[key] = self._look(call)
+        return self._problems[key]
+
+    def _look(self, call: TapedCall) -> str:
+        short = call.name.removeprefix("torch.").removeprefix("nn.functional.")
+        unfit = self._unfit(call, short)
+        if unfit:
+            return unfit
+        try:
+            made = self.run(call, {})
+        except Exception as error:  # noqa: BLE001 - a custom forward may raise anything in float64
+            return f"{short} does not run in float64: {type(error).__name__}"
+        if set(made) != set(call.results):
+            return f"{short} returns something else when it runs again"
+        return "" if all(self._same(key, tensor) for key, tensor in made.items()) else f"{short} gives another result"
+
+    def _unfit(self, call: TapedCall, short: str) -> str:
+        if call.random:
+            return f"{short} is random"
+        if call.name == GRAD:
+            return "it is itself made by a backward pass"
+        if any(key not in self.held for key in references(call)):
+            return f"an argument of {short} was not recorded"
+        away = any(self.held[key].device.type != "cpu" for key in references(call))
+        return "only tensors on the CPU are compared" if away else ""
+
+    def _same(self, key: Key, tensor: torch.Tensor) -> bool:
+        before = self.held.get(key)
+        if before is None or before.shape != tensor.shape:
+            return False
+        if not before.is_floating_point():
+            return True
+        finite = torch.isfinite(before) & torch.isfinite(tensor)
+        scale = before[finite].abs().max().item() if finite.any() else 1.0
+        return bool(((before - tensor)[finite].abs() <= _DIFFER * (scale + 1e-30)).all())
+
+    def downstream(self, key: Key) -> list[TapedCall]:
+        """Return the calls that a tensor has an influence on, in their order."""
+        touched = {key}
+        found = []
+        for call in self.calls:
+            if not touched.isdisjoint(references(call)):
+                found.append(call)
+                touched.update(call.results)
+        return found
+
+    def through(self, calls: list[TapedCall], key: Key, value: torch.Tensor) -> Tensors:
+        """Return what these calls make when one tensor is replaced."""
+        changed = {key: value}
+        for call in calls:
+            changed.update(self.run(call, changed))
+        return changed

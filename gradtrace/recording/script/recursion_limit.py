@@ -1,0 +1,39 @@
+"""Python's recursion limit, of which our own frames below the script must not take their share."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from gradtrace.recording.isolation.patch import Patch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["own_recursion"]
+
+
+@contextmanager
+def own_recursion() -> Iterator[None]:
+    """Let the script recurse as deep as without us, and read and set the limit as if we were not there."""
+    get, put = sys.getrecursionlimit, sys.setrecursionlimit
+    depth = get() - _reach() - (sys.version_info >= (3, 12))  # from where on exec, which runs the script, is free
+    with ExitStack() as undo:
+        put(get() + depth)
+        undo.callback(lambda: put(max(get() - depth, depth + 100)))
+        for patch in (
+            Patch(sys, "getrecursionlimit", lambda: get() - depth),
+            Patch(sys, "setrecursionlimit", lambda limit, /: put(limit + depth if limit > 0 else limit)),
+        ):
+            patch.put()
+            undo.callback(patch.take_away)
+        yield
+
+
+def _reach() -> int:
+    """Return how many calls deep python lets us go; frames alone don't tell, for calls through C count, too."""
+    try:
+        return 1 + _reach()
+    except RecursionError:
+        return 0

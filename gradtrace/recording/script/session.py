@@ -1,0 +1,76 @@
+"""A program run under a recorder, and a pass seeded where it made none."""
+
+from __future__ import annotations
+
+import gc
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace.model import ErrorInfo, Trace
+from gradtrace.recording.isolation.tracebacks import strip
+from gradtrace.recording.recorder import Options
+from gradtrace.recording.replay import taped_recorder
+from gradtrace.recording.script.crash import note_error
+from gradtrace.recording.script.program import Program, Run
+from gradtrace.recording.script.recursion_limit import own_recursion
+from gradtrace.recording.script.shutdown import script_end
+from gradtrace.recording.seeded_pass import script_outputs, seed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gradtrace.recording.recorder import Recorder
+
+    Progress = Callable[[int], None] | None
+
+__all__ = ["Session", "run_recorded"]
+
+
+class Session(NamedTuple):
+    """A recorded run: its trace, how many passes were made, how it ended, what was seeded, torchviz's DOT."""
+
+    trace: Trace
+    made: int
+    run: Run
+    seeded: tuple[str, ...]
+    torchviz: dict[int, str]
+
+
+def run_recorded(program: Program, arguments: Sequence[str], options: Options, progress: Progress) -> Session:
+    """Run the program and return what was recorded; its exception, if it raised one, is in ``run``.
+
+    Args:
+        program: what to run.
+        arguments: the program's own.
+        options: what to record and keep.
+        progress: told of the index of each pass when it has ended.
+    """
+    # Nothing of the script is there yet. What torch and we have made stays, and need not be searched for
+    # garbage again and again when the recording makes objects by the thousand.
+    gc.freeze()
+    with taped_recorder.recorder(options, (os.getcwd(), program.path)) as recorder:
+        recorder.on_pass = progress
+        recorder.command = (recorder.sources.shown(program.filename), *arguments)
+        with script_end() as end, own_recursion():
+            run = program.run(arguments)
+            strip(run.error)
+            # In python's order: the script's traceback comes before the end of its threads.
+            run.report_error()
+            end()
+        seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
+    if run.error is not None and not isinstance(run.error, SystemExit):
+        note_error(recorder, run.error)
+    return Session(recorder.trace, recorder.count, run, seeded, recorder.torchviz)
+
+
+def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
+    """Seed the script's own outputs; return their names. What the engine raises is in the pass."""
+    outputs = script_outputs(run.namespace)
+    if not outputs:
+        return ()
+    recorder.at_end = True
+    try:
+        seed(recorder, outputs, [run.namespace])
+    except RuntimeError as error:
+        recorder.error = ErrorInfo(type(error).__name__, str(error))
+    return tuple(node.name for node in recorder.trace.passes[-1].nodes if node.kind == "output")

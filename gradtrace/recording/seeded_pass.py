@@ -1,0 +1,64 @@
+"""A backward pass that the script did not make: its outputs seeded with ones, nobody's ``.grad`` touched."""
+
+from __future__ import annotations
+
+import sys
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.errors import FreedGraphError
+from gradtrace.model import FREED
+from gradtrace.recording.autograd.graph import require_graph, root_edge, walk
+from gradtrace.recording.user_code.variable_names import Names, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.recording.recorder import Recorder
+
+__all__ = ["script_outputs", "seed"]
+
+
+def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
+    """Return the named tensors with a graph that no other named tensor depends on, in order of binding."""
+    candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
+    graph = walk([root_edge(tensor) for tensor in candidates])
+    used = {(target, output) for _, _, target, output in graph.links}
+    return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
+
+
+def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] = ()) -> None:
+    """Record a pass from ``outputs`` to their leaves, seeded with ones; the graph is retained.
+
+    Args:
+        recorder: an entered recorder.
+        outputs: tensors with a graph, of any shape; each is seeded with ones of its shape.
+        spaces: variables to name tensors by, before those of the calling frames.
+
+    Raises:
+        TensorError: an output has no graph.
+        FreedGraphError: the graph was run before, and what it needs was freed.
+    """
+    require_graph(outputs)
+    graph = walk([root_edge(output) for output in outputs])
+    leaves = [graph.nodes[position].variable for position in graph.leaves]
+    reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
+    named = [tensor for tensor, _ in reachable if tensor.retains_grad]
+    retained = [(tensor, tensor.grad) for tensor in named]
+    recorder.seeding, recorder.spaces = True, tuple(spaces)
+    try:
+        ones = [torch.ones_like(output) for output in outputs]
+        torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if FREED in str(error):
+            raise FreedGraphError(
+                "the graph of this tensor was freed by backward()",
+                "draw it before, or call backward(retain_graph=True), or record the script: gradtrace render SCRIPT",
+            ) from None
+        raise
+    finally:
+        recorder.seeding, recorder.spaces = False, ()
+        for tensor, gradient in retained:
+            tensor.grad = gradient

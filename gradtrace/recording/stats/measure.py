@@ -1,0 +1,169 @@
+"""Statistics of tensors: measured while the script runs, turned into TensorStats when it no longer does.
+
+Measuring happens inside hooks, once per gradient, so it is written for speed. A tensor of up to 16
+elements is read with one ``tolist()`` and reduced later in Python; a larger one is reduced at once. On
+another device nothing is read at all: the numbers stay there until the pass has ended, because reading one
+would make the script wait for the device.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import torch
+
+from gradtrace.model import TensorStats
+from gradtrace.recording.isolation.hidden import apart, is_watched
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.device import is_here
+from gradtrace.recording.stats.kinds import Kind, Measured
+from gradtrace.recording.stats.reduce import (
+    COMPILED_TYPES,
+    bring_all,
+    copy,
+    readable,
+    reduce,
+    reduce_compiled,
+    reduce_elsewhere,
+    runs_of,
+)
+from gradtrace.recording.stats.reductions import MAX_VALUES, Sums
+from gradtrace.recording.stats.routes import Route
+from gradtrace.recording.stats.special_tensors import measure_special
+
+__all__ = ["address", "is_shareable", "kind_of", "measure", "same_memory", "unmeasured"]
+
+# Without a kernel, copying more than this costs more than reducing it at once.
+_MAX_COPIED = 4096
+_MANY_KINDS = 10_000
+_REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
+
+_REDUCERS = {
+    Route.SMALL_DEVICE: bring_all,
+    Route.DEVICE: reduce_elsewhere,
+    Route.NATIVE: reduce_compiled,
+    Route.BATCHED_COPY: copy,
+    Route.TORCH: reduce,
+}
+
+
+_kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
+
+
+def measure_slowly(tensor: torch.Tensor) -> Measured:
+    """Return the measurements of ``tensor``, which is neither changed nor kept."""
+    if is_watched():
+        return apart(_measure, tensor)
+    return _measure(tensor)
+
+
+def _measure(tensor: torch.Tensor) -> Measured:
+    try:
+        if type(tensor) in _PLAIN:
+            # A device takes longer to read and to hash than all the rest.
+            place = "cpu" if tensor.is_cpu else tensor.device
+            kind = _kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor)
+            route = kind.route
+            if route == Route.SMALL_CPU:
+                return [kind, readable(tensor).tolist()]
+            if route != Route.SPECIAL and tensor.layout is torch.strided:
+                return [kind, _REDUCERS[route](tensor)]
+    except (RuntimeError, NotImplementedError, TypeError):
+        pass  # wrapped tensors of torch.func look like plain ones until they are read
+    stats = measure_special(tensor)
+    return [Kind(stats.shape, stats.dtype, stats.device, Route.SPECIAL), stats]
+
+
+measure = measure_slowly if NATIVE is None else NATIVE.measure
+
+
+def kind_of(tensor: torch.Tensor) -> Measured:
+    """Return what a tensor is, without a measurement of it."""
+    if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
+        return measure(tensor)
+    place = "cpu" if tensor.is_cpu else tensor.device
+    return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), None]
+
+
+def unmeasured(tensor: Any, note: str) -> Measured:
+    """Return what stands for the numbers of a tensor, or of what tells its shape, dtype and device."""
+    shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
+    device = str(tensor.device)
+    return [Kind(shape, dtype, device, Route.SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=note)]
+
+
+def is_shareable(measured: Measured) -> bool:
+    """Tell whether this may stand for a view of the same elements, too."""
+    return bool(measured[0].route >= Route.DEVICE)
+
+
+def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
+    """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
+    if measured[0].route < Route.DEVICE:
+        return measured if tensor is other else None
+    if tensor is other:
+        return measured
+    if tensor.layout is not torch.strided or type(tensor) not in _PLAIN:
+        return None
+    if address(tensor) != address(other) or tensor.numel() != other.numel() or tensor.dtype is not other.dtype:
+        return None
+    if type(measured[1]) is TensorStats or runs_of(tensor) != runs_of(other):
+        return None
+    place = "cpu" if tensor.is_cpu else tensor.device
+    return [_kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor), measured[1]]
+
+
+def address(tensor: torch.Tensor) -> int:
+    """Return where the elements begin in memory, or 0 for a tensor that has none of its own."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return 0
+
+
+def _new_kind(tensor: torch.Tensor) -> Kind:
+    if len(_kinds) > _MANY_KINDS:
+        _kinds.clear()
+    shape = tuple(int(size) for size in tensor.shape)
+    # Interned, they are the very strings that TensorStats has as defaults, which are then left out of the file.
+    dtype, device = sys.intern(str(tensor.dtype).removeprefix("torch.")), sys.intern(str(tensor.device))
+    kind = Kind(shape, dtype, device, _route(tensor))
+    _kinds[tensor.shape, tensor.dtype, "cpu" if tensor.is_cpu else tensor.device] = kind
+    return kind
+
+
+def _route(tensor: torch.Tensor) -> Route:
+    if tensor.dtype not in _REAL or tensor.device.type == "meta":
+        return Route.SPECIAL
+    if not is_here(tensor):
+        return Route.SMALL_DEVICE if tensor.numel() <= MAX_VALUES else Route.DEVICE
+    if tensor.numel() <= MAX_VALUES:
+        return Route.SMALL_CPU
+    if tensor.dtype in COMPILED_TYPES:
+        return Route.NATIVE
+    return Route.BATCHED_COPY if tensor.numel() <= _MAX_COPIED else Route.TORCH
+
+
+if NATIVE is not None:
+    NATIVE.setup(
+        Tensor=torch.Tensor,
+        Parameter=torch.nn.Parameter,
+        strided=torch.strided,
+        float32=torch.float32,
+        float64=torch.float64,
+        bfloat16=torch.bfloat16,
+        kinds=_kinds,
+        SMALL_CPU=Route.SMALL_CPU,
+        DEVICE=Route.DEVICE,
+        NATIVE_ROUTE=Route.NATIVE,
+        Sums=Sums,
+        new_tuple=tuple.__new__,
+        measure_slowly=measure_slowly,
+        same_memory=same_memory,
+        has_dispatch_modes=torch._C._len_torch_dispatch_stack,
+        has_modes=torch._C._len_torch_function_stack,
+        profiler=vars(torch.autograd.profiler),
+        tracing_state=torch._C._get_tracing_state,
+    )

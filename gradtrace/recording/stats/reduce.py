@@ -1,0 +1,234 @@
+"""Reductions of larger tensors: by the compiled kernel where there is one, else by torch's own.
+
+Without the kernel, a tensor of up to a few thousand elements is copied, and reduced later together with all
+others of its size; a larger one is reduced at once, over a flat view of its memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+
+from gradtrace.recording.isolation.hidden import unseen
+from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.device import Away, bring, fetch, reduce_away
+from gradtrace.recording.stats.reductions import Pending, Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = [
+    "COMPILED_TYPES",
+    "bring_all",
+    "copy",
+    "readable",
+    "reduce",
+    "reduce_compiled",
+    "reduce_elsewhere",
+    "runs_of",
+    "settle",
+]
+
+T = TypeVar("T")
+# Of each dimension its stride and its size, in elements.
+Runs = tuple[tuple[int, int], ...]
+
+# Types that have a kernel of ours, where it was compiled.
+COMPILED_TYPES = set() if NATIVE is None else {torch.float32, torch.float64, torch.bfloat16}
+# One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
+_CHUNK = 131_072
+_HALF = {torch.float16, torch.bfloat16}
+# Below this norm the squares may have underflowed in float32.
+_TINY = 1e-15
+# And below this one in float64.
+_LEAST = 1e-150
+
+
+def runs_of(tensor: torch.Tensor) -> Runs:
+    """Return strides and sizes in the order of memory, joined where they make one run.
+
+    Tensors at one address with the same runs have the same elements, in some order.
+    """
+    if tensor.is_contiguous():
+        return ((1, tensor.numel()),)
+    found: list[tuple[int, int]] = []
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if found and found[-1][0] * (found[-1][1] if stride else 1) == stride:
+            found[-1] = found[-1][0], found[-1][1] * size
+        else:
+            found.append((stride, size))
+    return tuple(found)
+
+
+def readable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor with the same elements in memory: itself, or a copy of one that autograd keeps as "all zeros".
+
+    Raises:
+        RuntimeError: The memory was freed, as sharded models do. Reading it would end the process.
+    """
+    if not tensor.numel() or tensor.data_ptr() != tensor.storage_offset() * tensor.element_size():
+        return tensor
+    if tensor._is_zerotensor():
+        return tensor.clone()
+    raise RuntimeError("the memory was freed")
+
+
+def reduce_compiled(tensor: torch.Tensor) -> Sums:
+    """Return the reductions of a tensor whose dtype has a kernel."""
+    return _without_grad(_reduce_compiled, tensor)
+
+
+def _reduce_compiled(tensor: torch.Tensor) -> Sums:
+    tensor = readable(tensor).resolve_neg()
+    repeats, runs = _repeats(runs_of(tensor))
+    if runs[0][0] != 1:
+        tensor, repeats = tensor.reshape(-1).contiguous(), 1
+        runs = ((1, tensor.numel()),)
+    if NATIVE is None:
+        raise RuntimeError("without the compiled part there is no kernel")
+    found = NATIVE.reduce(tensor.dtype, tensor.data_ptr(), tensor.element_size(), runs)
+    finite, low, high, total, squares, zeros, nan, inf = found
+    norm = math.sqrt(squares)
+    if finite and (low or high):
+        norm = _in_range(norm, tensor)
+    nonzero = math.prod(size for _, size in runs) - int(zeros)
+    return Sums(int(finite), repeats, low, high, total, norm, nonzero, int(nan), int(inf))
+
+
+def _repeats(runs: Runs) -> tuple[int, Runs]:
+    """Return how often each element stands there, and the runs of distinct ones."""
+    if runs and runs[0][0] == 0:
+        return runs[0][1], runs[1:] or ((1, 1),)
+    return 1, runs or ((1, 1),)
+
+
+def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return the distinct elements as one dimension, in any order, and how often each stands there."""
+    if tensor.is_contiguous():
+        return tensor.view(-1), 1
+    repeats, runs = _repeats(runs_of(tensor))
+    if len(runs) > 1 or runs[0][0] != 1:
+        return tensor.reshape(-1).contiguous(), 1
+    return tensor.as_strided((runs[0][1],), (1,)), repeats
+
+
+def reduce(tensor: torch.Tensor) -> Sums:
+    """Return the reductions of a tensor, by torch's kernels."""
+    return _without_grad(lambda tensor: _reduce(readable(tensor)), tensor)
+
+
+def _reduce(tensor: torch.Tensor) -> Sums:
+    flat, repeats = _flat(tensor)
+    wide = torch.float32 if flat.dtype in _HALF else None
+    total = flat.sum(dtype=wide).item()
+    if not math.isfinite(total):
+        return _reduce_nonfinite(flat, repeats)
+    low, high = flat.amin().item(), flat.amax().item()
+    norm = _norm(flat) if low or high else 0.0
+    nonzero = flat.numel() if low > 0 or high < 0 else _count_nonzero(flat)
+    return Sums(flat.numel(), repeats, low, high, total, norm, nonzero)
+
+
+def _norm(flat: torch.Tensor) -> float:
+    if flat.dtype in _HALF:
+        norm = float(torch.linalg.vector_norm(flat, dtype=torch.float32).item())
+    else:
+        norm = math.sqrt(torch.dot(flat, flat).item())  # twice as fast as vector_norm
+    return norm if _TINY < norm < math.inf else _scaled_norm(flat)
+
+
+def _scaled_norm(flat: torch.Tensor) -> float:
+    """Return the norm of the finite elements, though their squares overflow or underflow."""
+    wide = flat[torch.isfinite(flat)].double()
+    largest = wide.abs().amax()
+    return float((torch.linalg.vector_norm(wide / largest) * largest).item()) if largest else 0.0
+
+
+def _in_range(norm: float, flat: torch.Tensor) -> float:
+    """Return this norm, or a better one where the squares left even the range of float64."""
+    return norm if _LEAST < norm < math.inf or flat.dtype is not torch.float64 else _without_grad(_scaled_norm, flat)
+
+
+def _count_nonzero(flat: torch.Tensor) -> int:
+    # Comparing into a float chunk that stays in the cache is three times faster than count_nonzero.
+    scratch = torch.empty(min(flat.numel(), _CHUNK), dtype=torch.float32)
+    found = 0
+    for start in range(0, flat.numel(), _CHUNK):
+        piece = flat[start : start + _CHUNK]
+        out = scratch[: piece.numel()]
+        torch.ne(piece, 0, out=out)
+        found += int(out.sum().item())
+    return found
+
+
+def _reduce_nonfinite(flat: torch.Tensor, repeats: int) -> Sums:
+    finite = flat[torch.isfinite(flat)].double()
+    nan = int(torch.isnan(flat).sum().item())
+    inf = flat.numel() - finite.numel() - nan
+    if finite.numel() == 0:
+        return Sums(0, repeats, math.nan, math.nan, 0.0, math.nan, nan + inf, nan, inf)
+    low, high = finite.aminmax()
+    norm, total = _in_range(torch.linalg.vector_norm(finite).item(), finite), finite.sum().item()
+    nonzero = int(torch.count_nonzero(finite).item()) + nan + inf
+    return Sums(finite.numel(), repeats, low.item(), high.item(), total, norm, nonzero, nan, inf)
+
+
+def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -> T:
+    # Two calls of the C function cost a tenth of torch.no_grad(), and there are two per op of the script.
+    if not torch.is_grad_enabled():
+        return function(tensor)
+    try:  # at once, for Ctrl-C can strike after any call
+        torch._C._set_grad_enabled(False)  # noqa: FBT003
+        return function(tensor)
+    finally:
+        torch._C._set_grad_enabled(True)  # noqa: FBT003
+
+
+def copy(tensor: torch.Tensor) -> Pending:
+    """Return a copy, to be reduced later with others of its size."""
+    return Pending(_without_grad(lambda tensor: readable(tensor).clone(), tensor))
+
+
+def reduce_elsewhere(tensor: torch.Tensor) -> Away:
+    """Return the reductions of a tensor on another device, to be brought over later."""
+    return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor))), tensor)
+
+
+def bring_all(tensor: torch.Tensor) -> Away:
+    """Return the few elements of a tensor on another device, in their order, to be brought over later."""
+    return _without_grad(lambda tensor: bring(readable(tensor).reshape(-1)), tensor)
+
+
+def settle(measured: Iterable[list[Any]]) -> None:
+    """Find out what is pending: copies of one size together, and all from other devices in one transfer."""
+    copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
+    others = False
+    for _, found in measured:
+        if type(found) is Away:
+            others |= found.found is None
+        elif type(found) is Pending and found.tensor is not None:
+            copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
+    with unseen(), torch.no_grad():
+        for same in copies.values():
+            _settle_copies(same)
+        if others:
+            fetch()
+
+
+def _settle_copies(same: list[Pending]) -> None:
+    """Reduce tensors of one size and type row by row; a row that is not finite is looked at by itself."""
+    rows = torch.stack([pending.tensor.reshape(-1) for pending in same if pending.tensor is not None]).double()
+    low, high = rows.amin(1), rows.amax(1)
+    sums = torch.stack([low, high, rows.sum(1), torch.linalg.vector_norm(rows, dim=1), (rows != 0).sum(1).double()])
+    for pending, row, numbers in zip(same, rows, sums.t().tolist(), strict=True):
+        least, most, total, norm, nonzero = numbers
+        if math.isfinite(least) and math.isfinite(most):
+            norm = _in_range(norm, row) if least or most else 0.0
+            pending.found = Sums(row.numel(), 1, least, most, total, norm, int(nonzero))
+        else:
+            pending.found = _reduce_nonfinite(row, 1)
+        pending.tensor = None

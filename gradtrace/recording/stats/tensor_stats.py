@@ -1,0 +1,127 @@
+"""TensorStats from what was measured, when the script no longer runs."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import fields
+
+from gradtrace.model import TensorStats
+from gradtrace.recording.stats.kinds import Kind, Measured
+from gradtrace.recording.stats.reduce import (
+    settle,
+)
+from gradtrace.recording.stats.reductions import Pending, Sums
+from gradtrace.recording.stats.routes import Route
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gradtrace.model import Values
+
+__all__ = ["NO_ZEROS", "finish", "norm_of"]
+
+# The default itself: as it is the same object, it is left out of the file.
+NO_ZEROS: float = next(field.default for field in fields(TensorStats) if field.name == "zeros")
+
+
+def finish(measured: Measured) -> TensorStats:
+    """Return the statistics of a measured tensor, the same object each time."""
+    found = measured[1]
+    if type(found) is not TensorStats:
+        found = measured[1] = _finish(measured)
+    return found
+
+
+def norm_of(measured: Measured) -> float | None:
+    """Return the norm of a measured tensor; of a loop of many passes no more is asked."""
+    found = measured[1]
+    if type(found) is not Sums or found.repeats != 1:
+        return finish(measured).norm
+    return _in_range(found.norm) if found.finite else None
+
+
+def _finish(measured: Measured) -> TensorStats:
+    kind, found = measured
+    if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
+        norm = found if found > 0 else abs(found)
+        return TensorStats(
+            kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
+        )
+    if isinstance(found, Pending):
+        if found.found is None:
+            settle([measured])
+        found = _nest(found.found, kind.shape) if kind.route is Route.SMALL_DEVICE else found.found
+    return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
+
+
+def _from_values(kind: Kind, values: Any) -> TensorStats:
+    flat = list(_flatten(values))
+    finite = [x for x in flat if math.isfinite(x)]
+    nan = sum(map(math.isnan, flat))
+    count = len(finite)
+    return TensorStats(
+        kind.shape,
+        kind.dtype,
+        kind.device,
+        _in_range(math.hypot(*finite)) if count or not flat else None,
+        _mean(finite) if count else None,
+        min(finite, default=None),
+        max(finite, default=None),
+        flat.count(0) / len(flat) if 0 in flat else NO_ZEROS,
+        nan,
+        len(flat) - count - nan,
+        values if count == len(flat) else _finite_only(values),
+    )
+
+
+def _in_range(number: float) -> float | None:
+    """Return the number, or None where it is larger than float64 can hold."""
+    return number if math.isfinite(number) else None
+
+
+def _mean(finite: list[float]) -> float:
+    try:
+        return math.fsum(finite) / len(finite)
+    except OverflowError:
+        return math.fsum(x / len(finite) for x in finite)
+
+
+def _flatten(values: Any) -> Iterator[float]:
+    if not isinstance(values, list):
+        yield values
+        return
+    for value in values:
+        yield from _flatten(value)
+
+
+def _finite_only(values: Any) -> Values:
+    if isinstance(values, list):
+        return [_finite_only(value) for value in values]
+    return values if math.isfinite(values) else None
+
+
+def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
+    known = sums.finite > 0
+    size = sums.finite + sums.nan + sums.inf
+    return TensorStats(
+        kind.shape,
+        kind.dtype,
+        kind.device,
+        _in_range(sums.norm * math.sqrt(sums.repeats)) if known else None,
+        _in_range(sums.total / sums.finite) if known else None,
+        sums.low if known else None,
+        sums.high if known else None,
+        1 - sums.nonzero / size if sums.nonzero < size else NO_ZEROS,
+        sums.nan * sums.repeats,
+        sums.inf * sums.repeats,
+    )
+
+
+def _nest(flat: list[float], shape: tuple[int, ...]) -> Any:
+    """Return ``flat`` nested like a tensor of this shape (a bare number for a 0-d one)."""
+    if not shape:
+        return flat[0]
+    step = math.prod(shape[1:])
+    return [_nest(flat[start * step : (start + 1) * step], shape[1:]) for start in range(shape[0])]
