@@ -7,9 +7,9 @@ of its ``next_functions``, source and target follow the backward direction. Noth
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 __all__ = [
     "CHANGED",
@@ -56,6 +56,13 @@ else:
     Values = Attribute = Any
 Severity = Literal["error", "warning", "info"]
 
+# Ranges that a loaded file is held to; what must fit together is in validation.py.
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Position = Annotated[int, Meta(ge=0, le=2**31 - 1)]  # in a file, a list or a tuple
+Fraction = Annotated[float, Meta(ge=0, le=1)]
+Amount = Annotated[float, Meta(ge=0)]
+Shape = Annotated[tuple[Count, ...], Meta(max_length=64)]  # PyTorch's limit
+
 
 class TensorStats(Struct, frozen=True, omit_defaults=True, gc=False):
     """What a tensor held: its kind, and statistics over its finite elements.
@@ -66,16 +73,16 @@ class TensorStats(Struct, frozen=True, omit_defaults=True, gc=False):
     no finite element, or a kind of tensor that has no such number (then ``note`` says which).
     """
 
-    shape: tuple[int, ...]
+    shape: Shape
     dtype: str = "float32"
     device: str = "cpu"
-    norm: float | None = None
+    norm: Amount | None = None
     mean: float | None = None
     min: float | None = None
     max: float | None = None
-    zeros: float | None = 0.0
-    nan: int = 0
-    inf: int = 0
+    zeros: Fraction | None = 0.0
+    nan: Count = 0
+    inf: Count = 0
     values: Values = None
     note: str = ""
 
@@ -84,10 +91,10 @@ class Source(Struct, frozen=True, omit_defaults=True, gc=False):
     """A stretch of source text: lines from 1, columns from 0 in characters, ends exclusive."""
 
     filename: str
-    line: int
-    end_line: int = 0
-    column: int = 0
-    end_column: int = 0
+    line: Position
+    end_line: Position = 0
+    column: Position = 0
+    end_column: Position = 0
     function: str = "<module>"
     text: str = ""
 
@@ -96,9 +103,9 @@ class SavedTensor(Struct, frozen=True, omit_defaults=True, gc=False):
     """A tensor that a node keeps for its backward."""
 
     name: str
-    shape: tuple[int, ...] = ()
+    shape: Shape = ()
     dtype: str = "float32"
-    bytes: int = 0
+    bytes: Count = 0
 
 
 class Origin(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -108,7 +115,7 @@ class Origin(Struct, frozen=True, omit_defaults=True, gc=False):
     forward expression which the backward node belongs to.
     """
 
-    pass_index: int
+    pass_index: Count
     node: str
     op: str
 
@@ -118,7 +125,7 @@ class ModuleCall(Struct, frozen=True, omit_defaults=True, gc=False):
 
     path: str
     type: str
-    parent: int | None = None
+    parent: Position | None = None
 
 
 class Node(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -137,15 +144,15 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     op: str
     name: str = ""
     module: str = ""
-    call: int | None = None
+    call: Position | None = None
     source: Source | None = None
     library: Source | None = None
     values: tuple[TensorStats | None, ...] = ()
     grads: tuple[TensorStats | None, ...] = ()
     saved: tuple[SavedTensor, ...] = ()
     attributes: dict[str, Attribute] = {}
-    order: int | None = None
-    seconds: float | None = None
+    order: Count | None = None
+    seconds: Amount | None = None
     origin: Origin | None = None
     formula: str = ""
 
@@ -155,8 +162,8 @@ class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
 
     source: str
     target: str
-    source_index: int = 0
-    target_index: int = 0
+    source_index: Position = 0
+    target_index: Position = 0
     grad: TensorStats | None = None
 
 
@@ -168,7 +175,7 @@ class Operand(Struct, frozen=True, omit_defaults=True, gc=False):
     """
 
     node: str = ""
-    output: int = 0
+    output: Position = 0
     tensor: TensorStats | None = None
     name: str = ""
     key: int = 0
@@ -198,9 +205,9 @@ class Held(Struct, frozen=True, omit_defaults=True, gc=False):
     """
 
     node: str = ""
-    output: int = 0
+    output: Position = 0
     key: int = 0
-    dtype: str = "f4"
+    dtype: Literal["f4", "f8"] = "f4"
     value: bytes = b""
     grad: bytes = b""
 
@@ -219,7 +226,7 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
 
     node: str
     of: Literal["leaf", "function"]
-    index: int = 0
+    index: Position = 0
     target: str = ""
     agrees: bool | None = None
     autograd: Values = None
@@ -227,8 +234,8 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
     error: float | None = None
     tolerance: float | None = None
     step: float | None = None
-    elements: int = 0
-    directions: int = 0
+    elements: Count = 0
+    directions: Count = 0
     factor: float | None = None
     backward: Source | None = None
     note: str = ""
@@ -263,13 +270,13 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     ``comparisons`` finite differences of them; all are there only if they were asked for.
     """
 
-    index: int
+    index: Count
     kind: Literal["backward", "grad", "seeded"]
     nodes: tuple[Node, ...] = ()
     edges: tuple[Edge, ...] = ()
     call: Source | None = None
-    rank: int = 0
-    parent: int | None = None
+    rank: Position = 0
+    parent: Count | None = None
     calls: tuple[ModuleCall, ...] = ()
     error: ErrorInfo | None = None
     forward: tuple[ForwardCall, ...] = ()
@@ -303,9 +310,9 @@ class LeafSeries(Struct, frozen=True, omit_defaults=True):
     """One leaf over many passes: index of each pass, gradient norm (None: not finite or not reached)."""
 
     name: str
-    shape: tuple[int, ...] = ()
-    passes: list[int] = []
-    norms: list[float | None] = []
+    shape: Shape = ()
+    passes: list[Count] = []
+    norms: list[Amount | None] = []
     reached: list[bool] = []
 
 

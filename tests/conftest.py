@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from collections import Counter
 
 import pytest
 
@@ -19,6 +20,28 @@ def pytest_collection_modifyitems(items):
     if not torch.cuda.is_available():
         for item in marked:
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture
+def counted(record_property):
+    """Let a test that tries many say how many: the sums stand in the summary."""
+    return lambda **counts: record_property("counted", counts)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell how many programs, files and the like were tried, which the number of tests does not."""
+    sums = Counter()
+    for report in (*terminalreporter.stats.get("passed", ()), *terminalreporter.stats.get("failed", ())):
+        sums.update(
+            {
+                what: count
+                for name, counts in report.user_properties
+                if name == "counted"
+                for what, count in counts.items()
+            }
+        )
+    if sums:
+        terminalreporter.write_line("tried: " + ", ".join(f"{count:,} {what}" for what, count in sums.items()))
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import tracemalloc
 
 import msgspec
 import pytest
@@ -17,35 +18,51 @@ from gradtrace.errors import OutputError, TraceFileError
 from gradtrace.model import (
     FORMAT_VERSION,
     BackwardPass,
+    Comparison,
     Edge,
     ErrorInfo,
+    Fact,
+    ForwardCall,
+    Held,
     LeafSeries,
+    ModuleCall,
     Node,
+    Operand,
+    Origin,
     SavedTensor,
     Source,
     TensorStats,
     Trace,
 )
 from gradtrace.tracefile import dumps, is_trace, load, loads, save
-from tests.builders import edge, leaf, partials, trace
+from gradtrace.validation import flaws
+from tests.builders import edge, function, leaf, partials, trace
 
 texts = st.text(max_size=8)
 numbers = st.none() | st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**40)
-sources = st.builds(Source, texts, counts, counts, counts, counts, texts, texts)
+positions = st.integers(0, 2**31 - 1)
+amounts = st.none() | st.floats(0, allow_nan=False, allow_infinity=False)
+sources = st.builds(Source, texts, positions, positions, positions, positions, texts, texts)
 nested = st.recursive(numbers, lambda inner: st.lists(inner, max_size=3), max_leaves=6)
-stats = st.builds(
-    TensorStats,
-    st.lists(counts, max_size=3).map(tuple),
-    texts,
-    texts,
-    *[numbers] * 5,
-    nan=counts,
-    inf=counts,
-    values=nested,
-    note=texts,
-)
-many_stats = st.lists(st.none() | stats, max_size=3).map(tuple)
+
+
+@st.composite
+def stats(draw):
+    shape = draw(st.lists(st.integers(0, 3), max_size=3).map(tuple))
+    values = numbers
+    for length in reversed(shape):
+        values = st.lists(values, min_size=length, max_size=length)
+    low, high = sorted(draw(st.tuples(*[st.floats(-9, 9)] * 2)))
+    nan = draw(st.integers(0, math.prod(shape)))
+    inf = draw(st.integers(0, math.prod(shape) - nan))
+    zeros = draw(st.none() | st.floats(0, 1))
+    few = draw(st.none() | values)
+    measured = draw(amounts), draw(numbers), low, high, zeros, nan, inf, few
+    return TensorStats(shape, draw(texts), draw(texts), *measured, note=draw(texts))
+
+
+many_stats = st.lists(st.none() | stats(), max_size=3).map(tuple)
 attributes = st.dictionaries(texts, nested | texts, max_size=3)
 errors = st.none() | st.builds(ErrorInfo, texts, texts, st.none() | sources, st.none() | texts)
 nodes = st.builds(
@@ -62,7 +79,7 @@ nodes = st.builds(
     saved=st.lists(st.builds(SavedTensor, texts, st.just((3, 4)), texts, counts), max_size=2).map(tuple),
     attributes=attributes,
     order=st.none() | counts,
-    seconds=numbers,
+    seconds=amounts,
 )
 
 
@@ -70,20 +87,23 @@ nodes = st.builds(
 def passes(draw):
     own = draw(st.lists(nodes, min_size=1, max_size=3, unique_by=lambda node: node.id))
     ids = st.sampled_from([node.id for node in own])
-    edges = draw(st.lists(st.builds(Edge, ids, ids, counts, counts, st.none() | stats), max_size=3))
+    edges = draw(st.lists(st.builds(Edge, ids, ids, positions, positions, st.none() | stats()), max_size=3))
     kind = draw(st.sampled_from(["backward", "grad", "seeded"]))
-    return BackwardPass(draw(counts), kind, tuple(own), tuple(edges), parent=draw(st.none() | counts))
+    parent = draw(st.none() | counts)
+    index = draw(counts) + (0 if parent is None else parent + 1)
+    return BackwardPass(index, kind, tuple(own), tuple(edges), parent=parent)
 
 
+rows = st.lists(st.tuples(counts, amounts, st.booleans()), max_size=3)
 series = st.builds(
-    LeafSeries, texts, st.just((2,)), st.lists(counts), st.lists(numbers), st.lists(st.booleans(), max_size=3)
+    lambda name, rows: LeafSeries(name, (2,), *([row[at] for row in rows] for at in range(3))), texts, rows
 )
 traces = st.builds(
     Trace,
     st.just(FORMAT_VERSION),
     st.lists(texts, max_size=3).map(tuple),
     st.dictionaries(texts, texts, max_size=2),
-    st.lists(passes(), max_size=2).map(tuple),
+    st.lists(passes(), max_size=2, unique_by=lambda graph: graph.index).map(tuple),
     st.lists(series, max_size=2).map(tuple),
     errors,
 )
@@ -261,16 +281,114 @@ def test_a_wrong_type_is_told_with_its_place(tmp_path):
     assert "$.passes[0].nodes[2].op" in message
 
 
-def test_an_edge_to_nowhere_is_told(tmp_path):
-    path = tmp_path / "run.json"
-    save(trace(BackwardPass(1, "backward", (leaf("n0", "x", 1.0, 1.0),), (edge("n0", "n9", 1.0),))), path)
-    assert "'n9'" in told(path)
+def one(*nodes, edges=(), **more):
+    """A trace of one pass."""
+    return trace(BackwardPass(1, "backward", nodes or (leaf("n0", "x", 1.0, 1.0),), edges, **more))
 
 
-def test_two_nodes_with_one_id_are_told(tmp_path):
+def holding(shape, **more):
+    """A trace of one leaf with these statistics."""
+    return one(Node("n0", "leaf", "AccumulateGrad", "x", values=(TensorStats(shape, **more),)))
+
+
+def deep(depth):
+    value = 1.0
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def calls(*parents):
+    return tuple(ModuleCall(f"m.{at}", "M", parent) for at, parent in enumerate(parents))
+
+
+def unlike(**fields):
+    return msgspec.structs.replace(trace(), **fields)
+
+
+POW = function("n0", "PowBackward0", "u**2", 4.0)
+FLAWS = {
+    "an edge to nowhere": (one(edges=(edge("n0", "n9", 1.0),)), "an edge leads from 'n0' to 'n9'"),
+    "two nodes with one id": (one(leaf("n0", "x", 1, 1), leaf("n0", "y", 1, 1)), "two nodes have the same id"),
+    "two passes with one index": (trace(partials(), partials()), "two passes 1"),
+    "a pass inside itself": (one(parent=1), "pass 1 is inside pass 1"),
+    "a module call inside itself": (one(calls=calls(0)), "module call 0 is inside itself"),
+    "module calls in a circle": (one(calls=calls(None, 3, 1, 2)), "is inside itself"),
+    "a module call inside none": (one(calls=calls(7)), "module call 0 is inside call 7, of 1"),
+    "a node in no module call": (one(msgspec.structs.replace(POW, call=2), calls=calls(None)), "module call 2, of 1"),
+    "values that are too few": (holding((2,), values=[1.0]), "values are not of the shape (2,)"),
+    "values that are nested otherwise": (holding((2, 2), values=[1.0, 2.0, 3.0, 4.0]), "values are not of the shape"),
+    "text inside values": (holding((1,), values=["one"]), "values are not of the shape"),
+    "values nested 900 deep": (holding((1,), values=deep(900)), "values are not of the shape"),
+    "an integer that no tensor holds": (holding((1,), values=[10**300]), "values are not of the shape"),
+    "a shape without end": (holding((2**63 - 1, 2)), "too many elements"),
+    "more dimensions than there are": (holding((1,) * 65), "length <= 64"),
+    "a length below zero": (holding((-1,)), "expected `int` >= 0"),
+    "more than all elements not finite": (holding((3,), nan=2, inf=2), "2 nan and 2 inf"),
+    "a fraction above one": (holding((3,), zeros=1.5), "expected `float` <= 1.0"),
+    "a norm below zero": (holding((3,), norm=-1.0), "expected `float` >= 0.0"),
+    "a minimum above the maximum": (holding((3,), min=2.0, max=1.0), "above the maximum"),
+    "an attribute nested 900 deep": (
+        one(msgspec.structs.replace(POW, attributes={"a": deep(900)})), "more than 64 lists"
+    ),
+    "an attribute with fields": (one(msgspec.structs.replace(POW, attributes={"a": {}})), "a value is {}"),
+    "an error at no node": (one(error=ErrorInfo("E", "no", None, "n9")), "no node 'n9'"),
+    "a fact about no node": (one(facts=(Fact("held", ("n9",), data={"passes": 2}),)), "no node 'n9'"),
+    "a fact without its data": (one(facts=(Fact("held", ("n0",)),)), "missing required field `passes`"),
+    "a fact with other data": (one(facts=(Fact("cut", data={"how": 3}),)), "expected `str`, got `int`"),
+    "a fact of the run about no node": (unlike(facts=(Fact("optimizer", ("n99",)),)), "no node 'n99'"),
+    "an operand of no node": (one(forward=(ForwardCall("sin", (Operand(node="n9"),)),)), "no node 'n9'"),
+    "elements held of no node": (one(held=(Held("n9"),)), "no node 'n9'"),
+    "elements held that are cut": (one(held=(Held("n0", value=b"123"),)), "has 3 bytes"),
+    "elements held of another shape": (one(held=(Held("n0", value=b"12345678"),)), "has 8 bytes"),
+    "a comparison of no node": (one(comparisons=(Comparison("n9", "leaf"),)), "no node 'n9'"),
+    "an origin that is not there": (
+        one(msgspec.structs.replace(POW, origin=Origin(1, "n9", "SinBackward0"))), "pass 1 has no node 'n9'"
+    ),
+    "rows of different lengths": (unlike(series=(LeafSeries("x", (), [1, 2], [0.5], [True]),)), "different lengths"),
+    "a line that no file has": (one(call=Source("a.py", 10**12)), "expected `int` <= 2147483647"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damaged", "words"), FLAWS.values(), ids=FLAWS)
+def test_what_does_not_fit_together_is_told(damaged, words, tmp_path):
     path = tmp_path / "run.json"
-    save(trace(BackwardPass(1, "backward", (leaf("n0", "x", 1.0, 1.0), leaf("n0", "y", 1.0, 1.0)))), path)
-    assert "same id" in told(path)
+    save(damaged, path)
+    assert words in told(path)
+
+
+def test_a_name_without_end_is_told_in_a_line_that_ends(tmp_path):
+    path = tmp_path / "run.json"
+    save(one(edges=(edge("n0", "n" * 10**6, 1.0),)), path)
+    assert len(told(path)) < 400 + len(str(path))
+
+
+def test_a_module_call_inside_a_hundred_thousand_others_is_read(tmp_path):
+    chain = one(calls=calls(None, *range(100_000)))
+    assert loads(dumps(chain)) == chain
+    assert "inside itself" in str(next(flaws(one(calls=calls(*range(1, 100_000), 0)))))
+
+
+@pytest.mark.parametrize(
+    "unpacked", [b" " * 10**8, dumps(trace()) + b" " * 10**8], ids=["spaces", "a trace and spaces"]
+)
+def test_a_small_file_that_unpacks_to_much_is_told_before_it_has(unpacked, tmp_path):
+    path = tmp_path / "run.json.gz"
+    path.write_bytes(gzip.compress(unpacked))
+    tracemalloc.start()
+    try:
+        assert "more than 100 times its size" in told(path)
+        assert tracemalloc.get_traced_memory()[1] < 3 * (100 * path.stat().st_size + 2**20)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_trace_of_equal_nodes_unpacks_however_well_it_was_packed(tmp_path):
+    same = tuple(Node(f"n{at}", "function", "MulBackward0", grads=(TensorStats((3,)),)) for at in range(30_000))
+    links = tuple(Edge(f"n{at}", f"n{at + 1}", grad=TensorStats((3,))) for at in range(29_999))
+    path = tmp_path / "run.json.gz"
+    path.write_bytes(gzip.compress(dumps(trace(BackwardPass(1, "backward", same, links))), 9))
+    assert load(path).passes[0].nodes == same
 
 
 def test_saving_into_a_missing_folder_is_told(tmp_path):

@@ -66,7 +66,7 @@ def _difference(sent: list[TensorStats], arrived: TensorStats, limit: float) -> 
     if any(stats.note or is_broken(stats) or stats.shape != arrived.shape for stats in [*sent, arrived]):
         return ""
     limit = max(limit, *(ROUNDING.get(stats.dtype, 0.0) for stats in [*sent, arrived]))
-    if arrived.values is not None:
+    if all(stats.values is not None for stats in [*sent, arrived]):
         return _by_element(sent, arrived, limit)
     if len(sent) == 1:
         return _by_number(sent[0], arrived, limit)
