@@ -326,9 +326,9 @@ def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass
     return by_index[str(number)]
 
 
-def report_of(trace: model.Trace, graph: model.BackwardPass) -> model.Report:
-    """Return what a format is given to show one pass: the trace, the pass, and the findings in it."""
-    return model.Report(trace, graph, run(msgspec.structs.replace(trace, passes=(graph,))))
+def report_of(trace: model.Trace, graph: model.BackwardPass, *others: model.BackwardPass) -> model.Report:
+    """Return what a format is given to show one pass: the trace, the pass, and its findings and those of others."""
+    return model.Report(trace, graph, run(msgspec.structs.replace(trace, passes=(graph, *others))))
 
 
 def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:

@@ -1,13 +1,14 @@
-"""The commands, one file each. What can fail cheaply fails before the script starts; torch comes last."""
+"""The commands, one file each. What can fail cheaply fails before the script starts; torch is imported last."""
 
 from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gradtrace.cli.examples import SUMMARIES, epilog
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
@@ -15,31 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "app_with", "main"]
 
+VERSION = "Show the version and exit."
 HELP = "See, teach and debug the backward pass of any PyTorch script."
 
-# The first argument that is not an option of ours begins the script's own, options included.
-_SCRIPT = {"allow_extra_args": True, "allow_interspersed_args": False}
+_HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
+# The script's own arguments begin at the first one that is not an option of gradtrace.
+_SCRIPT = {**_HELP, "allow_extra_args": True, "allow_interspersed_args": False}
 COMMANDS: dict[str, dict[str, Any]] = {
     "render": _SCRIPT,
     "record": _SCRIPT,
     "explain": _SCRIPT,
     "check": _SCRIPT,
     "diff": _SCRIPT,
-    "embed": {},
-    "formats": {},
-    "checks": {},
+    "embed": _HELP,
+    "formats": _HELP,
+    "checks": _HELP,
 }
 
 
 def app_with(names: Iterable[str] = tuple(COMMANDS)) -> typer.Typer:
     """Return the application with these commands, each of which is imported."""
     app = typer.Typer(
-        help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+        no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, context_settings=_HELP
     )
-    app.callback()(_options)
+    app.callback(help=HELP, epilog=epilog(""))(_options)
     for name in names:
         command = getattr(import_module(f"gradtrace.cli.{name}"), name)
-        app.command(context_settings=COMMANDS[name])(command)
+        app.command(context_settings=COMMANDS[name], short_help=SUMMARIES.get(name), epilog=epilog(name))(command)
     return app
 
 
@@ -52,16 +55,23 @@ def _version(value: bool) -> None:  # noqa: FBT001 - typer's callback
 
 
 def _options(
-    _version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Tell the version."),  # noqa: FBT001, FBT003
+    *, _version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help=VERSION)] = False
 ) -> None:
-    """See, teach and debug the backward pass of any PyTorch script."""
+    """Hold the options of ``gradtrace`` itself."""
+
+
+def _is_source(name: str) -> bool:
+    """Tell whether the first argument is a script or a trace, for which ``render`` need not be written."""
+    return name not in COMMANDS and name.endswith((".py", ".json", ".json.gz"))
 
 
 def main() -> None:
     """Run the command that ``sys.argv`` names; the only place that turns an error into an exit code."""
+    if sys.argv[1:] and _is_source(sys.argv[1]):
+        sys.argv.insert(1, "render")
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
     try:
-        app_with(named or COMMANDS)()  # the others need not be imported
+        app_with(named or COMMANDS)(prog_name="gradtrace")  # the other commands need not be imported
     except GradtraceError as error:
         print(f"gradtrace: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

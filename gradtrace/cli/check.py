@@ -1,4 +1,4 @@
-"""``gradtrace check``: what is wrong with the backward passes of a script."""
+"""``gradtrace check``: find what is wrong with the backward passes of a script."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gradtrace.checks.base import CHECKS, SEVERITIES, Checker
-from gradtrace.cli.options import Late, Module, Source, take_late
+from gradtrace.cli.late import Late, take_late
+from gradtrace.cli.options import Module, Source
 from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import find
 from gradtrace.cli.thresholds import is_threshold, read_thresholds
@@ -27,15 +28,23 @@ __all__ = ["check"]
 FAIL_ON = (*SEVERITIES, "never")
 REPORTS = {"json": as_json, "github": as_github, "sarif": as_sarif}
 FORMATS = ("text", *REPORTS)
-Json = Annotated[bool, typer.Option("--json", help="The findings as data, on stdout.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the findings as JSON; the same as -f json.")]
 FailOn = Annotated[
-    str, typer.Option("--fail-on", metavar="SEVERITY", help="Exit 1 from here on: error, warning, info, never.")
+    str,
+    typer.Option(
+        "--fail-on", metavar="SEVERITY", help="Exit with 1 at this severity or worse: error, warning, info, never."
+    ),
 ]
-Limits = Annotated[list[str] | None, typer.Option("--threshold", metavar="NAME=VALUE", help="See: gradtrace checks.")]
-Numeric = Annotated[
-    bool, typer.Option("--numeric", help="Also compare each op's and leaf's gradient with finite differences.")
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--threshold", metavar="NAME=VALUE", help="Set a threshold; gradtrace checks lists them. Can be repeated."
+    ),
 ]
-ReportName = Annotated[str, typer.Option("-f", "--format", metavar="FORMAT", help="text, json, github or sarif.")]
+Numeric = Annotated[bool, typer.Option("--numeric", help="Also compare the gradients with finite differences.")]
+ReportName = Annotated[
+    str, typer.Option("-f", "--format", metavar="FORMAT", help="The output format: text, json, github or sarif.")
+]
 
 
 def check(
@@ -49,8 +58,11 @@ def check(
     numeric: Numeric = False,
     module: Module = False,
 ) -> None:
-    """Run SCRIPT and say what is wrong with its backward passes; arguments after SCRIPT are its own."""
-    late, thresholds, arguments = _late(context.args)
+    """Run SCRIPT, check all its backward passes, and print what is wrong: the line, the proof and a fix.
+
+    Arguments after SCRIPT are passed to it.
+    """
+    late, thresholds, arguments = _late(context)
     format_name = "json" if json or "json" in late else late.get("format", format_name)
     fail_on = late.get("fail-on", fail_on)
     limits = read_thresholds([*(threshold or ()), *thresholds])
@@ -78,7 +90,7 @@ def _about(trace: Trace) -> About:
 
 
 class _Checks(Checker):
-    """Checks passes while the script runs, which an error in a check must not disturb: it is raised at the end."""
+    """Checks passes while the script runs; an error in a check is raised after the script has ended."""
 
     _failed: Exception | None = None
 
@@ -90,14 +102,14 @@ class _Checks(Checker):
             self._failed = self._failed or error
 
     def found(self, trace: Trace) -> tuple[Finding, ...]:
-        """Return what was found; raises what a check has raised."""
+        """Return the findings, or raise the error of a check that failed."""
         if self._failed is not None:
             raise self._failed
         return super().found(trace)
 
 
-def _late(given: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
-    """Return our options that stand directly after SCRIPT, the thresholds among them, and the script's arguments."""
+def _late(context: typer.Context) -> tuple[dict[str, str], list[str], list[str]]:
+    """Return the options after SCRIPT, the thresholds among them, and the script's arguments."""
     thresholds: list[str] = []
 
     def keeps(text: str) -> bool:
@@ -108,11 +120,11 @@ def _late(given: Sequence[str]) -> tuple[dict[str, str], list[str], list[str]]:
     options = (
         Late("json", ("--json",)),
         Late("numeric", ("--numeric",)),
-        Late("fail-on", ("--fail-on",), lambda value: value in FAIL_ON),
+        Late("fail-on", ("--fail-on",), lambda value: value in FAIL_ON, FAIL_ON),
         Late("threshold", ("--threshold",), keeps),
-        Late("format", ("-f", "--format"), lambda value: value in FORMATS),
+        Late("format", ("-f", "--format"), lambda value: value in FORMATS, FORMATS),
     )
-    late, arguments = take_late(given, options)
+    late, arguments = take_late(context, options)
     return late, thresholds, arguments
 
 

@@ -1,4 +1,4 @@
-"""``gradtrace checks``: what is checked, one line each."""
+"""``gradtrace checks``: list the checks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["checks"]
 
 
 def checks() -> None:
-    """List the checks, what each finds, and the thresholds that it measures against."""
+    """List the checks, what each one finds, and its thresholds."""
     limits = asdict(read_thresholds(()))
     for name in CHECKS:
         typer.echo(f"{name:18} {CHECKS[name].help}")

@@ -1,4 +1,4 @@
-"""``gradtrace diff``: two recordings, and where their gradients part."""
+"""``gradtrace diff``: compare two saved traces."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import typer
 from gradtrace import tracefile
 from gradtrace.api import choose_format
 from gradtrace.checks.trace_diff import Tolerance, compare
-from gradtrace.cli.options import Late, is_output, take_late
+from gradtrace.cli.late import Late, take_late
+from gradtrace.cli.options import is_output
 from gradtrace.cli.output import Target, say
 from gradtrace.errors import GradtraceError
 from gradtrace.formats.base import Style
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 DEFAULT = Tolerance()
-Before = Annotated[str, typer.Argument(metavar="TRACE", help="A saved trace.")]
-After = Annotated[str, typer.Argument(metavar="TRACE", help="The trace to compare with it.")]
-Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="A picture with both numbers.")]
-Json = Annotated[bool, typer.Option("--json", help="The differences as data, on stdout.")]
-Rtol = Annotated[float, typer.Option("--rtol", min=0, help="Relative to the larger gradient.")]
-Atol = Annotated[float, typer.Option("--atol", min=0, help="In the gradient's own unit.")]
+Before = Annotated[str, typer.Argument(metavar="TRACE", help="A trace saved by gradtrace record.")]
+After = Annotated[str, typer.Argument(metavar="TRACE", help="The trace to compare it with.")]
+Output = Annotated[
+    str | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also draw the pass, with both numbers on each node."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the differences as JSON.")]
+Rtol = Annotated[float, typer.Option("--rtol", metavar="NUMBER", min=0, help="Relative tolerance.")]
+Atol = Annotated[float, typer.Option("--atol", metavar="NUMBER", min=0, help="Absolute tolerance.")]
 
 
 def diff(
@@ -41,8 +45,8 @@ def diff(
     rtol: Rtol = DEFAULT.rtol,
     atol: Atol = DEFAULT.atol,
 ) -> None:
-    """Compare two recordings: where gradients first part, which leaves moved most, which nodes came or went."""
-    late, rest = take_late(context.args, (Late("json", ("--json",)), Late("output", ("-o", "--output"), is_output)))
+    """Compare two traces: the first gradient that differs, the leaves that differ most, nodes that are new or gone."""
+    late, rest = take_late(context, (Late("json", ("--json",)), Late("output", ("-o", "--output"), is_output)))
     if rest:
         raise GradtraceError(f"diff takes two traces, got {rest[0]!r} as well", "put options before the traces")
     json, output = json or "json" in late, output or late.get("output")

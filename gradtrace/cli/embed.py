@@ -1,4 +1,4 @@
-"""``gradtrace embed``: the graphs inside documents, drawn again."""
+"""``gradtrace embed``: update the graphs inside Markdown files."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 Files = Annotated[list[str], typer.Argument(metavar="FILE.md...", help="Markdown files.")]
-Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something would change.")]
+Check = Annotated[bool, typer.Option("--check", help="Change nothing; exit with 1 if a graph is out of date.")]
 
 
 def embed(files: Files, *, check: Check = False) -> None:
-    """Refresh the graphs between <!-- gradtrace: SCRIPT format=FORMAT --> and <!-- /gradtrace -->."""
+    """Run the scripts that a Markdown file names, and update the graphs in it.
+
+    A graph stands between <!-- gradtrace: SCRIPT format=FORMAT --> and <!-- /gradtrace -->.
+    """
     found = {Path(name): _text(name) for name in files}
     if not check:
         for path in found:

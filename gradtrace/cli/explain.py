@@ -1,4 +1,4 @@
-"""``gradtrace explain``: the chain rule, with formulas, and a check that the numbers are right."""
+"""``gradtrace explain``: show the chain rule with formulas, and check the numbers."""
 
 # ruff: noqa: PLC0415 - sympy and torch are imported when there is something to explain
 
@@ -13,8 +13,9 @@ from gradtrace.api import select
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.cli.formula_table import table_of
-from gradtrace.cli.options import Late, Module, PassNumber, Source, is_pass, kept_passes, take_late
-from gradtrace.cli.output import Target, say
+from gradtrace.cli.late import Late, take_late
+from gradtrace.cli.options import Module, PassNumber, Source, is_pass, kept_passes
+from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import find
 from gradtrace.errors import UnknownNameError
 
@@ -30,18 +31,24 @@ WIDEST = 100  # columns of a file, and where no terminal says how many it has
 FORMATS = ("text", "markdown", "latex")
 LATE = (
     Late("output", ("-o", "--output"), lambda value: value == "-" or value.endswith((".txt", ".md", ".tex"))),
-    Late("format", ("-f", "--format"), FORMATS.__contains__),
+    Late("format", ("-f", "--format"), FORMATS.__contains__, FORMATS),
     Late("pass", ("--pass",), is_pass),
     Late("order", ("--order",), str.isdecimal),
     Late("latex", ("--latex",)),
     Late("no-numeric", ("--no-numeric",)),
     Late("numeric", ("--numeric",)),
 )
-Output = Annotated[str, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")]
-Format = Annotated[str | None, typer.Option("-f", "--format", help="text, markdown (with maths) or latex.")]
-Latex = Annotated[bool, typer.Option("--latex", help="The equations alone, in LaTeX; as -f latex.")]
-Order = Annotated[int, typer.Option("--order", min=1, max=4, help="Also derivatives of derivatives, up to this.")]
-Numeric = Annotated[bool, typer.Option(help="Check with finite differences: run the forward's calls again.")]
+Output = Annotated[
+    str, typer.Option("-o", "--output", metavar="FILE", help="The file to write (.txt, .md, .tex); - is stdout.")
+]
+Format = Annotated[
+    str | None, typer.Option("-f", "--format", metavar="FORMAT", help="The output format: text, markdown or latex.")
+]
+Latex = Annotated[bool, typer.Option("--latex", help="The same as -f latex.")]
+Order = Annotated[
+    int, typer.Option("--order", metavar="N", min=1, max=4, help="Derivatives up to this order, for example 2.")
+]
+Numeric = Annotated[bool, typer.Option(help="Compare the gradients with finite differences.")]
 
 
 def explain(
@@ -56,8 +63,11 @@ def explain(
     number: PassNumber = "last",
     module: Module = False,
 ) -> None:
-    """Run SCRIPT and derive its gradients: the chain rule with formulas and numbers, and a check of them."""
-    late, arguments = take_late(context.args, LATE)
+    """Run SCRIPT and show how its gradients follow from the chain rule: formulas, numbers, and a check of both.
+
+    Arguments after SCRIPT are passed to it. What it prints goes to stderr.
+    """
+    late, arguments = take_late(context, LATE)
     output, number = late.get("output", output), late.get("pass", number)
     chosen = _format(late.get("format", format_name), output, latex=latex or "latex" in late)
     order, numeric = int(late.get("order", order)), numeric and "no-numeric" not in late
@@ -65,13 +75,15 @@ def explain(
     work = find(source, arguments, module=module)
     target = Target(output)
     recorded = work.record(keep, calls=True, numeric=numeric, linked=True)
-    passes = _chosen(recorded, number, keep)
+    passes, exit_code = _chosen(recorded, number, keep)
     table = table_of(recorded.trace)
     width = shutil.get_terminal_size((WIDEST, 24)).columns if output == "-" else WIDEST
-    target.write("\n".join(_told(graph, order, (chosen, width), table) for graph in passes))
+    with busy("deriving formulas"):
+        told = "\n".join(_told(graph, order, (chosen, width), table) for graph in passes)
+    target.write(told)
     if output != "-":
         say(f"wrote {output}: {len(passes):,} backward pass{'es' if len(passes) > 1 else ''} explained")
-    raise typer.Exit(recorded.exit_code)
+    raise typer.Exit(exit_code)
 
 
 def _format(name: str | None, output: str, *, latex: bool) -> str:
@@ -82,22 +94,22 @@ def _format(name: str | None, output: str, *, latex: bool) -> str:
     return found
 
 
-def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> list[BackwardPass]:
-    """Return the passes to explain: for the last one, also those whose backward made its nodes."""
+def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> tuple[list[BackwardPass], int]:
+    """Return the passes to explain (for the last one, also those whose backward made its nodes) and the exit code."""
     trace = recorded.trace
     if not trace.passes and recorded.exit_code:
         say("the script ended before any backward pass, so there is nothing to explain")
         raise typer.Exit(recorded.exit_code)
     if keep is None:
-        return list(trace.passes) or [select(trace)]
+        return list(trace.passes) or [select(trace)], recorded.exit_code
     if keep:
-        return [select(trace, index) for index in sorted(keep)]
+        return recorded.numbered(keep)
     last = select(trace, number)
     wanted = {last.index}
     for graph in reversed(trace.passes):  # the graph of a third derivative was made by the pass of the second
         if graph.index in wanted:
             wanted |= {node.origin.pass_index for node in graph.nodes if node.origin}
-    return [graph for graph in trace.passes if graph.index in wanted]
+    return [graph for graph in trace.passes if graph.index in wanted], recorded.exit_code
 
 
 def _told(graph: BackwardPass, order: int, look: tuple[str, int], table: Table) -> str:

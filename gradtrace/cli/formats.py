@@ -1,4 +1,4 @@
-"""``gradtrace formats``: what there is, with one line each."""
+"""``gradtrace formats``: list the output formats."""
 
 from __future__ import annotations
 

@@ -1,16 +1,13 @@
-"""The options that commands share, where they may stand, and how the choice of a pass is read."""
+"""The options that several commands have, and how the choice of a pass is read."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated
 
 import typer
 
 from gradtrace.errors import GradtraceError, UnknownNameError
-from gradtrace.formats.base import FORMATS
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from gradtrace.formats.base import FORMATS, SORTS
 
 __all__ = [
     "Between",
@@ -21,7 +18,6 @@ __all__ = [
     "FormatName",
     "Formulas",
     "Full",
-    "Late",
     "Link",
     "Look",
     "MaxNodes",
@@ -29,6 +25,7 @@ __all__ = [
     "Open",
     "Output",
     "PassNumber",
+    "Script",
     "Sort",
     "Source",
     "ThemeName",
@@ -37,37 +34,103 @@ __all__ = [
     "is_output",
     "is_pass",
     "kept_passes",
-    "take_late",
 ]
 
-Source = Annotated[str, typer.Argument(metavar="SCRIPT|TRACE", help="A Python script, or a saved trace.")]
-Module = Annotated[bool, typer.Option("-m", help="SCRIPT is the name of a module, as for python -m.")]
-Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Where to; - is stdout.")]
-FormatName = Annotated[str | None, typer.Option("-f", "--format", metavar="FORMAT", help="See: gradtrace formats.")]
-PassNumber = Annotated[str, typer.Option("--pass", metavar="N", help="Which backward pass: from 1, or last.")]
-Engine = Annotated[str, typer.Option("--engine", help="pygraphviz (in its wheel), or dot (the system's).")]
-Formulas = Annotated[bool, typer.Option("--formulas", help="Also write the formula of each node.")]
-Look = Annotated[str, typer.Option("--style", help="gradtrace, or torchviz for its look.")]
-Timeout = Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds that the layout may take.")]
-MaxNodes = Annotated[int, typer.Option("--max-nodes", min=1, help="Boxes in a picture before it is folded.")]
-Depth = Annotated[int | None, typer.Option("--depth", min=0, help="Fold each module call at this depth, from 1.")]
-Open = Annotated[list[str] | None, typer.Option("--open", metavar="MODULE", help="Never fold this module.")]
+Source = Annotated[
+    str, typer.Argument(metavar="SCRIPT|TRACE", help="A Python script, or a trace saved by gradtrace record.")
+]
+Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python script.")]
+Module = Annotated[bool, typer.Option("-m", help="Run a module, like python -m: SCRIPT is its name.")]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "-o", "--output", metavar="FILE", help="The file to write; its ending selects the format. - is stdout."
+    ),
+]
+FormatName = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="FORMAT",
+        help="The output format; gradtrace formats lists them.",
+        autocompletion=lambda: list(FORMATS),
+    ),
+]
+PassNumber = Annotated[
+    str,
+    typer.Option(
+        "--pass",
+        metavar="N",
+        help="The backward pass: a number from 1, several as in 10,100, or all, or last.",
+        autocompletion=lambda: ["last", "all"],
+    ),
+]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        metavar="ENGINE",
+        help="Which Graphviz draws: pygraphviz (comes with gradtrace) or dot (installed on the system).",
+        autocompletion=lambda: ["pygraphviz", "dot"],
+    ),
+]
+Formulas = Annotated[bool, typer.Option("--formulas", help="Also write each node's derivative formula.")]
+Look = Annotated[
+    str,
+    typer.Option(
+        "--style",
+        metavar="STYLE",
+        help="How the picture looks: gradtrace or torchviz.",
+        autocompletion=lambda: ["gradtrace", "torchviz"],
+    ),
+]
+Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit for the layout.")]
+MaxNodes = Annotated[
+    int, typer.Option("--max-nodes", metavar="N", min=1, help="Fold the picture if it has more boxes than this.")
+]
+Depth = Annotated[
+    int | None, typer.Option("--depth", metavar="N", min=0, help="One box for each module call at this depth.")
+]
+Open = Annotated[
+    list[str] | None, typer.Option("--open", metavar="MODULE", help="Do not fold this module. Can be repeated.")
+]
 Full = Annotated[bool, typer.Option("--full", help="Fold nothing.")]
 Focus = Annotated[
     str,
-    typer.Option("--focus", metavar="NAME", help="Only ways through a leaf, a line as train.py:42, an op or an id."),
+    typer.Option(
+        "--focus",
+        metavar="NAME",
+        help="Show only paths through a leaf, an op, a module, a line (train.py:42) or an id.",
+    ),
 ]
 Between = Annotated[
-    tuple[str, str] | None, typer.Option("--between", metavar="A B", help="Only the ways between these two.")
+    tuple[str, str] | None, typer.Option("--between", metavar="A B", help="Show only the paths from A to B.")
 ]
-Columns = Annotated[str, typer.Option("--columns", metavar="N", help="Newspaper columns: a number, or auto.")]
+Columns = Annotated[
+    str, typer.Option("--columns", metavar="N", help="Break a tall picture into columns: a number, or auto.")
+]
 Link = Annotated[
-    str, typer.Option("--link", metavar="URL", help="Where a box leads, as 'https://host/{file}#L{line}'.")
+    str, typer.Option("--link", metavar="URL", help="Link each box to its line, as in 'https://host/{file}#L{line}'.")
 ]
 ThemeName = Annotated[
-    str, typer.Option("--theme", metavar="FILE.toml", help="Colours and fonts: a TOML file, or light, or dark.")
+    str,
+    typer.Option(
+        "--theme",
+        metavar="FILE.toml",
+        help="Colours and fonts: a TOML file, or light, or dark.",
+        autocompletion=lambda: ["light", "dark"],
+    ),
 ]
-Sort = Annotated[str, typer.Option("--sort", help="The table's order: order (of execution), or seconds.")]
+Sort = Annotated[
+    str,
+    typer.Option(
+        "--sort",
+        metavar="ORDER",
+        help=f"Sort the table by {' or '.join(SORTS)}.",
+        autocompletion=lambda: list(SORTS),
+    ),
+]
 
 
 def kept_passes(number: str) -> frozenset[int] | None:
@@ -82,43 +145,8 @@ def kept_passes(number: str) -> frozenset[int] | None:
     return frozenset(map(int, numbers))
 
 
-class Late(NamedTuple):
-    """An option that may also stand directly after SCRIPT: its spellings, and which values it can have.
-
-    Arguments after SCRIPT are the script's own, and many scripts have a ``-o`` themselves. So ours counts
-    there only before any argument that is not ours, and only with a value that it can have. A flag has no
-    values (None).
-    """
-
-    key: str
-    spellings: tuple[str, ...]
-    accepts: Callable[[str], bool] | None = None
-
-
-def take_late(arguments: Sequence[str], options: Sequence[Late]) -> tuple[dict[str, str], list[str]]:
-    """Return our options that stand directly after SCRIPT, by key, and the script's own arguments.
-
-    A ``--`` ends ours and is not passed on.
-    """
-    rest, found = list(arguments), {}
-    while rest:
-        name, joined, value = rest[0].partition("=")
-        option = next((late for late in options if name in late.spellings), None)
-        if option is None:
-            break
-        if option.accepts is None:
-            found[option.key], used = "", 1
-        else:
-            value, used = (value, 1) if joined else ((rest[1:] or [""])[0], 2)
-            if not option.accepts(value):
-                break
-            found[option.key] = value
-        rest = rest[used:]
-    return found, rest[1:] if rest[:1] == ["--"] else rest
-
-
 def is_output(value: str) -> bool:
-    """Tell whether this can be one of our output files: stdout, or a name that ends like one of our formats."""
+    """Tell whether this can be an output file: stdout, or a name with the ending of a format."""
     return value == "-" or FORMATS.for_suffix(value) is not None
 
 

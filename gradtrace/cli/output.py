@@ -1,4 +1,4 @@
-"""What the commands say and write: words to stderr, pictures and data to a file or to stdout."""
+"""What the commands print and write: messages on stderr, pictures and data to a file or to stdout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,20 +18,21 @@ with suppress(ImportError):  # there is none on Windows
     import fcntl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradtrace.model import Finding, Report
 
-__all__ = ["Target", "keep_stderr", "print_findings", "print_table", "say", "show_progress"]
+__all__ = ["Target", "busy", "keep_stderr", "print_findings", "print_table", "say", "show_progress"]
 
 ROWS = 200  # of the table in the terminal; a file has all of them
+END_OF_LINE = "\x1b[K\r"  # removes the rest of a longer line that stood there
 
 
 class _Stderr:
-    """What stderr was before the script ran, which may replace it, close it, or send it to a file of its own."""
+    """A copy of stderr from before the script ran, which may replace it, close it, or redirect it."""
 
     def __init__(self) -> None:
-        # A number so high that the script's files have those that they would have without us.
+        # A high number, so that the files of the script get the same numbers as without gradtrace.
         self._number = fcntl.fcntl(sys.stderr, fcntl.F_DUPFD_CLOEXEC, 100)
 
     def write(self, text: str) -> None:
@@ -47,7 +48,7 @@ _kept: list[_Stderr] = []
 
 
 def keep_stderr() -> None:
-    """Speak from now on to what is stderr now; where a test stands in for it, to whatever stands there."""
+    """Print messages from now on to what is stderr now, or to the replacement that a test has put there."""
     _kept[:] = [_Stderr()] if sys.platform != "win32" and sys.stderr is sys.__stderr__ else []
 
 
@@ -56,29 +57,47 @@ def _stderr() -> Any:
 
 
 def say(words: str) -> None:
-    """Tell the user something, beside whatever the script prints."""
-    print(f"gradtrace: {words}", file=_stderr())
+    """Print a message to the user, on stderr."""
+    print(f"gradtrace: {words}", end="\x1b[K\n" if _stderr().isatty() else "\n", file=_stderr())
 
 
 def show_progress() -> Callable[[int], None] | None:
-    """Return what tells the terminal, twice a second, how many passes there were; None where there is none."""
+    """Return a function that shows the number of passes, twice a second; None where there is no terminal."""
     if not _stderr().isatty():
         return None
-    last = [time.monotonic()]
+    start = last = time.monotonic()
 
     def show(index: int) -> None:
+        nonlocal last
         now = time.monotonic()
-        if now - last[0] > 0.5:  # noqa: PLR2004 - seconds
-            last[0] = now
-            print(f"gradtrace: {index:,} backward passes", end="\r", file=_stderr(), flush=True)
+        if now - last > 0.5:  # noqa: PLR2004 - seconds
+            last = now
+            _show(f"{index:,} backward passes, {now - start:.0f} s")
 
     return show
 
 
-class Target:
-    """Where the output goes: a file, checked before the script starts, or ``-`` for stdout.
+@contextmanager
+def busy(words: str) -> Iterator[None]:
+    """Show on a terminal what is being done, as long as it takes."""
+    if not _stderr().isatty():
+        yield
+        return
+    _show(f"{words} ...")
+    try:
+        yield
+    finally:
+        print(end=END_OF_LINE, file=_stderr(), flush=True)
 
-    Stdout is then gradtrace's alone: what the script prints, its child processes included, goes to stderr.
+
+def _show(words: str) -> None:
+    print(f"gradtrace: {words}", end=END_OF_LINE, file=_stderr(), flush=True)
+
+
+class Target:
+    """The output file, checked before the script starts, or ``-`` for stdout.
+
+    With ``-``, what the script and its child processes print goes to stderr.
     """
 
     def __init__(self, name: str) -> None:
@@ -93,7 +112,7 @@ class Target:
             check_writable(name)
 
     def write(self, drawn: str | bytes) -> None:
-        """Write it, whole or not at all."""
+        """Write the output, whole or not at all."""
         data = drawn.encode() if isinstance(drawn, str) else drawn
         if self._stdout < 0:
             write_whole(self._path, data)
@@ -103,20 +122,20 @@ class Target:
 
 
 def print_table(report: Report, sort: str = "order") -> None:
-    """Print the pass as a table, as wide as the terminal; plain and wide where there is none."""
+    """Print the pass as a table, as wide as the terminal; without colours if there is none."""
     width, color = _terminal()
     style = Style(width=width, color=color, rows=ROWS, sort=sort)
     print("", FORMATS["text"].function(report, style), sep="\n", end="", file=_stderr())
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings, to be read."""
+    """Print the findings for a reader."""
     width, color = _terminal()
     print(as_text(findings, min(width or 100, 100), color=color), end="", file=_stderr())
 
 
 def _terminal() -> tuple[int | None, bool]:
-    """Return the width of the terminal, None where there is none, and whether it shows colours."""
+    """Return the width of the terminal (None if there is none), and whether it shows colours."""
     terminal = _stderr().isatty()
     color = terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
     return shutil.get_terminal_size().columns if terminal else None, color

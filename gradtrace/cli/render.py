@@ -1,4 +1,4 @@
-"""``gradtrace render``: a picture of one pass."""
+"""``gradtrace render``: draw a backward pass."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from gradtrace.api import choose_format, report_of, select
 from gradtrace.checks.base import failures
 from gradtrace.cli.draw_fallback import check_view, drawn_or_less
 from gradtrace.cli.formula_table import with_formulas
+from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import (
     Between,
     Columns,
@@ -21,7 +22,6 @@ from gradtrace.cli.options import (
     FormatName,
     Formulas,
     Full,
-    Late,
     Link,
     Look,
     MaxNodes,
@@ -37,15 +37,14 @@ from gradtrace.cli.options import (
     is_output,
     is_pass,
     kept_passes,
-    take_late,
 )
-from gradtrace.cli.output import Target, print_table, say
+from gradtrace.cli.output import Target, busy, print_findings, print_table, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.drawing.theme import Theme
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
-from gradtrace.formats.base import Style
+from gradtrace.formats.base import FORMATS, Style
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Report
@@ -55,7 +54,7 @@ __all__ = ["render"]
 LOOKS = ("gradtrace", "torchviz")
 LATE = (
     Late("output", ("-o", "--output"), is_output),
-    Late("format", ("-f", "--format"), is_format),
+    Late("format", ("-f", "--format"), is_format, FORMATS),
     Late("pass", ("--pass",), is_pass),
     Late("formulas", ("--formulas",)),
 )
@@ -84,8 +83,12 @@ def render(
     sort: Sort = "order",
     theme: ThemeName = "",
 ) -> None:
-    """Run SCRIPT and draw its backward pass; arguments after SCRIPT are its own."""
-    late, arguments = take_late(context.args, LATE)
+    """Run SCRIPT and draw its last backward pass, with the gradient on each node and each edge.
+
+    Arguments after SCRIPT are passed to it. Without -o, a table is printed, and the picture is written to
+    the current folder.
+    """
+    late, arguments = take_late(context, LATE)
     output, format_name = output or late.get("output"), format_name or late.get("format")
     number, formulas = late.get("pass", number), formulas or "formulas" in late
     keep = kept_passes(number)
@@ -103,15 +106,21 @@ def render(
     # Several passes go to as many files, whose names are known later; all can be written where one can.
     targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
-    for graph in _chosen(recorded, number, keep):
+    graphs, exit_code = _chosen(recorded, keep)
+    for graph in graphs:
         target = Target(_numbered(target_name, graph.index)) if many else targets[number]
         report = report_of(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
         drawing = replace(style, dot=recorded.torchviz.get(graph.index))
-        target.write(drawn_or_less(plugin, report, drawing, target.name))
+        with busy(f"drawing {len(graph.nodes):,} nodes"):
+            drawn = drawn_or_less(plugin, report, drawing, target.name)
+        target.write(drawn)
         say(f"wrote {target.name}: {_described(graph, recorded)}")
     if output is None and not many:
         print_table(_unexplained(report), sort)
-    raise typer.Exit(recorded.exit_code)
+    else:
+        print_findings(_unexplained(report_of(recorded.trace, *graphs)).findings)
+    _tell_unchecked(recorded, graphs)
+    raise typer.Exit(exit_code)
 
 
 def _numbered(name: str, index: int) -> str:
@@ -120,6 +129,13 @@ def _numbered(name: str, index: int) -> str:
         raise OutputError("several passes can't go to stdout", "choose one with --pass, or name a file with -o")
     path = Path(name)
     return str(path.with_name(f"{path.stem}-{index}{path.suffix}"))
+
+
+def _tell_unchecked(recorded: Recorded, graphs: list[BackwardPass]) -> None:
+    """Say which passes were checked, if the script made more."""
+    if recorded.made > len(graphs):
+        checked = f"pass {graphs[0].index:,} was" if len(graphs) == 1 else f"{len(graphs):,} passes were"
+        say(f"only {checked} checked; gradtrace check looks at all {recorded.made:,}")
 
 
 def _unexplained(report: Report) -> Report:
@@ -138,14 +154,15 @@ def _beside(source: str, format_name: str | None) -> str:
     return stem + (plugin.suffixes or (f".{plugin.name}",))[0]
 
 
-def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> list[BackwardPass]:
-    """Return the passes to draw; where there is none, the script's own exit code comes first."""
+def _chosen(recorded: Recorded, keep: frozenset[int] | None) -> tuple[list[BackwardPass], int]:
+    """Return the passes to draw and the exit code; if there is no pass, the script's own exit code comes first."""
     if not recorded.trace.passes and recorded.exit_code:
         say("the script ended before any backward pass, so there is nothing to draw")
         raise typer.Exit(recorded.exit_code)
-    if keep is None:
-        return list(recorded.trace.passes) or [select(recorded.trace)]
-    return [select(recorded.trace, index) for index in sorted(keep)] or [select(recorded.trace, number)]
+    if keep:
+        return recorded.numbered(keep)
+    every = list(recorded.trace.passes) if keep is None else []
+    return every or [select(recorded.trace)], recorded.exit_code
 
 
 def _described(graph: BackwardPass, recorded: Recorded) -> str:

@@ -1,4 +1,4 @@
-"""From the SCRIPT or TRACE on the command line to what was recorded."""
+"""Run the SCRIPT or load the TRACE of the command line."""
 
 # ruff: noqa: PLC0415 - torch is imported when a script is about to run, and not before
 
@@ -13,12 +13,13 @@ import typer
 from msgspec.structs import replace
 
 from gradtrace import tracefile
+from gradtrace.api import select
 from gradtrace.checks.base import failures, run
 from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress
-from gradtrace.errors import ScriptError
+from gradtrace.errors import NothingRecordedError, ScriptError
 
 if TYPE_CHECKING:
-    from gradtrace.model import Trace
+    from gradtrace.model import BackwardPass, Trace
     from gradtrace.recording.script.program import Program
     from gradtrace.recording.script.session import Session
 
@@ -26,32 +27,48 @@ __all__ = ["Recorded", "Work", "find"]
 
 
 class Recorded(NamedTuple):
-    """A trace; how many passes were made, the exit code it leads to, and torchviz's DOT of each pass kept."""
+    """A trace; how many passes the script made, the exit code, and torchviz's DOT of each pass that was kept."""
 
     trace: Trace
     made: int
     exit_code: int = 0
     torchviz: dict[int, str] = {}  # noqa: RUF012 - nobody writes to it
+    loaded: bool = False  # from a file, which does not say how many passes the script made
+
+    def numbered(self, keep: frozenset[int]) -> tuple[list[BackwardPass], int]:
+        """Return the passes of these numbers, and the exit code: 3 if the script made no pass of some number."""
+        if self.loaded:
+            return [select(self.trace, index) for index in sorted(keep)], self.exit_code
+        found = [graph for graph in self.trace.passes if graph.index in keep]
+        missing = sorted(keep - {graph.index for graph in found})
+        if not missing:
+            return found, self.exit_code
+        passes = f"{self.made:,} backward pass{'' if self.made == 1 else 'es'}"
+        message = f"the script made {passes}; there is no pass {', '.join(map(str, missing))}"
+        if not found and not self.exit_code:
+            raise NothingRecordedError(message)
+        say(message)
+        return found, self.exit_code or NothingRecordedError.exit_code
 
 
 class Work(NamedTuple):
-    """What to take the trace from: a trace that was loaded, or a program with its arguments."""
+    """Where the trace comes from: a trace that was loaded, or a program to run with its arguments."""
 
     trace: Trace | None = None
     program: Program | None = None
     arguments: tuple[str, ...] = ()
 
     def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: Any) -> Recorded:
-        """Return the trace, running the program if there is one; its traceback is printed as python would.
+        """Return the trace, after running the program if there is one; a traceback is printed as by python.
 
-        Under the traceback of a script that died in backward the error is explained, unless told otherwise.
-        ``wanted`` is what to record beside the usual: see recording.recorder.Options.
+        If the script died in backward, the error is explained below the traceback, unless ``explain`` is False.
+        ``wanted`` are further options of recording.recorder.Options.
         """
         if self.trace is not None:
             for graph in self.trace.passes if "consume" in wanted else ():
                 wanted["consume"](graph)
             _explain(self.trace, asked=explain)
-            return Recorded(self.trace, len(self.trace.passes))
+            return Recorded(self.trace, len(self.trace.passes), loaded=True)
         assert self.program is not None  # noqa: S101 - find() makes one or the other
         from gradtrace.recording.recorder import Options
         from gradtrace.recording.script.session import run_recorded

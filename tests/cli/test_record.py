@@ -166,12 +166,12 @@ def test_the_terminal_is_told_how_far_the_script_is(tmp_path):
             while part := screen.read(1000):
                 said += part
         assert script.stdout.read() == b""
-    told = re.findall(rb"gradtrace: ([\d,]+) backward passes\r", said)
+    told = re.findall(rb"gradtrace: ([\d,]+) backward passes, \d+ s\x1b\[K\r", said)
     counts = [int(count.replace(b",", b"")) for count in told]
     assert 2 <= len(counts) <= 4, "twice a second"
     assert counts == sorted(counts)
     last = said.decode().splitlines()[-1]
-    assert re.fullmatch(r"gradtrace: wrote out.json: 1 of [\d,]+ backward passes, 3 nodes", last)
+    assert re.fullmatch(r"gradtrace: wrote out.json: 1 of [\d,]+ backward passes, 3 nodes\x1b\[K", last)
 
 
 CRASH = """
