@@ -5,21 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.stats_queries import elements
-from gradtrace.wording.nodes import base, say
+from gradtrace.ops import op_of
+from gradtrace.wording.nodes import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from gradtrace.model import Attribute, BackwardPass, Edge, Fact, Node, TensorStats
 
 __all__ = ["Element", "element_computed", "element_sent", "in_words", "input_name"]
 
-# From what an op keeps of its result to its input, where it keeps nothing else.
-INVERSE: dict[str, Callable[[float], float]] = {
-    "Sqrt": lambda y: y * y,
-    "Rsqrt": lambda y: y**-2,
-    "Reciprocal": lambda y: 1 / y,
-}
+# What a node calls its first and its second input among what it saves; a result stands for the first.
 INPUTS = (("self", "input", "result"), ("other", "exponent", "tensor2"))
 SHORT = 40
 
@@ -60,8 +54,8 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
     value = fact.data.get("value")
     for name in INPUTS[position] if position < len(INPUTS) else ():
         found = saved.get(name)
-        if value is None and isinstance(found, float) and (name != "result" or base(node.op) in INVERSE):
-            value = _inverse(base(node.op), found) if name == "result" else found
+        if value is None and isinstance(found, float) and (name != "result" or op_of(node.op).inverse):
+            value = _before(node, found) if name == "result" else found
     arrived = fact.data["arrived"]
     return Element(
         f"[{', '.join(str(i) for i in _list(fact.data['element']))}]",
@@ -71,9 +65,11 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
     )
 
 
-def _inverse(op: str, result: float) -> float | None:
+def _before(node: Node, result: float) -> float | None:
+    """Return the input that gave a result, where that alone was saved."""
+    inverse = op_of(node.op).inverse
     try:
-        return float(INVERSE[op](result))
+        return float(inverse(result)) if inverse else None
     except ZeroDivisionError:
         return None
 

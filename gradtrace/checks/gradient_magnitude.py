@@ -13,7 +13,8 @@ from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.paths import longest_path
 from gradtrace.checks.stats_queries import flat, is_broken, size
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import base, place, say, some, where
+from gradtrace.ops import op_name, op_of
+from gradtrace.wording.nodes import place, say, some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,25 +33,8 @@ TAME = (
     "scale the initialisation down, add a normalisation layer, clip the gradient "
     "(torch.nn.utils.clip_grad_norm_), or shorten the sequence"
 )
-FLAT = {"Sigmoid", "Tanh", "Softmax", "LogSoftmax", "Erf", "Gelu", "Silu", "Round", "Floor", "Ceil", "Sign"}
 SMALLEST_NORMAL = 2.0**-14  # of float16; below it precision goes, below 2**-24 everything
 LEAST = 2.0**-149  # the smallest float32 above zero
-# Ops whose gradient has zeros by their nature; that is no underflow.
-SPARSE = {"Relu", "Threshold", "Hardtanh", "Max", "Min", "Amax", "Amin", "MaxPool2DWithIndices", "Index"}
-SPARSE |= {"Where", "MaskedFill", "Select", "Slice", "Gather", "Embedding", "NllLoss", "Clamp", "Dropout", "Mul"}
-SPARSE |= {
-    "NativeDropout",
-    "Pad",
-    "ConstantPadNd",
-    "Topk",
-    "Sort",
-    "Cat",
-    "LeakyRelu",
-    "Abs",
-    "Sgn",
-    "Copy",
-    "CopySlices",
-}
 
 
 class _Stretch(NamedTuple):
@@ -183,7 +167,7 @@ def _profile(graph: BackwardPass) -> list[tuple[Node, float]]:
 def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
     """Tell whether a node only transposes or views a leaf, so that its gradient is the weight's, not the path's."""
     targets = [graph.by_id[edge.target] for edge in graph.edges_from[node.id]]
-    return base(node.op) in {"T", "Transpose", "View", "Expand", "Permute", "Unsqueeze"} and all(
+    return op_name(node.op) in {"T", "Transpose", "View", "Expand", "Permute", "Unsqueeze"} and all(
         target.kind == "leaf" for target in targets
     )
 
@@ -199,7 +183,7 @@ def _lost_steps(found: _Stretch, limit: float) -> str:
 
 def _is_gated(graph: BackwardPass, found: _Stretch) -> bool:
     last = found.nodes[-1]
-    return any(base(node.op) == "Sigmoid" and node.source == last.source for node in graph.nodes)
+    return any(op_name(node.op) == "Sigmoid" and node.source == last.source for node in graph.nodes)
 
 
 def _finding(graph: BackwardPass, found: _Stretch, name: str) -> Finding:
@@ -254,7 +238,8 @@ def _lost_share(node: Node, stats: TensorStats) -> float:
     arrived = [grad for grad in node.grads if grad is not None]
     before = max((grad.zeros or 0.0 for grad in arrived), default=0.0)
     zeros = stats.zeros or 0.0
-    natural = base(node.op) in SPARSE or not arrived or (zeros == 1 and base(node.op) in FLAT)
+    op = op_of(node.op)
+    natural = op.sparse or not arrived or (zeros == 1 and op.saturates)
     fresh = 0.0 if natural else max(zeros - before, 0.0)
     return min(fresh + _subnormal_share(stats), 1.0)
 

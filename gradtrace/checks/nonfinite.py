@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.broken_element import element_computed, element_sent, in_words, input_name
-from gradtrace.checks.singular_derivatives import at_element, blowup, forward_reason
+from gradtrace.checks.singular_derivatives import backward_reason, forward_reason
 from gradtrace.checks.stats_queries import inputs, is_broken, is_zero, size
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import bad_word, base, say, shown, where
+from gradtrace.ops import op_of
+from gradtrace.wording.nodes import bad_word, say, shown, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,33 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["nonfinite_forward", "nonfinite_origin"]
 
-# Ops that write an infinity because the script gave them one: a mask before a softmax, for example.
-GIVEN = {"MaskedFill", "Where", "IndexFill", "IndexPut", "MaskedScatter", "Fill", "Add", "Sub", "CopySlices", "Clone"}
-# Ops that pass gradients on without computing: a zero from them means that the element was masked.
-MASKS = {
-    "Where",
-    "MaskedFill",
-    "MaskedSelect",
-    "Index",
-    "Mul",
-    "NanToNum",
-    "Clamp",
-    "ClampMin",
-    "ClampMax",
-    "CopySlices",
-}
-MASKS |= {
-    "Relu",
-    "Threshold",
-    "Maximum",
-    "Minimum",
-    "Select",
-    "Slice",
-    "Nansum",
-    "IndexPut",
-    "IndexFill",
-    "MaskedScatter",
-}
 EXPLOITED = "GradScaler finds this, skips the step and lowers its scale, so a few of these are nothing to mend"
 
 
@@ -62,7 +36,7 @@ def nonfinite_forward(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             continue
         before = [stats for _, stats in inputs(graph, node)]
         kinds = [kind for kind in ("nan", "inf") if _count(node.values, kind) and not _count(before, kind)]
-        if not kinds or (kinds == ["inf"] and base(node.op) in GIVEN and any(before)):
+        if not kinds or (kinds == ["inf"] and op_of(node.op).writes and any(before)):
             continue
         given = next((fact for fact in graph.facts if fact.kind == "broken-data" and node.id in fact.nodes), None)
         if given is not None and not any(map(is_broken, before)):
@@ -94,7 +68,7 @@ def _count(tensors: tuple[TensorStats | None, ...] | list[TensorStats | None], k
 def _inf_is_birth(graph: BackwardPass, node: Node) -> bool:
     """Tell whether the infinities that came in were born by an op, which then is the one to blame."""
     return any(
-        is_broken(stats) and base(graph.by_id[edge.target].op) not in GIVEN for edge, stats in inputs(graph, node)
+        is_broken(stats) and not op_of(graph.by_id[edge.target].op).writes for edge, stats in inputs(graph, node)
     )
 
 
@@ -206,16 +180,13 @@ def _broken_seed(node: Node, edge: Edge) -> Finding:
 
 def _origin(graph: BackwardPass, sent: _Sent, *, scaled: bool) -> Finding:
     node, edge = sent.node, sent.edges[0]
-    reason = blowup(node, graph)
     mask = _mask(graph, sent)
     told = [f"{where(node)} received a finite gradient and sent on {bad_word(edge.grad)} ({_how_many(edge.grad)})"]
     element = element_sent(graph, edge)
-    because = ": ".join(part for part in (_place_of(graph, edge, element), at_element(reason, node, element)) if part)
-    told += (
-        [f"There {because}" if element is None or element.value is not None else because.capitalize()]
-        if because
-        else []
-    )
+    parts = (_place_of(graph, edge, element), backward_reason(node, graph, element))
+    because = ": ".join(filter(None, parts))
+    if because:
+        told.append(f"There {because}" if element is None or element.value is not None else because.capitalize())
     if mask is not None:
         told.append(f"The element is masked later, at {where(mask)}, but 0 times an infinite derivative is NaN")
     later = _becomes_nan(graph, sent)
@@ -229,17 +200,17 @@ def _origin(graph: BackwardPass, sent: _Sent, *, scaled: bool) -> Finding:
         "nonfinite-origin",
         "info" if overflow or not reached else "error",
         ". ".join(told),
-        EXPLOITED if overflow else _remedy(masked=mask is not None, reason=reason.remedy),
+        EXPLOITED if overflow else _remedy(masked=mask is not None, remedy=op_of(node.op).remedy),
         (node.id, *dict.fromkeys(edge.target for edge in sent.edges)),
         node.source or node.library,
     )
 
 
-def _remedy(*, masked: bool, reason: str) -> str:
+def _remedy(*, masked: bool, remedy: str) -> str:
     if masked:
-        more = f"; or {reason}" if reason else ""
+        more = f"; or {remedy}" if remedy else ""
         return f"mask the input, not the output: give the op a safe value where the mask is off{more}"
-    return reason or "clamp the input, or add eps where the derivative has no bound"
+    return remedy or "clamp the input, or add eps where the derivative has no bound"
 
 
 def _place_of(graph: BackwardPass, edge: Edge, element: Element | None) -> str:
@@ -263,7 +234,7 @@ def _mask(graph: BackwardPass, sent: _Sent) -> Node | None:
             source = graph.by_id[edge.source]
             if source.id in seen or source.kind == "output":
                 continue
-            if edge.grad is not None and edge.grad.zeros and base(source.op) in MASKS and not _all_zero(source):
+            if edge.grad is not None and edge.grad.zeros and op_of(source.op).masks and not _all_zero(source):
                 return source
             seen.add(source.id)
             waiting.append(source)

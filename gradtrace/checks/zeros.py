@@ -8,7 +8,8 @@ from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.paths import topological
 from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import base, some, where
+from gradtrace.ops import op_of
+from gradtrace.wording.nodes import some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,27 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ZeroGradient"]
 
-REASONS = {
-    "Relu": "all its inputs were negative: a dead ReLU",
-    "Clamp": "all its inputs were outside the limits of the clamp", "ClampMin": "all its inputs were below the limit",
-    "ClampMax": "all its inputs were above the limit", "Round": "rounding has a derivative of zero everywhere",
-    "Floor": "floor has a derivative of zero everywhere", "Ceil": "ceil has a derivative of zero everywhere",
-    "Sign": "sign has a derivative of zero everywhere", "Trunc": "trunc has a derivative of zero everywhere",
-    "Sigmoid": "it is saturated: its output is 0 or 1 to the last bit", "Tanh": "it is saturated: its output is ±1",
-    "Softmax": "it is saturated: one of its outputs is 1", "Hardtanh": "all its inputs were outside its limits",
-    "Threshold": "all its inputs were below the threshold", "Heaviside": "a step has a derivative of zero",
-    "Hardsigmoid": "all its inputs were outside [-3, 3]", "Hardswish": "all its inputs were below -3",
-    "Gelu": "all its inputs were far below zero", "Silu": "all its inputs were far below zero",
-    "Mish": "all its inputs were far below zero", "Elu": "all its inputs were far below zero",
-    "Softplus": "all its inputs were far below zero", "LogSigmoid": "all its inputs were far above zero",
-    "Erf": "it is saturated: its output is ±1", "Maximum": "the other operand was the larger one everywhere",
-    "Minimum": "the other operand was the smaller one everywhere",
-    "Softshrink": "all its inputs were inside its limits", "Hardshrink": "all its inputs were inside its limits",
-}  # fmt: skip
-REMEDIES = {
-    "Relu": "lower the learning rate, check the bias and the scale of the input, or use LeakyReLU or GELU",
-    "Round": "use a straight-through estimator: x + (x.round() - x).detach()",
-}
 REMEDY = "check the range of its input, or take something that has a slope there"
 
 
@@ -121,7 +101,7 @@ def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _De
     for leaf in leaves:
         above = _above(graph, leaf)
         killer = next((node for node in order if node.id in above and _kills(graph, node, above)), None)
-        if killer is not None and (base(killer.op) in REASONS or _is_custom(killer)):
+        if killer is not None and (op_of(killer.op).flat or _is_custom(killer)):
             yield leaf, _Death(killer, graph.index, leaf)
 
 
@@ -139,13 +119,13 @@ def _death_told(lives: list[_Life]) -> Finding:
     deaths = sorted((life.death for life in lives if life.death), key=lambda death: death.pass_index)
     killer, first = deaths[0].killer, deaths[0].pass_index
     names = some(dict.fromkeys(death.leaf.name or "a leaf" for death in deaths))
-    reason = REASONS.get(base(killer.op), "its own backward returned zeros")
+    reason = op_of(killer.op).flat or "its own backward returned zeros"
     was_alive = f" In the {lives[0].alive:,} passes before it was not." if lives[0].alive else ""
     return Finding(
         "zero-gradient", "warning",
         f"the gradient died in {where(killer)}: {reason}. What arrived was not zero, but all "
         f"that went on to {names} is.{was_alive}",
-        REMEDIES.get(base(killer.op), REMEDY), (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
+        op_of(killer.op).slope or REMEDY, (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
         killer.source or killer.library, first, max(life.dead for life in lives),
     )  # fmt: skip
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from gradtrace.ops import op_name
 from gradtrace.wording.numbers import number, stats
 from gradtrace.wording.phrases import clean, expression, position, shorten
 
@@ -31,10 +31,10 @@ def names(box: Box, graph: BackwardPass) -> tuple[str, str]:
         return clean(call.path) or call.type, call.type
     ops = [graph.by_id[node_id].op for node_id in box.nodes]
     if box.kind == "chain":
-        return shorten(" → ".join(map(_short, ops)), 60), "views and casts"
+        return shorten(" → ".join(map(op_name, ops)), 60), "views and casts"
     if box.kind == "run":
         segment = ops[: len(ops) // box.count]
-        title = clean(path) or shorten(" → ".join(_short(op) for op in segment[:6]), 40)
+        title = clean(path) or shorten(" → ".join(op_name(op) for op in segment[:6]), 40)
         return f"{title} × {box.count:,}", kind
     return " … ".join(dict.fromkeys((box.nodes[0], box.nodes[-1]))), clean(call.path) if call else ""
 
@@ -124,10 +124,6 @@ def details(box: Box, graph: BackwardPass) -> str:
         *_most([f"{finding.severity}: {clean(finding.message)}" for finding in box.findings]),
     ]
     return "\n".join(filter(None, facts))
-
-
-def _short(op: str) -> str:
-    return re.sub(r"Backward\d*$", "", op)
 
 
 def _joint(joint: TensorStats) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import TYPE_CHECKING
 
 from gradtrace.fold.groups import Part
+from gradtrace.ops import op_name
 
 if TYPE_CHECKING:
     from gradtrace.fold.line import Line
@@ -53,7 +53,7 @@ CHEAP = frozenset(
 @cache
 def is_cheap(op: str) -> bool:
     """Tell whether an op only moves, casts or relabels elements."""
-    return re.sub(r"Backward\d*$", "", op) in CHEAP
+    return op_name(op) in CHEAP
 
 
 def parts_with_chains(line: Line, free: list[int], fixed: frozenset[int]) -> dict[int, Part]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gradtrace.errors import UnknownNameError
+from gradtrace.ops import op_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +75,7 @@ def _nearest(name: str, known: Iterable[str]) -> list[str]:
 
 def _names(graph: BackwardPass) -> dict[str, None]:
     names = dict.fromkeys(name for node in graph.nodes for name in (node.name, node.op, node.module))
-    return names | dict.fromkeys(node.op.partition("Backward")[0] for node in graph.nodes if node.kind == "function")
+    return names | dict.fromkeys(op_name(node.op) for node in graph.nodes if node.kind == "function")
 
 
 def _near_lines(graph: BackwardPass, name: str) -> list[str]:
@@ -104,7 +105,7 @@ def _by_line(node: Node, name: str) -> bool:
 
 
 def _by_op(node: Node, name: str) -> bool:
-    return node.kind == "function" and (node.op == name or node.op.partition("Backward")[0] == name)
+    return node.kind == "function" and (node.op == name or op_name(node.op) == name)
 
 
 def _by_module(node: Node, name: str) -> bool:

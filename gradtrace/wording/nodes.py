@@ -10,12 +10,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Node, Source, TensorStats
 
-__all__ = ["bad_word", "base", "place", "quoted", "say", "shown", "some", "where"]
-
-
-def base(op: str) -> str:
-    """Return the name of an op without torch's ending: ``SqrtBackward0`` is ``Sqrt``."""
-    return op.rstrip("0123456789").removesuffix("Backward")
+__all__ = ["bad_word", "place", "quoted", "say", "shown", "some", "where"]
 
 
 def where(node: Node) -> str:

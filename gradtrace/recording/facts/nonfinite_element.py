@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradtrace.ops import op_of
 from gradtrace.recording.autograd.saved_tensors import saved_tensors
 from gradtrace.recording.stats.reductions import Pending, Sums
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from gradtrace.model import Attribute
     from gradtrace.recording.stats.kinds import Measured
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["backward_element", "forward_element", "is_broken"]
 
 Gradients = tuple[torch.Tensor | None, ...]
-
-# What each of these keeps is what it was computed from; for the others, the result is kept or nothing tells.
-_AGAIN: dict[str, Callable[..., torch.Tensor]] = {
-    f"{name}Backward0": function
-    for name, function in {
-        "Log": torch.log, "Log2": torch.log2, "Log10": torch.log10, "Log1P": torch.log1p, "Acos": torch.acos,
-        "Asin": torch.asin, "Atanh": torch.atanh, "Acosh": torch.acosh, "Lgamma": torch.lgamma, "Logit": torch.logit,
-        "Sinh": torch.sinh, "Cosh": torch.cosh,
-    }.items()
-}  # fmt: skip
 
 
 def is_broken(measured: Measured | None) -> bool:
@@ -79,8 +70,9 @@ def forward_element(node: Any) -> dict[str, Attribute]:
     """
     kept = dict(saved_tensors(node))
     held, result = kept.get("self"), kept.get("result")
-    if held is not None and type(node).__name__ in _AGAIN:
-        element = _first(torch.isfinite(held) & ~torch.isfinite(_AGAIN[type(node).__name__](held)))
+    recompute = op_of(type(node).__name__).recompute
+    if held is not None and recompute:
+        element = _first(torch.isfinite(held) & ~torch.isfinite(getattr(torch, recompute)(held)))
     elif held is not None and "other" in kept and type(node).__name__ == "DivBackward0":
         held, element = kept["other"], _first(kept["other"] == 0)
     elif result is not None and result.is_floating_point():
