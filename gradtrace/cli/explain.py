@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,21 +17,20 @@ from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import Module, PassNumber, Source, is_pass, kept_passes
 from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import find
-from gradtrace.errors import UnknownNameError
+from gradtrace.explain.formats.base import EXPLANATIONS
 
 if TYPE_CHECKING:
     from gradtrace.cli.source import Recorded
-    from gradtrace.explain.explanation_text import Explanation
     from gradtrace.explain.formulas import Table
     from gradtrace.model import BackwardPass, Finding
+    from gradtrace.registry import Plugin
 
 __all__ = ["explain"]
 
 WIDEST = 100  # columns of a file, and where no terminal says how many it has
-FORMATS = ("text", "markdown", "latex")
 LATE = (
-    Late("output", ("-o", "--output"), lambda value: value == "-" or value.endswith((".txt", ".md", ".tex"))),
-    Late("format", ("-f", "--format"), FORMATS.__contains__, FORMATS),
+    Late("output", ("-o", "--output"), lambda value: value == "-" or EXPLANATIONS.for_suffix(value) is not None),
+    Late("format", ("-f", "--format"), EXPLANATIONS.__contains__, EXPLANATIONS),
     Late("pass", ("--pass",), is_pass),
     Late("order", ("--order",), str.isdecimal),
     Late("latex", ("--latex",)),
@@ -86,12 +85,10 @@ def explain(
     raise typer.Exit(exit_code)
 
 
-def _format(name: str | None, output: str, *, latex: bool) -> str:
-    by_ending = {".md": "markdown", ".tex": "latex"}
-    found = name or ("latex" if latex else next((by_ending[e] for e in by_ending if output.endswith(e)), "text"))
-    if found not in FORMATS:
-        raise UnknownNameError.of("format", found, FORMATS)
-    return found
+def _format(name: str | None, output: str, *, latex: bool) -> Plugin[Any]:
+    if name is None and not latex:
+        return EXPLANATIONS.for_suffix(output) or EXPLANATIONS["text"]
+    return EXPLANATIONS[name or "latex"]
 
 
 def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> tuple[list[BackwardPass], int]:
@@ -112,15 +109,13 @@ def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> tup
     return [graph for graph in trace.passes if graph.index in wanted], recorded.exit_code
 
 
-def _told(graph: BackwardPass, order: int, look: tuple[str, int], table: Table) -> str:
-    from gradtrace.explain.explanation_markdown import latex, markdown
-    from gradtrace.explain.explanation_text import explain, text
+def _told(graph: BackwardPass, order: int, look: tuple[Plugin[Any], int], table: Table) -> str:
+    from gradtrace.explain.explanation import explain
 
-    format_name, width = look
-    explanation: Explanation = explain(graph, order, table)
-    if format_name != "text":
-        return markdown(explanation) if format_name == "markdown" else latex(explanation)
-    return text(explanation, width) + "".join(_finding(found) for found in wrong_gradient(graph, Thresholds()))
+    plugin, width = look
+    told: str = plugin.function(explain(graph, order, table), width)
+    wrong = wrong_gradient(graph, Thresholds()) if plugin.name == "text" else ()
+    return told + "".join(_finding(found) for found in wrong)
 
 
 def _finding(found: Finding) -> str:

@@ -67,7 +67,7 @@ def test_latex_and_markdown_are_chosen_by_option_or_by_ending(tmp_path):
 def test_an_unknown_format_lists_the_known_ones():
     run = gradtrace("explain", "-f", "word", "examples/partials.py")
     assert run.returncode == 2
-    assert "text, markdown, latex" in run.stderr
+    assert "choose from latex, markdown, text" in run.stderr
 
 
 def test_the_picture_carries_the_formulas():

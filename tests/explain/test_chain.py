@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from gradtrace.explain.chain import steps
-from gradtrace.explain.explanation_text import explain, text
+from gradtrace.explain.explanation import explain
+from gradtrace.explain.formats.terminal_text import text
 from gradtrace.explain.formulas import pinned
 from tests.builders import partials
 

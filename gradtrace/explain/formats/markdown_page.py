@@ -1,37 +1,24 @@
-"""An explanation as Markdown with maths, and its equations alone in LaTeX."""
+"""An explanation as Markdown with maths."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gradtrace.explain.chain import called
-from gradtrace.explain.explanation_text import by_autograd, compared, held, local, place
+from gradtrace.explain.formats.base import register
+from gradtrace.explain.phrasing import by_autograd, compared, held, local, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.explain.derivation import Line
-    from gradtrace.explain.explanation_text import Explanation
+    from gradtrace.explain.explanation import Explanation
 
-__all__ = ["latex", "markdown"]
-
-
-def latex(explanation: Explanation) -> str:
-    """Return the equations as an ``align*`` environment; what has no formula is a comment."""
-    rows = [
-        rf"  {line.left_latex} &= {line.right_latex}{_number(line)}" for line in explanation.lines if line.left_latex
-    ]
-    notes = "".join(f"% {note}\n" for note in explanation.notes)
-    return notes + ("\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n" if rows else "")
+__all__ = ["markdown"]
 
 
-def _number(line: Line) -> str:
-    told = isinstance(line.value, float) and f"{line.value:.4g}" != line.right
-    return f" = {line.value:.4g}" if told else ""
-
-
-def markdown(explanation: Explanation) -> str:
-    """Return the explanation as Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
+@register("markdown", ".md")
+def markdown(explanation: Explanation, _width: int) -> str:
+    """Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
     title = f"## {explanation.title[0].upper()}{explanation.title[1:]}"
     notes = (f"*{note}*\n" for note in explanation.notes)
     return "\n".join([title, "", *notes, *_table(explanation), *_nodes(explanation), ""])

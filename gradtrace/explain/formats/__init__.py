@@ -1,0 +1,1 @@
+"""Formats of an explanation, one a file; ``base.py`` has their registry."""
