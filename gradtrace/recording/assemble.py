@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.model import BackwardPass, Comparison, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
-from gradtrace.recording.isolation.gc_pause import no_collection
-from gradtrace.recording.replay.comparisons import compare
-from gradtrace.recording.replay.forward_calls import forward_calls
-from gradtrace.recording.replay.kept_values import held
+from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
+from gradtrace.recording.isolation.gc_pause import gc_paused
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.reduce import settle
 from gradtrace.recording.stats.tensor_stats import finish
@@ -17,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradtrace.recording.autograd.graph import Link
+    from gradtrace.recording.backward.nesting import Nesting
     from gradtrace.recording.backward.post_hook import Event
     from gradtrace.recording.backward.raw_pass import RawPass
     from gradtrace.recording.forward import modules
@@ -26,51 +24,52 @@ if TYPE_CHECKING:
 __all__ = ["assemble"]
 
 
-def assemble(raw: RawPass, logs: Logs, sources: Sources) -> BackwardPass:
+def assemble(raw: RawPass, logs: Logs, nesting: Nesting, sources: Sources) -> BackwardPass:
     """Return the pass as plain immutable data."""
-    with no_collection():
-        return _Assembly(raw, logs, sources).build()
+    with gc_paused():
+        return _Assembly(raw, logs, nesting, sources).build()
 
 
 class _Assembly:
     """The tables that the nodes and edges of one pass are read from."""
 
-    def __init__(self, raw: RawPass, logs: Logs, sources: Sources) -> None:
+    def __init__(self, raw: RawPass, logs: Logs, nesting: Nesting, sources: Sources) -> None:
         self.raw = raw
+        self.graph = raw.graph
         self.logs = logs
+        self.nesting = nesting
         self.sources = sources
         events = raw.own_events()
         # Tables by position, as lists: dictionaries of a million nodes take more memory than the nodes.
-        self.runs: list[Event | None] = [None] * len(raw.ops)
-        self.ranks: list[int | None] = [None] * len(raw.ops)
+        self.runs: list[Event | None] = [None] * len(raw.graph.ops)
+        self.ranks: list[int | None] = [None] * len(raw.graph.ops)
         for rank, event in enumerate(events):
             self.runs[event[1]], self.ranks[event[1]] = event, rank
         self.order = self._backward_order(events)
-        self.ids = [""] * len(raw.ops)
-        for index, position in enumerate(self.order, len(raw.output_names)):
+        self.ids = [""] * len(raw.graph.ops)
+        for index, position in enumerate(self.order, len(raw.graph.outputs)):
             self.ids[position] = f"n{index}"
-        if raw.made:
-            logs.note_ids(raw.index, dict(enumerate(self.ids)))
+        if raw.run.made_by:
+            nesting.note_ids(raw.pass_index, dict(enumerate(self.ids)))
         settle(all_measured(raw))
-        self.calls = _Calls(raw.module_names)
+        self.calls = _Calls(raw.graph.module_names)
         self.failed = raw.failed() if raw.error else None
 
     def build(self) -> BackwardPass:
         raw = self.raw
         nodes, edges = self._nodes_and_edges()
-        ids = dict(enumerate(self.ids)) if raw.scene else {}
+        ids = dict(enumerate(self.ids)) if raw.extra is not None else {}
+        extra = {} if raw.extra is None else raw.extra.fields(ids, raw.graph.numbers, self.sources)
         return BackwardPass(
-            raw.index,
+            raw.pass_index,
             raw.kind,
             tuple(nodes),
             tuple(edges),
-            self.sources(raw.place),
+            self.sources(raw.graph.place),
             calls=tuple(self.calls.found),
             error=self._error(),
-            forward=forward_calls(raw.scene, ids, list(raw.numbers)) if raw.scene else (),
-            held=held(raw.scene, raw.arrivals, ids) if raw.scene and raw.arrivals else (),
-            comparisons=self._comparisons(ids),
             facts=tuple(self._facts()),
+            **extra,
         )
 
     def _nodes_and_edges(self) -> tuple[list[Node], list[Edge]]:
@@ -78,15 +77,15 @@ class _Assembly:
         raw = self.raw
         nodes = list(self._outputs())
         edges = [
-            Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.seeds[index]))
-            for index, (position, output) in enumerate(raw.roots)
+            Edge(f"n{index}", self.ids[position], 0, output, _stats(raw.graph.outputs[index].seed))
+            for index, (position, output) in enumerate(raw.graph.roots)
         ]
-        places = [0] * len(raw.ops)
+        places = [0] * len(raw.graph.ops)
         for place, position in enumerate(self.order):
             places[position] = place
-        links = iter(sorted(raw.links, key=lambda link: (places[link[0]], link[1])))
+        links = iter(sorted(raw.graph.links, key=lambda link: (places[link[0]], link[1])))
         link = next(links, None)
-        raw.events = []
+        raw.run.events.clear()  # a million of them are not held twice
         for position in self.order:
             nodes.append(self._node(position))
             while link is not None and link[0] == position:
@@ -101,12 +100,11 @@ class _Assembly:
         raw = self.raw
         ran = [event[1] for event in events]
         waiting = [position for position, rank in enumerate(self.ranks) if rank is None]
-        waiting.sort(key=lambda position: (position in raw.leaves, -raw.numbers[position], position))
+        waiting.sort(key=lambda position: (position in raw.graph.leaves, -raw.graph.numbers[position], position))
         return list(dict.fromkeys([*ran, *waiting]))
 
     def _outputs(self) -> Iterable[Node]:
-        raw = self.raw
-        for index, (name, value, seed) in enumerate(zip(raw.output_names, raw.output_values, raw.seeds, strict=True)):
+        for index, (name, value, seed) in enumerate(self.raw.graph.outputs):
             yield Node(f"n{index}", "output", "output", name, values=(_stats(value),), grads=(_stats(seed),))
 
     def _node(self, position: int) -> Node:
@@ -116,13 +114,13 @@ class _Assembly:
         # As exact as the clock is; a longer number would only fill the file.
         seconds = round(run[4], 7) if run and run[4] is not None else None
         rank = self.ranks[position]
-        if position in raw.leaves:
-            value = (_stats(raw.leaf_values[position]),)
+        if position in raw.graph.leaves:
+            value = (_stats(raw.graph.leaf_values[position]),)
             return Node(
-                self.ids[position], "leaf", raw.ops[position], raw.names[position],
+                self.ids[position], "leaf", raw.graph.ops[position], raw.graph.names[position],
                 values=value, grads=grads or (None,), order=rank, seconds=seconds,
             )  # fmt: skip
-        number = raw.numbers[position]
+        number = raw.graph.numbers[position]
         log = self.logs.of(raw.log, number)
         call = log.calls.call(number)
         maker = log.calls.maker(number)
@@ -132,18 +130,18 @@ class _Assembly:
         return Node(
             self.ids[position],
             "function",
-            raw.ops[position],
-            raw.names.get(position, ""),
+            raw.graph.ops[position],
+            raw.graph.names.get(position, ""),
             module,
             module_index,
             self.sources(call[2]) if call else None,
             self.sources(call[3]) if call else None,
             tuple([_stats(log.calls.value(number, output)) for output in range(outputs)]),
             grads or (None,),
-            *raw.kept[position],
+            *raw.graph.saved[position],
             rank,
             seconds,
-            self.logs.origin(log, number),
+            self.nesting.origin(log, number),
         )
 
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:
@@ -159,13 +157,13 @@ class _Assembly:
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
         """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
         flows: dict[int, list[TensorStats | None]] = {}
-        for source, index, target, output in self.raw.links:
+        for source, index, target, output in self.raw.graph.links:
             run = self.runs[source]
             if target == position and run is not None:
                 flows.setdefault(output, []).append(_stats(run[3][index]))
-        for index, (root, output) in enumerate(self.raw.roots):
+        for index, (root, output) in enumerate(self.raw.graph.roots):
             if root == position:
-                flows.setdefault(output, []).append(_stats(self.raw.seeds[index]))
+                flows.setdefault(output, []).append(_stats(self.raw.graph.outputs[index].seed))
         found = {output: same[0] for output, same in flows.items() if len(same) == 1}
         return tuple([found.get(output) for output in range(max(flows, default=-1) + 1)])
 
@@ -175,17 +173,13 @@ class _Assembly:
         sent = run[3][index] if run and index < len(run[3]) else None
         return Edge(self.ids[source], self.ids[target], index, output, _stats(sent))
 
-    def _comparisons(self, ids: dict[int, str]) -> tuple[Comparison, ...]:
-        scene, arrivals = self.raw.scene, self.raw.arrivals
-        return compare(scene, arrivals, ids, self.sources) if scene and arrivals and arrivals.numeric else ()
-
     def _error(self) -> ErrorInfo | None:
         raw = self.raw
         if raw.error is None:
             return None
         node = None if self.failed is None else self.ids[self.failed]
         name, message = raw.error
-        return ErrorInfo(name, message, self.sources(raw.place), node)
+        return ErrorInfo(name, message, self.sources(raw.graph.place), node)
 
     def _facts(self) -> Iterable[Fact]:
         for kind, positions, place, data in self.raw.facts:
@@ -198,9 +192,9 @@ def _stats(measured: Measured | None) -> TensorStats | None:
 
 def all_measured(raw: RawPass) -> list[Measured]:
     """Return all that was measured in a pass."""
-    groups: list[Iterable[Measured | None]] = [raw.output_values, raw.seeds, raw.leaf_values.values()]
-    groups += [raw.captured.values()]
-    for event in raw.events:
+    groups: list[Iterable[Measured | None]] = [raw.graph.leaf_values.values(), raw.captured.values()]
+    groups += [output[1:] for output in raw.graph.outputs]
+    for event in raw.run.events:
         groups += [event[2], event[3]]
     return [measured for group in groups for measured in group if measured is not None]
 

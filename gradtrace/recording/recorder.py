@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import platform
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from msgspec import Struct
@@ -18,12 +19,13 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 import gradtrace
 from gradtrace.model import FORMAT_VERSION, BackwardPass, ErrorInfo, Fact, Trace
 from gradtrace.recording.assemble import assemble
-from gradtrace.recording.autograd.counters import is_tracing
+from gradtrace.recording.autograd.counters import current_task, is_tracing
 from gradtrace.recording.autograd.engine_call import EngineCall
-from gradtrace.recording.backward.leaf_grads import Afterwards
+from gradtrace.recording.backward.leaf_grads import GradReader
 from gradtrace.recording.backward.leaf_series import SeriesLog
-from gradtrace.recording.backward.raw_pass import Kind, RawPass
-from gradtrace.recording.backward.run_pass import Known, record_leaves, record_pass
+from gradtrace.recording.backward.nesting import Nesting
+from gradtrace.recording.backward.raw_pass import PassKind, RawPass
+from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, record_leaves, record_pass
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
 from gradtrace.recording.forward.patches import function_patch, thread_patch
@@ -76,6 +78,13 @@ BATCH = RECENT
 ENGINE = "_engine_run_backward"
 
 
+class _SeededBy(NamedTuple):
+    """What ``seeding`` was told."""
+
+    spaces: tuple[dict[str, Any], ...]
+    at_end: bool
+
+
 class Recorder:
     """Records the backward passes made while it is entered; ``trace`` tells them at any time."""
 
@@ -89,18 +98,17 @@ class Recorder:
         self.torchviz: dict[int, str] = {}
         # Told of the index of each pass when it has ended.
         self.on_pass: Callable[[int], None] | None = None
-        self.seeding = False
-        self.at_end = False  # whether the script has ended, and its frames are gone
-        self.spaces: tuple[dict[str, Any], ...] = ()
+        self._seeded_by: _SeededBy | None = None
         self.sources = Sources(*folders)
         self._logs = Logs()
+        self._nesting = Nesting()
         self._kept: list[BackwardPass | RawPass] = []
         self._handed = 0  # of these, to ``options.consume``
         self._keeping = RLock()  # passes end in all threads
         self._facts = Facts() if options.facts and options.forward else None
         self._logs.watcher = self._facts.watcher if self._facts is not None else None
         self._series = SeriesLog()
-        self._known = Known(KnownNames(), Afterwards(self._series))
+        self._known = LeafKnowledge(KnownNames(), GradReader(self._series))
         taped = options.calls or options.numeric  # which need each call of the forward
         self._rest = Rest(self._logs, (options.keep or ()) if options.forward and not taped else ())
         self._undo = ExitStack()
@@ -124,6 +132,20 @@ class Recorder:
         """Undo all of it."""
         self._undo.close()
 
+    @contextmanager
+    def seeding(self, spaces: Sequence[dict[str, Any]], *, at_end: bool = False) -> Iterator[None]:
+        """Let the passes made meanwhile be seeded ones: gradtrace makes them, not the script.
+
+        Args:
+            spaces: variables to name tensors by.
+            at_end: the script has ended, and its frames are gone.
+        """
+        self._seeded_by = _SeededBy(tuple(spaces), at_end)
+        try:
+            yield
+        finally:
+            self._seeded_by = None
+
     @property
     def trace(self) -> Trace:
         """What was recorded until now, as plain immutable data."""
@@ -131,7 +153,7 @@ class Recorder:
             self._kept = self._assembled()
         kept = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
         # The pass around a nested one ends after it.
-        parents = [self._logs.parent(graph.index) for graph in kept]
+        parents = [self._nesting.parent(graph.index) for graph in kept]
         passes = [replace(p, parent=parent) if parent else p for p, parent in zip(kept, parents, strict=True)]
         facts = self._facts.of_run(self.sources) if self._facts is not None else ()
         facts += self.facts_of_end
@@ -162,18 +184,18 @@ class Recorder:
             if self._logs.closed or is_tracing():
                 return engine(*args, **kwargs)
             index = self.count = next(self._counter)
-            afterwards = self._known.afterwards
-            afterwards.begin()
+            grads = self._known.grads
+            grads.begin()
             try:
-                leaves = afterwards.leaves(args, kwargs) if self._asks_for_rows(index) else None
+                leaves = grads.leaves(args, kwargs) if self._asks_for_rows(index) else None
                 if leaves is None:
                     return self._watch(EngineCall(engine, args, kwargs), sys._getframe(1), index)
                 try:
                     return engine(*args, **kwargs)
                 finally:
-                    afterwards.read(index, leaves, asked=bool(args[4]))
+                    grads.read(index, leaves, asked=bool(args[4]))
             finally:
-                afterwards.end()
+                grads.end()
                 self._rest.passed(index)
                 if self.on_pass is not None:
                     self.on_pass(index)
@@ -187,49 +209,54 @@ class Recorder:
     def _watch(self, call: EngineCall, frame: FrameType, index: int) -> Any:
         # A pass of which only a row is noted, at its end, has nothing that could be half written.
         with OwnTime(frame, signals=self._keeps(index)) as time:
-            call.lend(time)
-            call.frame = None if self.at_end else frame
+            call.wrap(time.lent)
+            call.frame = None if self._seeded_by is not None and self._seeded_by.at_end else frame
             if self._facts is not None:
-                self._facts.leaves.read(self._known.afterwards.latest())
+                self._facts.leaves.read(self._known.grads.latest())
             return self._run(call, index)
 
     def _run(self, call: EngineCall, index: int) -> Any:
-        kind: Kind = "seeded" if self.seeding else "backward" if call.accumulates else "grad"
-        raw = RawPass(index, kind, self._logs.here())
-        raw.notes = self._facts
-        self._logs.note_nested(raw.index, raw.outer_task)
-        whole = self._keeps(index)
-        try:
-            if whole:
-                return record_pass(raw, call, self.spaces, torchviz=self.options.torchviz)
-            return record_leaves(raw, call, self.spaces, self._known)
-        finally:
-            self._finish(raw, whole=whole)
+        self._nesting.begin(index, current_task())
+        context = self._context(call, index)
+        if self._keeps(index):
+            return record_pass(call, context, partial(self._finish, whole=True))
+        return record_leaves(call, context, self._known, partial(self._finish, whole=False))
+
+    def _context(self, call: EngineCall, index: int) -> PassContext:
+        log = self._logs.here()
+        observer = self._facts.of_pass(index, log) if self._facts is not None else None
+        if self._seeded_by is not None:
+            return PassContext(index, "seeded", log, self._seeded_by.spaces, self.options.torchviz, observer)
+        kind: PassKind = "backward" if call.accumulates else "grad"
+        return PassContext(index, kind, log, (), self.options.torchviz, observer)
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep
 
     def _finish(self, raw: RawPass, *, whole: bool) -> None:
-        self._logs.note_task(raw.task, raw.index)
-        self._series.add(raw)
+        self._nesting.end(raw.pass_index, raw.run.task)
+        self._series.add(raw.pass_index, raw.leaf_rows())
         if whole:
             with self._keeping:
                 self._keep(raw)
-        raw.log.make_room(raw.numbers)
+        raw.log.note_pass(raw.graph.numbers)
 
     def _keep(self, raw: RawPass) -> None:
         if self.options.keep == LAST:
             self._kept.clear()
             self.torchviz.clear()
         self._kept.append(raw)
-        if raw.torchviz is not None:
-            self.torchviz[raw.index] = raw.torchviz
+        if raw.graph.torchviz is not None:
+            self.torchviz[raw.pass_index] = raw.graph.torchviz
         # Those chosen by number may wait long, and what they need of the forward is not kept so long.
         if self.options.keep or len(self._kept) % BATCH == 0:
             self._kept = self._assembled()
 
+    def _assemble(self, raw: RawPass) -> BackwardPass:
+        return assemble(raw, self._logs, self._nesting, self.sources)
+
     def _assembled(self) -> list[BackwardPass | RawPass]:
-        told = [assemble(p, self._logs, self.sources) if isinstance(p, RawPass) else p for p in self._kept]
+        told = [self._assemble(p) if isinstance(p, RawPass) else p for p in self._kept]
         if self.options.consume is None:
             return [*told]
         for graph in told[self._handed :]:

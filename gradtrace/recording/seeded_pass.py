@@ -29,13 +29,16 @@ def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
     return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
 
 
-def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] = ()) -> None:
+def seed(
+    recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] = (), *, at_end: bool = False
+) -> None:
     """Record a pass from ``outputs`` to their leaves, seeded with ones; the graph is retained.
 
     Args:
         recorder: an entered recorder.
         outputs: tensors with a graph, of any shape; each is seeded with ones of its shape.
         spaces: variables to name tensors by, before those of the calling frames.
+        at_end: the script has ended, and its frames are gone.
 
     Raises:
         TensorError: an output has no graph.
@@ -47,10 +50,10 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
     reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
     named = [tensor for tensor, _ in reachable if tensor.retains_grad]
     retained = [(tensor, tensor.grad) for tensor in named]
-    recorder.seeding, recorder.spaces = True, tuple(spaces)
     try:
         ones = [torch.ones_like(output) for output in outputs]
-        torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
+        with recorder.seeding(spaces, at_end=at_end):
+            torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if FREED in str(error):
             raise FreedGraphError(
@@ -59,6 +62,5 @@ def seed(recorder: Recorder, outputs: Sequence[torch.Tensor], spaces: Sequence[d
             ) from None
         raise
     finally:
-        recorder.seeding, recorder.spaces = False, ()
         for tensor, gradient in retained:
             tensor.grad = gradient

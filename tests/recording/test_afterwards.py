@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-import gradtrace.recording.backward.run_pass as passes
+from gradtrace.recording.backward import run_pass
 from gradtrace.recording.recorder import Options, Recorder
 
 NONE = frozenset({10**9})  # keep no pass
@@ -94,8 +94,9 @@ def series(keep, *args, **kwargs):
 @pytest.fixture
 def hooked(monkeypatch):
     """The index of each pass that was watched by hooks."""
-    found, watched = [], passes._run_watched
-    monkeypatch.setattr(passes, "_run_watched", lambda raw, *rest: (found.append(raw.index), watched(raw, *rest))[1])
+    found, watched = [], run_pass._run
+    note = lambda subject, done: (found.append(subject.context.pass_index), watched(subject, done))[1]  # noqa: E731
+    monkeypatch.setattr(run_pass, "_run", note)
     return found
 
 

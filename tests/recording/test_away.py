@@ -278,7 +278,9 @@ def test_views_of_one_gradient_are_measured_once():
     measured = []
     with Recorder() as recorder:
         loss.backward()
-        measured += [m for event in recorder._kept[0].events for group in event[2:4] for m in group if m is not None]
+        measured += [
+            m for event in recorder._kept[0].run.events for group in event[2:4] for m in group if m is not None
+        ]
     assert len({id(m[1]) for m in measured if m[0].route == Route.DEVICE}) <= 3
 
 

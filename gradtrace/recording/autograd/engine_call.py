@@ -1,4 +1,4 @@
-"""TODO."""
+"""Calls of autograd's engine, their arguments by name."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from gradtrace.recording.autograd.graph import Walk, root_edge, walk
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
-
-    from gradtrace.recording.isolation.signals import OwnTime
 
 __all__ = ["EngineCall", "graph_of"]
 
@@ -33,9 +31,9 @@ class EngineCall:
         self.inputs: tuple[torch.Tensor | GradientEdge, ...] = tuple(args[4])
         self.accumulates: bool = bool(kwargs.get("accumulate_grad"))
 
-    def lend(self, time: OwnTime) -> None:
-        """Give the script its own time while the engine runs."""
-        self._engine = time.lent(self._engine)
+    def wrap(self, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Run the engine as ``around`` has it."""
+        self._engine = around(self._engine)
 
     def __call__(self) -> Any:
         """Run the engine as the script asked for it."""

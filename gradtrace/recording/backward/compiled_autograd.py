@@ -13,7 +13,7 @@ from gradtrace.recording.stats.measure import measure, unmeasured
 if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
-    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.stats.kinds import Measured
 
 __all__ = ["CompiledBackward"]
 
@@ -28,12 +28,14 @@ class CompiledBackward:
         leaves = {position: graph.nodes[position].variable for position in graph.leaves} if call.accumulates else {}
         self._fresh = {position: leaf for position, leaf in leaves.items() if leaf.grad is None}
 
-    def tell(self, raw: RawPass) -> None:
-        """Note what arrived at each node, as far as it can be known."""
+    def gradients(self) -> dict[tuple[int, int], Measured | None]:
+        """Return what arrived at each node, by output, as far as it can be known."""
+        found: dict[tuple[int, int], Measured | None] = {}
         for position, node in enumerate(self._graph.nodes):
             if position in self._fresh:
                 grad = self._fresh[position].grad
-                raw.captured[position, 0] = None if grad is None else measure(grad)
+                found[position, 0] = None if grad is None else measure(grad)
             else:
                 for output, made in enumerate(node._input_metadata):
-                    raw.captured[position, output] = unmeasured(made, _NOTE)
+                    found[position, output] = unmeasured(made, _NOTE)
+        return found

@@ -17,7 +17,7 @@ from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from gradtrace.recording.autograd.counters import is_compiled
 from gradtrace.recording.autograd.graph import leaves_below, root_edge
 from gradtrace.recording.backward.leaf_series import UNREACHED
-from gradtrace.recording.isolation.stack_size import make_room
+from gradtrace.recording.isolation.stack_size import raise_stack_limit
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.stats.reduce import settle
@@ -28,13 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradtrace.recording.backward.leaf_series import SeriesLog
-    from gradtrace.recording.backward.raw_pass import RawPass
     from gradtrace.recording.stats.kinds import Measured
 
     Leaves = dict[int, torch.Tensor]  # by position
     Trust = dict[int, "Trusted"]  # by id
 
-__all__ = ["Afterwards", "Pair"]
+__all__ = ["GradReader", "Pair"]
 
 
 class Trusted(NamedTuple):
@@ -69,7 +68,7 @@ trusted_below: Callable[[list[Any], Trust], list[Pair] | None] = (
 norms_of = grads_of if NATIVE is None else NATIVE.norms_of
 
 
-class Afterwards:
+class GradReader:
     """Knows which leaves keep in ``.grad`` what arrives at them, and adds their rows to ``series``."""
 
     def __init__(self, series: SeriesLog) -> None:
@@ -102,7 +101,7 @@ class Afterwards:
             except RuntimeError:
                 return None  # an output without a graph
             found = trusted_below(nodes, trusted)
-        make_room(len(nodes))
+        raise_stack_limit(len(nodes))
         return found
 
     def read(self, index: int, leaves: list[Pair], *, asked: bool) -> None:
@@ -126,14 +125,13 @@ class Afterwards:
                 known[1].extend((index, norm))
         self._latest = [known for _, known in leaves]
 
-    def learn(self, raw: RawPass, fresh: Leaves) -> None:
-        """Trust those leaves, without a gradient before, whose ``.grad`` is what the hooks of this pass saw arrive."""
+    def learn(self, seen: dict[int, Measured], names: dict[int, str], fresh: Leaves) -> None:
+        """Trust those leaves, without a gradient before, whose ``.grad`` is what hooks have ``seen`` arrive."""
         if self._overlap:
             return
-        seen = raw.leaf_gradients()
         for position, leaf in fresh.items():
             if position in seen and leaf.grad is not None and _is_same(measure(leaf.grad), seen[position]):
-                rows = self._series.rows_of(raw.names[position], seen[position][0].shape)
+                rows = self._series.rows_of(names[position], seen[position][0].shape)
                 self._trusted[id(leaf)] = Trusted(weakref.ref(leaf), rows)
 
     def latest(self) -> list[torch.Tensor]:

@@ -12,7 +12,7 @@ from gradtrace.recording.stats.reduce import settle
 from gradtrace.recording.stats.tensor_stats import norm_of
 
 if TYPE_CHECKING:
-    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.backward.raw_pass import LeafRow
 
 __all__ = ["UNREACHED", "SeriesLog"]
 
@@ -37,10 +37,9 @@ class SeriesLog:
             rows = self._rows[name, shape] = array("d")
         return rows
 
-    def add(self, raw: RawPass) -> None:
-        """Add a row for each leaf of the pass."""
-        index = raw.index
-        self._waiting += [(index, *row) for row in raw.series()]
+    def add(self, pass_index: int, rows: list[LeafRow]) -> None:
+        """Add a row for each leaf of a pass."""
+        self._waiting += [(pass_index, *row) for row in rows]
         if len(self._waiting) > _WAITING:
             self.write()
 

@@ -10,59 +10,71 @@ from typing import TYPE_CHECKING, Any, Self
 from torch.autograd.function import _HookMixin
 
 from gradtrace.recording.autograd.counters import current_task, sequence_number
-from gradtrace.recording.backward.post_hook import After, Event, Gradients, Way
+from gradtrace.recording.backward.post_hook import Event, Gradients, InFlight, PostHook
+from gradtrace.recording.backward.raw_pass import HookedRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gradtrace.recording.autograd.graph import Walk
 
-__all__ = ["Watch"]
+__all__ = ["NodeHooks"]
 
 _REGISTERING = RLock()
 
 
-class Watch:
-    """Records the runs of the nodes of ``walk`` while its hooks are there, or of the leaves among those ``watched``.
+class NodeHooks:
+    """Records the runs of the nodes of ``walk`` while its hooks are there, or of the leaves and roots ``watched``.
 
-    A hook sees every run of its node, those in nested passes and other threads included; ``events`` tells
-    them apart by the engine's task.
+    A hook sees every run of its node, those in nested passes and other threads included; events are told apart by
+    the engine's task.
+
+    Args:
+        walk: the graph.
+        watched: positions of its leaves and roots, where they alone are wanted.
+        on_made: called with the position of a node and the sequence numbers of the nodes that its run made.
+        on_broken: called with the position of a node that may have sent on what is not finite, what was measured of
+            what arrived and of what it sent, and both gradients.
     """
 
-    def __init__(self, walk: Walk, watched: set[int] | None = None) -> None:
-        self.walk = walk
+    def __init__(
+        self,
+        walk: Walk,
+        watched: frozenset[int] | None = None,
+        *,
+        on_made: Callable[[int, int, int], None] | None = None,
+        on_broken: Callable[..., None] | None = None,
+    ) -> None:
+        self._walk = walk
         self._watched = watched
-        self.events: list[Event] = []
-        self.hooked_leaves: set[int] = set()
-        self.finished_leaves: set[int] = set()
-        # Told of the position of a node and the sequence numbers of the nodes that its run made.
-        self.on_made: Callable[[int, int, int], None] | None = None
-        # Told of a node that may have sent on what is not finite: its position, what arrived, what it sent, and both
-        # gradients.
-        self.on_broken: Callable[..., None] | None = None
-        self._on_way: dict[int, Way] = {}  # by id
+        self._on_made = on_made
+        self._events: list[Event] = []
+        self._hooked_leaves: set[int] = set()
+        self._finished_leaves: set[int] = set()
+        self._made_by: set[int] = set()
+        self._in_flight: dict[int, InFlight] = {}  # by id
         self._handles: list[Any] = []
         self._hooks: list[dict[Any, Any] | None] = []
         self._leaf_hooks: list[dict[Any, Any]] = []
         self._roots = {position for position, _ in walk.roots}
         self._key = f"gradtrace {id(self)}"  # text, which makes a smaller dictionary
-        self._after = After(self.events, self._on_way, self._hooks, self._key, self._roots)
+        self._post_hook = PostHook(self._events, self._in_flight, self._hooks, self._key, self._roots)
+        if on_made is not None:
+            self._post_hook.on_run = self._note_run
+        if on_broken is not None:
+            self._post_hook.on_broken = on_broken
         self._number = 0
 
-    @property
-    def task(self) -> int:
-        """The engine's task of this pass: the first that runs one of its roots."""
-        return self._after.task
+    def seen(self) -> HookedRun:
+        """Return what the hooks saw."""
+        hooked, finished = frozenset(self._hooked_leaves), frozenset(self._finished_leaves)
+        return HookedRun(self._post_hook.task, self._events, hooked, finished, frozenset(self._made_by))
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Install the hooks."""
-        nodes, leaves = self.walk.nodes, set(self.walk.leaves)
+        nodes, leaves = self._walk.nodes, set(self._walk.leaves)
         self._hooks += [None] * len(nodes)
-        after = self._after
-        if self.on_made is not None:
-            after.told = self._tell_made
-        if self.on_broken is not None:
-            after.broken = self.on_broken
+        post_hook = self._post_hook
         with _REGISTERING, _Registering(self._key) as registering:
             for position in range(len(nodes)) if self._watched is None else self._watched:
                 if position in leaves:
@@ -72,13 +84,13 @@ class Watch:
                     self._keep(nodes[position].register_prehook(self._before_root))
                     self._leaf_hooks += registering.found
                 else:
-                    self._keep(nodes[position].register_hook(partial(after, position)))
+                    self._keep(nodes[position].register_hook(partial(post_hook, position)))
                     self._hooks[position] = registering.found[0] if registering.found else None
                 registering.found.clear()
         self._number = sequence_number()
-        after.start()
+        post_hook.start_clock()
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()
@@ -86,15 +98,15 @@ class Watch:
             hooks.pop(self._key, None)
         self._leaf_hooks.clear()
         self._handles.clear()
-        self._on_way.clear()
+        self._in_flight.clear()
 
     def _watch_leaf(self, position: int, node: Any) -> None:
         """Measure before the leaf accumulates: afterwards its optimizer may have zeroed the same memory."""
         self._keep(node.register_prehook(partial(self._before_leaf, position)))
         if node.variable._post_accumulate_grad_hooks:
             # These hooks are the user's and may raise: then this leaf is the node that failed.
-            self.hooked_leaves.add(position)
-            self._keep(node.register_hook(lambda *_: self.finished_leaves.add(position)))
+            self._hooked_leaves.add(position)
+            self._keep(node.register_hook(lambda *_: self._finished_leaves.add(position)))
 
     def _keep(self, handle: Any) -> None:
         if handle is not None:  # from a torch that does not ask us
@@ -102,21 +114,26 @@ class Watch:
 
     def _before_leaf(self, position: int, arriving: Gradients) -> None:
         grad = arriving[0]
-        arrived = None if grad is None else self._after.arrived(grad)
-        number = current_task()
-        if self.task < 0 and position in self._roots:
-            self._after.task = number
-        self.events.append((number, position, (arrived,), (), None))
-        self._after.start()
+        arrived = None if grad is None else self._post_hook.arrived(grad)
+        task = current_task()
+        if position in self._roots:
+            self._note_task(task)
+        self._events.append((task, position, (arrived,), (), None))
+        self._post_hook.start_clock()
 
     def _before_root(self, _: Gradients) -> None:
-        if self.task < 0:
-            self._after.task = current_task()
+        self._note_task(current_task())
 
-    def _tell_made(self, position: int) -> None:
+    def _note_task(self, task: int) -> None:
+        """Note the engine's task of this pass: the first that runs one of its roots."""
+        if self._post_hook.task < 0:
+            self._post_hook.task = task
+
+    def _note_run(self, position: int) -> None:
         number = sequence_number()
-        if self.on_made is not None and number > self._number:
-            self.on_made(position, self._number, number)
+        if self._on_made is not None and number > self._number:
+            self._made_by.add(position)
+            self._on_made(position, self._number, number)
         self._number = number
 
 

@@ -17,18 +17,18 @@ from gradtrace.recording.stats.reductions import Pending, Sums
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["After", "Event", "Way"]
+__all__ = ["Event", "InFlight", "PostHook"]
 
 Gradients = tuple[torch.Tensor | None, ...]
 
 
 # One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
 Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, ...]", float | None]
-# A gradient on its way: itself, weakly, so that the engine can still take its memory; its version, which changes
-# when another one is added to it; what was measured of it.
-Way = tuple["ref[torch.Tensor]", int, Measured]
+# A gradient between two nodes: itself, weakly, so that the engine can still take its memory; its version, which
+# changes when another one is added to it; what was measured of it.
+InFlight = tuple["ref[torch.Tensor]", int, Measured]
 
-# Gradients on their way that are remembered; of one that was forgotten the memory is read again.
+# Gradients on their sent_before that are remembered; of one that was forgotten the memory is read again.
 _REMEMBERED = 4096
 
 
@@ -40,12 +40,12 @@ def is_suspect(measured: Measured | None) -> bool:
     return isinstance(found, Pending)
 
 
-class PythonAfter:
-    """The hook of every node, which is told the node's position first.
+class PythonPostHook:
+    """The hook of every node, which is on_run the node's position first.
 
     Args:
         events: where each run is noted.
-        on_way: the gradients on their way, by id.
+        in_flight: the gradients on their sent_before, by id.
         hooks: for each position the dictionary that holds its hook; None afterwards.
         key: the hook's key there.
         roots: positions of the roots: the first of them to run tells ``task``.
@@ -54,21 +54,21 @@ class PythonAfter:
     def __init__(
         self,
         events: list[Event],
-        on_way: dict[int, Way],
+        in_flight: dict[int, InFlight],
         hooks: list[dict[Any, Any] | None],
         key: str,
         roots: set[int],
     ) -> None:
-        self._events, self._on_way, self._hooks, self._key, self._roots = events, on_way, hooks, key, roots
+        self._events, self._in_flight, self._hooks, self._key, self._roots = events, in_flight, hooks, key, roots
         self.task = -1  # the engine's task of this pass
         # Told of each position that ran.
-        self.told: Callable[[int], None] | None = None
+        self.on_run: Callable[[int], None] | None = None
         # Told of each that sent what is not finite, or is not reduced yet: position, arrived, sent, both gradients.
-        self.broken: Callable[..., None] | None = None
+        self.on_broken: Callable[..., None] | None = None
         self._last = 0.0
-        self.start()
+        self.start_clock()
 
-    def start(self) -> None:
+    def start_clock(self) -> None:
         """Count the seconds of the next node from now."""
         self._last = perf_counter()
 
@@ -85,10 +85,10 @@ class PythonAfter:
             measured = None if known is None or first is None else same_memory(grad, first, known)
             if measured is None:
                 measured = measure(grad)
-            self._on_way[id(grad)] = ref(grad), grad._version, measured
+            self._in_flight[id(grad)] = ref(grad), grad._version, measured
             sent.append(measured)
-        if self.broken is not None and any(map(is_suspect, sent)):
-            self.broken(position, arrived, sent, sending, arriving)
+        if self.on_broken is not None and any(map(is_suspect, sent)):
+            self.on_broken(position, arrived, sent, sending, arriving)
         number = current_task()
         self._events.append((number, position, arrived, tuple(sent), seconds))
         self._close(position, number)
@@ -96,8 +96,8 @@ class PythonAfter:
 
     def arrived(self, grad: torch.Tensor) -> Measured:
         """Return what was measured of a gradient when it was sent, or measure it now."""
-        way = self._on_way.get(id(grad))
-        return way[2] if way is not None and way[0]() is grad and way[1] == grad._version else measure(grad)
+        sent = self._in_flight.get(id(grad))
+        return sent[2] if sent is not None and sent[0]() is grad and sent[1] == grad._version else measure(grad)
 
     def _close(self, position: int, number: int) -> None:
         if number == self.task:
@@ -109,12 +109,12 @@ class PythonAfter:
                 hooks.pop(self._key, None)
         elif self.task < 0 and position in self._roots:
             self.task = number
-        if self.told is not None:
-            self.told(position)
-        if len(self._on_way) > _REMEMBERED:
-            self._on_way.clear()
+        if self.on_run is not None:
+            self.on_run(position)
+        if len(self._in_flight) > _REMEMBERED:
+            self._in_flight.clear()
 
 
-After: type[PythonAfter] = PythonAfter if NATIVE is None else NATIVE.After
+PostHook: type[PythonPostHook] = PythonPostHook if NATIVE is None else NATIVE.PostHook
 if NATIVE is not None:
     NATIVE.setup(task=current_task)

@@ -1,4 +1,4 @@
-"""One backward pass, from the call of the engine to what is known of it when the engine returns."""
+"""One backward pass: snapshot of the graph, hooks in, engine, hooks out, RawPass."""
 
 from __future__ import annotations
 
@@ -10,139 +10,186 @@ import torch
 from torch.autograd.graph import GradientEdge
 
 from gradtrace.recording.autograd.counters import is_compiled
-from gradtrace.recording.autograd.engine_call import EngineCall
-from gradtrace.recording.autograd.graph import Walk, root_edge, walk
+from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.backward.compiled_autograd import CompiledBackward
-from gradtrace.recording.backward.node_hooks import Watch
-from gradtrace.recording.backward.torchviz_dot import torchviz_dot
-from gradtrace.recording.isolation.gc_pause import no_collection
-from gradtrace.recording.isolation.stack_size import make_room
-from gradtrace.recording.stats.measure import kind_of, measure
-from gradtrace.recording.user_code.frames import call_place
+from gradtrace.recording.backward.node_hooks import NodeHooks
+from gradtrace.recording.backward.raw_pass import GraphSnapshot, HookedRun, RawPass
+from gradtrace.recording.backward.snapshot import graph_snapshot, leaf_snapshot, place_of, with_torchviz
+from gradtrace.recording.forward.call_log import Maker
+from gradtrace.recording.isolation.gc_pause import gc_paused
+from gradtrace.recording.isolation.stack_size import raise_stack_limit
+from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.user_code.variable_names import Names, namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-    from gradtrace.recording.backward.leaf_grads import Afterwards
-    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.autograd.engine_call import EngineCall
+    from gradtrace.recording.autograd.graph import Walk
+    from gradtrace.recording.backward.leaf_grads import GradReader
+    from gradtrace.recording.backward.observer import PassObserver
+    from gradtrace.recording.backward.raw_pass import PassKind
+    from gradtrace.recording.forward.thread_logs import ThreadLog
+    from gradtrace.recording.stats.kinds import Measured
     from gradtrace.recording.user_code.variable_names import KnownNames
 
-__all__ = ["Known", "record_leaves", "record_pass"]
+__all__ = ["LeafKnowledge", "PassContext", "record_leaves", "record_pass"]
 
 
-def record_pass(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]], *, torchviz: bool) -> Any:
-    """Run the engine under watch; what it returns and raises is left as it is, ``raw`` tells the rest.
+class PassContext(NamedTuple):
+    """What a pass is told before it begins.
 
-    Tensors are named by the variables in ``spaces``, then by those of the frames that call the engine.
+    Attributes:
+        pass_index: from 1, in order of call.
+        kind: how the engine was called.
+        log: calls and module calls of the thread that calls the engine.
+        spaces: variables to name tensors by, before those of the frames that call the engine.
+        torchviz: whether it is wanted as torchviz draws it, too.
+        observer: sees the pass for the checks.
     """
-    with no_collection(), torch._C.DisableTorchFunction():
-        # A pass that gradtrace made is nobody's call, unless the user called gradtrace.draw().
-        raw.place = call_place(call.frame, only_user=raw.kind == "seeded")
-        names = Names(chain(spaces, namespaces(call.frame)))
-        raw.describe(call.outputs, call.seeds, names)
-        graph = _graph(call)
-        if graph is not None:
-            raw.describe_leaves(graph, lambda tensor: names.tensors.get(id(tensor), ""))
-            raw.describe_graph(graph, names)
-            if torchviz:
-                raw.torchviz = torchviz_dot(*_for_torchviz(raw, call, graph))
-        if raw.notes is not None:
-            raw.notes.before(raw, call, graph, names)
-        names.forget()
-    return _run_watched(raw, call, graph, None)
+
+    pass_index: int
+    kind: PassKind
+    log: ThreadLog
+    spaces: tuple[dict[str, Any], ...] = ()
+    torchviz: bool = False
+    observer: PassObserver | None = None
 
 
-class Known(NamedTuple):
+class LeafKnowledge(NamedTuple):
     """What is remembered of leaves from pass to pass."""
 
     names: KnownNames
-    afterwards: Afterwards
+    grads: GradReader
 
 
-def record_leaves(raw: RawPass, call: EngineCall, spaces: Iterable[dict[str, Any]], known: Known) -> Any:
+class _Subject(NamedTuple):
+    """One pass about to run."""
+
+    context: PassContext
+    call: EngineCall
+    snapshot: GraphSnapshot
+    graph: Walk | None
+    watched: frozenset[int] | None  # positions, None for all
+
+
+def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass], None]) -> Any:
+    """Run the engine under hooks and hand the RawPass to ``done``; return or raise what the engine does."""
+    with gc_paused(), torch._C.DisableTorchFunction():
+        names = Names(chain(context.spaces, namespaces(call.frame)))
+        graph = _graph(call)
+        place = place_of(call, seeded=context.kind == "seeded")
+        snapshot = graph_snapshot(call, graph, names, place)
+        if context.torchviz and graph is not None:
+            snapshot = with_torchviz(snapshot, call, graph)
+        if context.observer is not None:
+            context.observer.before(snapshot, call, graph, names)
+        names.forget()
+    return _run(_Subject(context, call, snapshot, graph, None), done)
+
+
+def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, done: Callable[[RawPass], None]) -> Any:
     """Run the engine, asking for the leaves alone; names are looked for only where a leaf is new."""
     with torch._C.DisableTorchFunction():
         graph = _graph(call)
-    if graph is None:
-        return _run(raw, call)
-    with torch._C.DisableTorchFunction():
+        if graph is None:
+            return _run(_Subject(context, call, GraphSnapshot(), None, None), done)
         leaves = {position: graph.nodes[position].variable for position in graph.leaves}
-        known.names.learn(leaves.values(), lambda: Names(chain(spaces, namespaces(call.frame))))
-        raw.describe_leaves(graph, known.names.name, kind_of)
-        if raw.notes is not None:
-            raw.notes.leaves.before(raw, call, graph)
+        known.names.learn(leaves.values(), lambda: Names(chain(context.spaces, namespaces(call.frame))))
+        snapshot = leaf_snapshot(graph, known.names.name)
+        if context.observer is not None:
+            context.observer.before_leaves(context.pass_index, call, graph)
         fresh = {position: leaf for position, leaf in leaves.items() if leaf.grad is None}
-    result = _run_watched(raw, call, graph, {*graph.leaves, *(position for position, _ in graph.roots)})
-    with torch._C.DisableTorchFunction():
-        known.afterwards.learn(raw, fresh)
-    return result
+    watched = frozenset({*graph.leaves, *(position for position, _ in graph.roots)})
 
+    def learn_and_finish(raw: RawPass) -> None:
+        if raw.error is None:
+            with torch._C.DisableTorchFunction():
+                known.grads.learn(raw.leaf_gradients(), snapshot.names, fresh)
+        done(raw)
 
-def _run_watched(raw: RawPass, call: EngineCall, graph: Walk | None, watched: set[int] | None) -> Any:
-    if graph is None:
-        return _run(raw, call)
-    watch = Watch(graph, watched)
-    if call.create_graph and watched is None:
-        watch.on_made = raw.note_made
-    if raw.notes is not None and watched is None:
-        watch.on_broken = partial(raw.notes.broken, raw, graph)
-    compiled = CompiledBackward(call, graph) if is_compiled() else None
-    try:
-        if compiled is None:
-            with no_collection():
-                watch.put()
-        result = _run(raw, call)
-    finally:
-        watch.take_away()
-        raw.close(watch)
-        if raw.notes is not None:
-            raw.notes.after(raw, call, graph, whole=watched is None)
-    with torch._C.DisableTorchFunction():
-        if compiled is not None:
-            compiled.tell(raw)
-        _note_captured(raw, call, graph, result)
-        if raw.notes is not None:
-            raw.notes.results(raw, call, result)
-    return result
+    return _run(_Subject(context, call, snapshot, graph, watched), learn_and_finish)
 
 
 def _graph(call: EngineCall) -> Walk | None:
-    try:
-        graph = walk([root_edge(output) for output in call.outputs])
-    except RuntimeError:
-        return None  # an output without a graph: the engine says so, in PyTorch's own words
-    make_room(len(graph.nodes))
+    graph = graph_of(call)  # None: the engine says so, in PyTorch's own words
+    if graph is not None:
+        raise_stack_limit(len(graph.nodes))
     return graph
 
 
-def _for_torchviz(raw: RawPass, call: EngineCall, graph: Walk) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
-    outputs = [output for output in call.outputs if isinstance(output, torch.Tensor)]
-    named = {raw.names[position]: graph.nodes[position].variable for position in sorted(raw.leaves)}
-    return outputs, {name: tensor for name, tensor in named.items() if name}
-
-
-def _run(raw: RawPass, call: EngineCall) -> Any:
+def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
+    context, call, graph = subject.context, subject.call, subject.graph
+    hooks = None if graph is None else _hooks(subject, graph)
+    compiled = CompiledBackward(call, graph) if graph is not None and is_compiled() else None
+    error: tuple[str, str] | None = None
+    result = None
     try:
-        return call()
-    except BaseException as error:
-        raw.error = type(error).__name__, str(error).strip()
-        raise
+        if hooks is not None and compiled is None:
+            with gc_paused():
+                hooks.install()
+        try:
+            result = call()
+        except BaseException as raised:
+            error = type(raised).__name__, str(raised).strip()
+            raise
+        return result
+    finally:
+        if hooks is not None:
+            hooks.uninstall()
+        run = HookedRun() if hooks is None else hooks.seen()
+        raw = RawPass(context.pass_index, context.kind, context.log, subject.snapshot, run, {}, error)
+        done(_completed(raw, subject, compiled, result))
 
 
-def _note_captured(raw: RawPass, call: EngineCall, graph: Walk, result: Any) -> None:
-    """Note the gradients that the engine returned: the nodes they arrived at were not run."""
+def _hooks(subject: _Subject, graph: Walk) -> NodeHooks:
+    context, whole = subject.context, subject.watched is None
+    observer = context.observer if whole else None
+    makes = subject.call.create_graph and whole
+    return NodeHooks(
+        graph,
+        subject.watched,
+        on_made=partial(_note_made, context, subject.snapshot) if makes else None,
+        on_broken=partial(observer.broken, graph) if observer is not None else None,
+    )
+
+
+def _note_made(context: PassContext, snapshot: GraphSnapshot, position: int, start: int, end: int) -> None:
+    """Note that the run of a node made the nodes with these sequence numbers."""
+    maker = Maker(context.pass_index, position, snapshot.ops[position], snapshot.numbers[position])
+    context.log.calls.add_made(start, end, maker)
+
+
+def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | None, result: Any) -> RawPass:
+    """Return the pass with what is known when the engine has returned or raised."""
+    observer, graph, call = subject.context.observer, subject.graph, subject.call
+    if observer is not None:
+        raw = raw._replace(facts=observer.after(raw, call, graph, whole=subject.watched is None))
+    if graph is None or raw.error is not None:
+        return raw
+    with torch._C.DisableTorchFunction():
+        captured = {} if compiled is None else compiled.gradients()
+        raw = raw._replace(captured=captured | _captured(call, graph, result))
+        if observer is not None:
+            observer.returned(raw, call, result)
+    return raw
+
+
+def _captured(call: EngineCall, graph: Walk, result: Any) -> dict[tuple[int, int], Measured | None]:
+    """Return the gradients that the engine returned, by node and output: the nodes they arrived at were not run."""
     if call.accumulates or not call.inputs:
-        return
+        return {}
     positions = {node: position for position, node in enumerate(graph.nodes)}
     leaves = {id(graph.nodes[position].variable): (position, 0) for position in graph.leaves}
+    captured: dict[tuple[int, int], Measured | None] = {}
     for wanted, gradient in zip(call.inputs, result, strict=True):
-        found: tuple[int | None, int]
+        at: tuple[int | None, int]
         if isinstance(wanted, GradientEdge):
-            found = positions.get(wanted.node), wanted.output_nr
+            at = positions.get(wanted.node), wanted.output_nr
         elif wanted.grad_fn is not None:
-            found = positions.get(wanted.grad_fn), wanted.output_nr
+            at = positions.get(wanted.grad_fn), wanted.output_nr
         else:
-            found = leaves.get(id(wanted), (None, 0))
-        if found[0] is not None:
-            raw.captured[found[0], found[1]] = None if gradient is None else measure(gradient)
+            at = leaves.get(id(wanted), (None, 0))
+        if at[0] is not None:
+            captured[at[0], at[1]] = None if gradient is None else measure(gradient)
+    return captured

@@ -43,12 +43,12 @@ from gradtrace.recording.isolation.patch import Registered
 from gradtrace.recording.stats.device import is_here
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from gradtrace.model import Attribute
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
-    from gradtrace.recording.backward.raw_pass import RawPass
+    from gradtrace.recording.backward.raw_pass import GraphSnapshot, RawPass
     from gradtrace.recording.forward.mode import Watcher
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.isolation.patch import Removable
@@ -95,80 +95,52 @@ class Facts:
         """Return what looks at modules and at optimizers."""
         return [Registered(register_optimizer_step_pre_hook, self.leaves.step)]
 
-    def before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
-        """Note what is known before the engine runs."""
-        with suppress(*UNREADABLE), unseen(), torch.no_grad():
-            self._before(raw, call, graph, names)
+    def of_pass(self, pass_index: int, log: ThreadLog) -> PassFacts:
+        """Return what observes one pass."""
+        return PassFacts(self, pass_index, log)
 
-    def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
-        """Note what the engine's run tells, its failure above all; of a pass that is not kept, the leaves alone."""
-        with suppress(*UNREADABLE), unseen(), torch.no_grad():
-            self._after(raw, call, graph, whole=whole)
-
-    def _before(self, raw: RawPass, call: EngineCall, graph: Walk | None, names: Names) -> None:
-        if graph is None:
-            raw.facts += self._cuts(call)
-            return
-        calls = self._calls.get(raw.log)
+    def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk, seen: PassFacts) -> Iterator[RawFact]:
+        """Yield what is known before the engine runs."""
+        numbers = list(snapshot.numbers)
+        calls = self._calls.get(seen.log)
         if calls is not None:
-            raw.facts += [RawFact("broadcast", (p,), *found) for p, found in calls.pairs_among(list(raw.numbers))]
-            calls.note_flows(list(raw.numbers), raw.index)
-        self._note_new_starts(raw, graph)
-        self.leaves.learn(names)
-        held = self.leaves.before(raw, call, graph)
-        raw.facts += [RawFact("held", positions, None, {"passes": count}) for count, positions in held.items()]
-        raw.facts += _unused(call, graph, names)
-        raw.facts += _broken_data(call, graph)
-
-    def _note_new_starts(self, raw: RawPass, graph: Walk) -> None:
-        """Note the leaves that are results which lost their graph, and were made to require grad."""
+            for position, pair in calls.pairs_among(numbers):
+                yield RawFact("broadcast", (position,), *pair)
+            calls.note_flows(numbers, seen.pass_index)
         for position in graph.leaves if self.shared.cuts else ():
+            # A leaf that is a result which lost its graph, and was made to require grad.
             for cut in self.shared.cuts.behind(graph.nodes[position].variable):
-                cut.note_flow(raw.index)
+                cut.note_flow(seen.pass_index)
+        held = self.leaves.before(seen.pass_index, call, graph)
+        for count, positions in held.items():
+            yield RawFact("held", positions, None, {"passes": count})
 
-    def _after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> None:
+    def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> Iterator[RawFact]:
+        """Yield what the engine's run tells, its failure above all; of a pass that is not kept, nothing."""
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
-            self.shared.aliases.passed(raw.index)
+            self.shared.aliases.passed(raw.pass_index)
             if not whole:
                 return
             if CHANGED in message:
-                raw.facts += self._changes(message, raw, graph)
+                yield from self._changes(message, raw, graph)
             if FREED in message:
-                raw.facts += self._frees(raw)
+                yield from self._frees(raw)
             if call.create_graph and raw.error is None:
-                raw.facts += self._without_second_order(raw, graph)
+                yield from self._without_second_order(raw, graph)
         if not call.retains_graph:
             self._remember(raw)
 
-    def results(self, raw: RawPass, call: EngineCall, result: Any) -> None:
+    def returned(self, raw: RawPass, call: EngineCall, result: Any) -> None:
         """Note the gradients that a pass returned without a graph."""
         if call.accumulates or not call.inputs:
             return
-        cut = Cut(raw.place, "lost-grad" if call.create_graph else "grad")
+        cut = Cut(raw.graph.place, "lost-grad" if call.create_graph else "grad")
         self._gradients.append(cut)
         for gradient in result:
             if type(gradient) is torch.Tensor and not gradient.requires_grad:
                 self.shared.cuts.lose(gradient, (cut,))
-
-    def broken(
-        self, raw: RawPass, graph: Walk, position: int, arrived: _AllMeasured, sent: _AllMeasured, *grads: Any
-    ) -> None:
-        """Note where a gradient that had arrived finite was sent on broken: the element, and what is known there."""
-        known = sum(fact.kind == "broken-gradient" for fact in raw.facts)
-        if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
-            return
-        with suppress(*UNREADABLE), unseen():
-            data = backward_element(graph.nodes[position], *grads)
-            if data:
-                targets = (
-                    target for source, index, target, _ in graph.links if (source, index) == (position, data["input"])
-                )
-                target = next(targets, None)
-                leaf = graph.nodes[target].variable if target in graph.leaves else None
-                data["value"] = _element(leaf, data["element"])
-                raw.facts.append(RawFact("broken-gradient", (position,), None, data))
 
     def of_run(self, sources: Sources) -> tuple[Fact, ...]:
         """Return the facts of the run as a whole."""
@@ -181,22 +153,22 @@ class Facts:
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
 
     def _remember(self, raw: RawPass) -> None:
-        leaves = raw.leaves
-        numbers = frozenset(n for position, n in enumerate(raw.numbers) if position not in leaves)
-        self._freed.append(_Freed(raw.log, numbers, raw.index, raw.place))
+        graph = raw.graph
+        numbers = frozenset(n for position, n in enumerate(graph.numbers) if position not in graph.leaves)
+        self._freed.append(_Freed(raw.log, numbers, raw.pass_index, graph.place))
         while sum(len(freed.numbers) for freed in self._freed) > _NODES and len(self._freed) > 1:
             self._freed.popleft()
 
     def _frees(self, raw: RawPass) -> list[RawFact]:
         """Return which earlier pass freed a part of this graph, and the nodes at which the two meet."""
-        failed = raw.failed()
-        number = raw.numbers[failed] if failed is not None else None
+        failed, graph = raw.failed(), raw.graph
+        number = graph.numbers[failed] if failed is not None else None
         freed = next((f for f in self._freed if f.log is raw.log and number in f.numbers), None)
         if freed is None:
             return []
-        shared = {p for p, n in enumerate(raw.numbers) if p not in raw.leaves and n in freed.numbers}
-        roots = {position for position, _ in raw.roots}
-        ties = {target for source, _, target, _ in raw.links if target in shared and source not in shared}
+        shared = {p for p, n in enumerate(graph.numbers) if p not in graph.leaves and n in freed.numbers}
+        roots = {position for position, _ in graph.roots}
+        ties = {target for source, _, target, _ in graph.links if target in shared and source not in shared}
         same = roots <= shared
         positions = tuple(sorted(roots if same else ties | (roots & shared)))
         return [RawFact("freed", positions, freed.place, {"pass": freed.pass_index, "same": same})]
@@ -223,7 +195,7 @@ class Facts:
             return [RawFact("changed", (failed,), change[1] if change else None, data)]
         return []
 
-    def _cuts(self, call: EngineCall) -> list[RawFact]:
+    def cuts(self, call: EngineCall) -> list[RawFact]:
         """Return where the outputs that have no graph lost it."""
         cuts = self.shared.cuts.among(output for output in call.outputs if isinstance(output, torch.Tensor))
         return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
@@ -233,7 +205,7 @@ class Facts:
         found = []
         for position in dict.fromkeys(event[1] for event in raw.own_events()):
             forward = getattr(type(graph.nodes[position]), "_forward_cls", None)
-            if forward is not None and position not in raw.made_by and self._keeps_input(graph.nodes[position]):
+            if forward is not None and position not in raw.run.made_by and self._keeps_input(graph.nodes[position]):
                 once = hasattr(forward.backward, "__wrapped__")
                 found.append(RawFact("no-second-order", (position,), None, {"once_differentiable": once}))
         return found
@@ -244,6 +216,56 @@ class Facts:
             return True
         kept = getattr(node, "__dict__", {}).values()
         return any(isinstance(value, torch.Tensor) and bool(self.shared.cuts.of(value)) for value in kept)
+
+
+class PassFacts:
+    """Observes one pass for the facts of the run: see ``PassObserver``."""
+
+    def __init__(self, facts: Facts, pass_index: int, log: ThreadLog) -> None:
+        self.pass_index = pass_index
+        self.log = log
+        self._facts = facts
+        self._found: list[RawFact] = []
+
+    def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk | None, names: Names) -> None:
+        """Note what is known before the engine runs."""
+        with suppress(*UNREADABLE), unseen(), torch.no_grad():
+            if graph is None:
+                self._found += self._facts.cuts(call)
+                return
+            self._facts.leaves.learn(names)
+            self._found += self._facts.before(snapshot, call, graph, self)
+            self._found += _unused(call, graph, names)
+            self._found += _broken_data(call, graph)
+
+    def before_leaves(self, pass_index: int, call: EngineCall, graph: Walk) -> None:
+        """Note the leaves of a pass of which a row for each leaf is kept."""
+        self._facts.leaves.before(pass_index, call, graph)
+
+    def broken(self, graph: Walk, position: int, arrived: _AllMeasured, sent: _AllMeasured, *grads: Any) -> None:
+        """Note where a gradient that had arrived finite was sent on broken: the element, and what is known there."""
+        known = sum(fact.kind == "broken-gradient" for fact in self._found)
+        if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
+            return
+        with suppress(*UNREADABLE), unseen():
+            data = backward_element(graph.nodes[position], *grads)
+            if data:
+                along = (position, data["input"])
+                target = next((link[2] for link in graph.links if link[:2] == along), None)
+                leaf = graph.nodes[target].variable if target in graph.leaves else None
+                data["value"] = _element(leaf, data["element"])
+                self._found.append(RawFact("broken-gradient", (position,), None, data))
+
+    def after(self, raw: RawPass, call: EngineCall, graph: Walk | None, *, whole: bool) -> tuple[RawFact, ...]:
+        """Return all facts of the pass, when its engine has returned or raised."""
+        if graph is not None:
+            with suppress(*UNREADABLE), unseen(), torch.no_grad():
+                self._found += self._facts.after(raw, call, graph, whole=whole)
+        return tuple(self._found)
+
+    def returned(self, raw: RawPass, call: EngineCall, result: Any) -> None:
+        """Note the gradients that a pass returned without a graph."""
+        self._facts.returned(raw, call, result)
 
 
 def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:

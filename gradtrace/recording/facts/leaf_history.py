@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from gradtrace.model import Attribute
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
-    from gradtrace.recording.backward.raw_pass import RawPass
     from gradtrace.recording.facts.torch_calls import Shared
     from gradtrace.recording.user_code.variable_names import Names
 
@@ -98,9 +97,9 @@ class LeafFacts:
         self.names |= names.tensors
         forget_oldest(self.names, _MANY)
 
-    def before(self, raw: RawPass, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
+    def before(self, pass_index: int, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
         """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
-        self._last = raw.index
+        self._last = pass_index
         found: dict[int, list[int]] = {}
         for position in graph.leaves:
             leaf = graph.nodes[position].variable

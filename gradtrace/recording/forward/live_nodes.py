@@ -7,7 +7,7 @@ import gc
 import torch
 
 from gradtrace.recording.autograd.graph import walk
-from gradtrace.recording.isolation.stack_size import make_room
+from gradtrace.recording.isolation.stack_size import raise_stack_limit
 
 __all__ = ["living_numbers"]
 
@@ -17,7 +17,7 @@ def living_numbers() -> set[int]:
     with torch._C.DisableTorchFunction():
         found = [_root(thing) for thing in gc.get_objects() if issubclass(type(thing), torch.Tensor)]
         graph = walk([(node, 0) for node in found if node is not None])
-        make_room(len(graph.nodes))
+        raise_stack_limit(len(graph.nodes))
         leaves = set(graph.leaves)
         return {node._sequence_nr() for position, node in enumerate(graph.nodes) if position not in leaves}
 

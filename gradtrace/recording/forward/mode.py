@@ -46,7 +46,7 @@ class PythonMode:
 
     _log: CallLog
     _note: Callable[[int, int, Any, FrameType], None]
-    make_room: Callable[[], None]
+    on_full: Callable[[], None]
     _show: Callable[[tuple[Any, ...], Any, int], None]
     watcher: Watcher | None
 
@@ -62,7 +62,7 @@ class PythonMode:
         if end != start:
             self._note(start, end, result, sys._getframe(1))
             if len(self._log) % _FULL == 0:
-                self.make_room()
+                self.on_full()
         if self.watcher is not None:
             self._show((func, types, args, kwargs), result, end if end != start else -1)
         return result
@@ -77,7 +77,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         # Shown each call after it ran, with the number after its last node (-1 if it made none).
         self.watcher: Watcher | None = None
         # Called when the log has grown by very much, as in a long loop that never calls backward.
-        self.make_room: Callable[[], None] = lambda: None
+        self.on_full: Callable[[], None] = lambda: None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:

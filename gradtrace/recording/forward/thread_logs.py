@@ -1,4 +1,4 @@
-"""What the forward of each thread left behind, and which pass ran under which of the engine's tasks."""
+"""Logs of threads: the torch calls and module calls that each made."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gradtrace.model import Origin
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.forward.call_log import CallLog
 from gradtrace.recording.forward.live_nodes import living_numbers
@@ -28,9 +27,6 @@ _NEWEST = 64
 # Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
 RECENT = 16
 
-# Ids of nodes that made other nodes, by which these know where they come from.
-_MANY_IDS = 300_000
-
 
 class ThreadLog:
     """The calls and module calls that one thread made."""
@@ -39,7 +35,7 @@ class ThreadLog:
         self.calls = CallLog()
         self.mode = ForwardMode(self.calls)
         self.modules = ModuleLog()
-        self.mode.make_room = self.forget_dead
+        self.mode.on_full = self.forget_dead
         self._room = self._full = _ROOM
         self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
 
@@ -48,7 +44,7 @@ class ThreadLog:
         """Whether there is anything in it."""
         return bool(len(self.calls)) or self.modules.is_used
 
-    def make_room(self, numbers: array[int]) -> None:
+    def note_pass(self, numbers: array[int]) -> None:
         """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
         self._recent.append((sequence_number(), numbers))
         if len(self.calls) > self._room:
@@ -77,11 +73,6 @@ class Logs:
         self.closed = False
         self._all: list[ThreadLog] = []
         self._local = threading.local()
-        # Those of the engine's tasks that had passes nested in them, and the tasks that each such pass was in.
-        self._tasks: dict[int, int | None] = {}
-        self._nested: dict[int, int] = {}
-        self._ids: dict[int, dict[int, str]] = {}
-        self._noted = 0
         # Gives what is shown each torch call of a thread, if anything is.
         self.watcher: Callable[[ThreadLog], Watcher] | None = None
 
@@ -113,33 +104,3 @@ class Logs:
         for log in self._all:
             log.calls.closed = True
             log.mode.watcher = None  # that of another thread may outlive the recording
-
-    def note_nested(self, pass_index: int, outer_task: int) -> None:
-        """Note that a pass began inside a task of the engine, whose own pass is told when it has ended."""
-        if outer_task >= 0:
-            self._tasks.setdefault(outer_task, None)
-            self._nested[pass_index] = outer_task
-
-    def note_task(self, task: int, pass_index: int) -> None:
-        """Note that the engine ran this pass under this task."""
-        if task in self._tasks:
-            self._tasks[task] = pass_index
-
-    def parent(self, pass_index: int) -> int | None:
-        """Return the index of the pass that this one was nested in, known when that one has ended."""
-        task = self._nested.get(pass_index)
-        return None if task is None else self._tasks[task]
-
-    def note_ids(self, pass_index: int, ids: dict[int, str]) -> None:
-        """Note the ids of the nodes of a pass that made nodes itself; the oldest are forgotten."""
-        self._ids[pass_index] = ids
-        self._noted += len(ids)
-        while self._noted > _MANY_IDS and len(self._ids) > 1:
-            self._noted -= len(self._ids.pop(next(iter(self._ids))))
-
-    def origin(self, log: ThreadLog, number: int) -> Origin | None:
-        """Return the backward node whose run made the node with this number."""
-        made = log.calls.maker(number)
-        if made is None:
-            return None
-        return Origin(made.pass_index, self._ids.get(made.pass_index, {}).get(made.position, ""), made.op)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["no_collection"]
+__all__ = ["gc_paused"]
 
 
 @contextmanager
-def no_collection() -> Iterator[None]:
+def gc_paused() -> Iterator[None]:
     """Collect nothing for a while: for work of ours alone, in which nothing of the script's runs."""
     enabled = gc.isenabled()
     try:

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["make_room", "stack_patches"]
+__all__ = ["raise_stack_limit", "stack_patches"]
 
 _SAFE = 20_000
 
 
-def make_room(nodes: int) -> None:
+def raise_stack_limit(nodes: int) -> None:
     """Let the main thread's stack grow as far as the system allows, if a graph of this many nodes needs it."""
     if nodes < _SAFE:
         return

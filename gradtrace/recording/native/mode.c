@@ -85,12 +85,12 @@ static int note_single(PyObject *mode, PyObject *calls, PyObject *last, PyObject
 
 #define FULL 65536 /* calls, after each so many of which it is looked whether their nodes still live */
 
-static int make_room(PyObject *mode, PyObject *log) {
+static int call_on_full(PyObject *mode, PyObject *log) {
     PyObject *calls = PyObject_GetAttr(log, s_calls);
     Py_ssize_t count = calls ? PyList_Size(calls) : -1;
     Py_XDECREF(calls);
     if (count <= 0 || count % FULL) return count < 0 ? -1 : 0;
-    PyObject *told = call(mode, s_make_room);
+    PyObject *told = call(mode, s_on_full);
     Py_XDECREF(told);
     return told ? 0 : -1;
 }
@@ -125,7 +125,7 @@ static int note(PyObject *mode, PyObject **span, PyObject *result) {
             done = told ? 0 : -1;
             Py_XDECREF(told);
         }
-        if (!done && !noted) done = make_room(mode, log);
+        if (!done && !noted) done = call_on_full(mode, log);
     }
     Py_XDECREF(calls);
     Py_XDECREF(closed);

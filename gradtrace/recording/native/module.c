@@ -44,11 +44,11 @@ PyMODINIT_FUNC PyInit__native(void) {
     if (!(s_##name = PyUnicode_InternFromString(#name))) return NULL;
     NAMES(INTERN)
     PyObject *module = PyModule_Create(&definition);
-    PyObject *after = module ? PyType_FromSpec(&after_spec) : NULL;
-    PyObject *mode = after ? PyType_FromSpec(&mode_spec) : NULL;
-    if (!mode || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || PyModule_AddObjectRef(module, "After", after) || PyModule_AddObjectRef(module, "Mode", mode))
+    PyObject *post_hook = module ? PyType_FromSpec(&post_hook_spec) : NULL;
+    PyObject *mode = post_hook ? PyType_FromSpec(&mode_spec) : NULL;
+    if (!mode || PyModule_AddIntConstant(module, "INTERFACE", INTERFACE) || PyModule_AddObjectRef(module, "PostHook", post_hook) || PyModule_AddObjectRef(module, "Mode", mode))
         Py_CLEAR(module);
     Py_XDECREF(mode);
-    Py_XDECREF(after);
+    Py_XDECREF(post_hook);
     return module;
 }

@@ -1,7 +1,7 @@
 /* What runs for each op of the script, compiled: measuring a tensor, the hook after a node, the mode around a call.
 
    Each function of Python's here does what the one of its name in Python does, in statistics.py, saved.py,
-   after.py and forward.py, and leaves to it whatever is not the plain case. Those run where this was not
+   post_hook.py and forward.py, and leaves to it whatever is not the plain case. Those run where this was not
    compiled, and the tests hold the two against each other. Only Python's limited API is used: one library
    serves each Python from 3.11. */
 
@@ -19,7 +19,7 @@
 #define NAMES(X) \
     X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_post_accumulate_grad_hooks) X(_recent) X(_remember) X(_show) X(_version) \
     X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(element_size) X(f_code) X(f_lasti) X(grad) X(is_contiguous) \
-    X(is_cpu) X(is_neg) X(is_nested) X(layout) X(make_room) X(next_functions) X(numel) X(output_nr) X(requires_grad) X(shape) X(storage_offset) X(tolist) X(variable) X(watcher)
+    X(is_cpu) X(is_neg) X(is_nested) X(layout) X(on_full) X(next_functions) X(numel) X(output_nr) X(requires_grad) X(shape) X(storage_offset) X(tolist) X(variable) X(watcher)
 #define DECLARE(name) extern PyObject *s_##name;
 NAMES(DECLARE)
 
@@ -39,7 +39,7 @@ PyObject *walk_on(PyObject *module, PyObject *args);
 PyObject *trusted_below(PyObject *module, PyObject *args);
 PyObject *norms_of(PyObject *module, PyObject *pairs);
 int is_shareable(PyObject *measured); /* whether it may stand for a view of the same elements, too */
-extern PyType_Spec after_spec, mode_spec;
+extern PyType_Spec post_hook_spec, mode_spec;
 
 /* Whether what a call returned is true; -1 where it raised. */
 static inline int truth(PyObject *found) {

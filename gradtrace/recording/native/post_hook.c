@@ -1,4 +1,4 @@
-/* The hook after a node, as after.py has it. */
+/* The hook after a node, as post_hook.py has it. */
 
 #include "native.h"
 
@@ -14,10 +14,10 @@ static double clock_now(void) {
 
 typedef struct {
     PyObject_HEAD
-    PyObject *events, *on_way, *hooks, *key, *roots, *told, *broken;
+    PyObject *events, *in_flight, *hooks, *key, *roots, *on_run, *on_broken;
     long long task;
     double last;
-} After;
+} PostHook;
 
 static int is_version(PyObject *version, PyObject *tensor) {
     PyObject *current = PyObject_GetAttr(tensor, s__version);
@@ -27,14 +27,14 @@ static int is_version(PyObject *version, PyObject *tensor) {
 }
 
 /* What was measured of a gradient that arrives: when it was sent, unless it was added to since. */
-static PyObject *arrived_of(After *self, PyObject *grad) {
+static PyObject *arrived_of(PostHook *self, PyObject *grad) {
     if (grad == Py_None) {
         Py_INCREF(grad);
         return grad;
     }
     PyObject *id = PyLong_FromVoidPtr(grad);
     if (!id) return NULL;
-    PyObject *way = PyDict_GetItemWithError(self->on_way, id);
+    PyObject *way = PyDict_GetItemWithError(self->in_flight, id);
     Py_DECREF(id);
     if (way && PyWeakref_GetObject(PyTuple_GetItem(way, 0)) == grad) {
         int same = is_version(PyTuple_GetItem(way, 1), grad);
@@ -63,11 +63,11 @@ static PyObject *sent_of(PyObject *grad, PyObject *first, PyObject *known) {
     return PyErr_Occurred() ? NULL : measure(grad);
 }
 
-static int remember(After *self, PyObject *grad, PyObject *measured) {
+static int remember(PostHook *self, PyObject *grad, PyObject *measured) {
     PyObject *id = PyLong_FromVoidPtr(grad), *ref = PyWeakref_NewRef(grad, NULL);
     PyObject *version = PyObject_GetAttr(grad, s__version);
     PyObject *way = id && ref && version ? PyTuple_Pack(3, ref, version, measured) : NULL;
-    int done = way ? PyDict_SetItem(self->on_way, id, way) : -1;
+    int done = way ? PyDict_SetItem(self->in_flight, id, way) : -1;
     Py_XDECREF(way);
     Py_XDECREF(version);
     Py_XDECREF(ref);
@@ -75,7 +75,7 @@ static int remember(After *self, PyObject *grad, PyObject *measured) {
     return done;
 }
 
-static PyObject *all_arrived(After *self, PyObject *arriving) {
+static PyObject *all_arrived(PostHook *self, PyObject *arriving) {
     Py_ssize_t count = PyTuple_Size(arriving);
     PyObject *found = plain(PyTuple_New(count));
     for (Py_ssize_t i = 0; found && i < count; i++) {
@@ -86,7 +86,7 @@ static PyObject *all_arrived(After *self, PyObject *arriving) {
     return found;
 }
 
-static PyObject *all_sent(After *self, PyObject *sending, PyObject *first, PyObject *known) {
+static PyObject *all_sent(PostHook *self, PyObject *sending, PyObject *first, PyObject *known) {
     Py_ssize_t count = PyTuple_Size(sending);
     PyObject *found = plain(PyTuple_New(count));
     for (Py_ssize_t i = 0; found && i < count; i++) {
@@ -104,7 +104,7 @@ static PyObject *all_sent(After *self, PyObject *sending, PyObject *first, PyObj
 }
 
 /* The node ran, and won't again in this pass: its hook makes room for what is noted of the others. */
-static int drop_hook(After *self, Py_ssize_t position) {
+static int drop_hook(PostHook *self, Py_ssize_t position) {
     PyObject *hooks = PyList_GetItem(self->hooks, position);
     if (!hooks) return -1;
     if (hooks == Py_None) return 0;
@@ -119,19 +119,19 @@ static int drop_hook(After *self, Py_ssize_t position) {
     return forget_error() ? 0 : -1; /* it was taken away already */
 }
 
-static int close_run(After *self, PyObject *position, PyObject *task) {
+static int close_run(PostHook *self, PyObject *position, PyObject *task) {
     long long current = PyLong_AsLongLong(task);
     if (current == self->task) {
         if (drop_hook(self, PyLong_AsSsize_t(position)) < 0) return -1;
     } else if (self->task < 0 && PySet_Contains(self->roots, position) == 1) {
         self->task = current;
     }
-    if (self->told != Py_None) {
-        PyObject *done = PyObject_CallFunctionObjArgs(self->told, position, NULL);
+    if (self->on_run != Py_None) {
+        PyObject *done = PyObject_CallFunctionObjArgs(self->on_run, position, NULL);
         if (!done) return -1;
         Py_DECREF(done);
     }
-    if (PyDict_Size(self->on_way) > REMEMBERED) PyDict_Clear(self->on_way);
+    if (PyDict_Size(self->in_flight) > REMEMBERED) PyDict_Clear(self->in_flight);
     return 0;
 }
 
@@ -144,16 +144,16 @@ static int is_suspect(PyObject *measured) {
 }
 
 /* Tell of gradients that may not be finite; 0, or -1 where that raised. */
-static int tell_broken(After *self, PyObject *position, PyObject *arrived, PyObject *sent, PyObject *sending, PyObject *arriving) {
-    Py_ssize_t count = self->broken == Py_None ? 0 : PyTuple_Size(sent), at = 0;
+static int call_on_broken(PostHook *self, PyObject *position, PyObject *arrived, PyObject *sent, PyObject *sending, PyObject *arriving) {
+    Py_ssize_t count = self->on_broken == Py_None ? 0 : PyTuple_Size(sent), at = 0;
     while (at < count && !is_suspect(PyTuple_GetItem(sent, at))) at++;
     if (at >= count) return 0;
-    PyObject *done = PyObject_CallFunctionObjArgs(self->broken, position, arrived, sent, sending, arriving, NULL);
+    PyObject *done = PyObject_CallFunctionObjArgs(self->on_broken, position, arrived, sent, sending, arriving, NULL);
     Py_XDECREF(done);
     return done ? 0 : -1;
 }
 
-static PyObject *after_call(After *self, PyObject *args, PyObject *kwargs) {
+static PyObject *post_hook_call(PostHook *self, PyObject *args, PyObject *kwargs) {
     double seconds = clock_now() - self->last;
     PyObject *position, *sending, *arriving;
     (void)kwargs;
@@ -166,7 +166,7 @@ static PyObject *after_call(After *self, PyObject *args, PyObject *kwargs) {
             self, sending, any ? PyTuple_GetItem(arriving, 0) : NULL, any ? PyTuple_GetItem(arrived, 0) : NULL
         );
     }
-    if (sent && tell_broken(self, position, arrived, sent, sending, arriving) < 0) Py_CLEAR(sent);
+    if (sent && call_on_broken(self, position, arrived, sent, sending, arriving) < 0) Py_CLEAR(sent);
     if (sent) task = PyObject_CallNoArgs(g_task);
     if (task) took = PyFloat_FromDouble(seconds);
     if (took) event = plain(PyTuple_Pack(5, task, position, arrived, sent, took));
@@ -181,70 +181,70 @@ static PyObject *after_call(After *self, PyObject *args, PyObject *kwargs) {
     return result;
 }
 
-static int after_init(After *self, PyObject *args, PyObject *kwargs) {
-    PyObject *events, *on_way, *hooks, *key, *roots;
+static int post_hook_init(PostHook *self, PyObject *args, PyObject *kwargs) {
+    PyObject *events, *in_flight, *hooks, *key, *roots;
     (void)kwargs;
     if (!PyArg_ParseTuple(
-            args, "O!O!O!OO", &PyList_Type, &events, &PyDict_Type, &on_way, &PyList_Type, &hooks, &key, &roots
+            args, "O!O!O!OO", &PyList_Type, &events, &PyDict_Type, &in_flight, &PyList_Type, &hooks, &key, &roots
         ))
         return -1;
 #define HOLD(name) (Py_INCREF(name), self->name = name)
-    HOLD(events), HOLD(on_way), HOLD(hooks), HOLD(key), HOLD(roots);
+    HOLD(events), HOLD(in_flight), HOLD(hooks), HOLD(key), HOLD(roots);
     Py_INCREF(Py_None);
-    self->told = Py_None;
+    self->on_run = Py_None;
     Py_INCREF(Py_None);
-    self->broken = Py_None;
+    self->on_broken = Py_None;
     self->task = -1;
     self->last = clock_now();
     return 0;
 }
 
-#define HELD(X) X(events) X(on_way) X(hooks) X(key) X(roots) X(told) X(broken)
+#define HELD(X) X(events) X(in_flight) X(hooks) X(key) X(roots) X(on_run) X(on_broken)
 
-static int after_traverse(After *self, visitproc visit, void *arg) {
+static int post_hook_traverse(PostHook *self, visitproc visit, void *arg) {
 #define VISIT(name) Py_VISIT(self->name);
     HELD(VISIT)
     Py_VISIT(Py_TYPE((PyObject *)self));
     return 0;
 }
 
-static int after_clear(After *self) {
+static int post_hook_clear(PostHook *self) {
 #define CLEAR(name) Py_CLEAR(self->name);
     HELD(CLEAR)
     return 0;
 }
 
-static void after_dealloc(After *self) {
+static void post_hook_dealloc(PostHook *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     PyObject_GC_UnTrack(self);
-    after_clear(self);
+    post_hook_clear(self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     release(self);
     Py_DECREF(type);
 }
 
-static PyObject *after_start(After *self, PyObject *none) {
+static PyObject *post_hook_start(PostHook *self, PyObject *none) {
     (void)none;
     self->last = clock_now();
     Py_RETURN_NONE;
 }
 
-static PyMemberDef after_members[] = {
-    {"task", T_LONGLONG, offsetof(After, task), 0, NULL},
-    {"told", T_OBJECT_EX, offsetof(After, told), 0, NULL},
-    {"broken", T_OBJECT_EX, offsetof(After, broken), 0, NULL},
+static PyMemberDef post_hook_members[] = {
+    {"task", T_LONGLONG, offsetof(PostHook, task), 0, NULL},
+    {"on_run", T_OBJECT_EX, offsetof(PostHook, on_run), 0, NULL},
+    {"on_broken", T_OBJECT_EX, offsetof(PostHook, on_broken), 0, NULL},
     {NULL, 0, 0, 0, NULL},
 };
-static PyMethodDef after_methods[] = {
+static PyMethodDef post_hook_methods[] = {
     {"arrived", (PyCFunction)arrived_of, METH_O, NULL},
-    {"start", (PyCFunction)after_start, METH_NOARGS, NULL},
+    {"start_clock", (PyCFunction)post_hook_start, METH_NOARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
-static PyType_Slot after_slots[] = {
-    {Py_tp_init, after_init},       {Py_tp_call, after_call},   {Py_tp_traverse, after_traverse},
-    {Py_tp_clear, after_clear},     {Py_tp_dealloc, after_dealloc}, {Py_tp_members, after_members},
-    {Py_tp_methods, after_methods}, {0, NULL},
+static PyType_Slot post_hook_slots[] = {
+    {Py_tp_init, post_hook_init},       {Py_tp_call, post_hook_call},   {Py_tp_traverse, post_hook_traverse},
+    {Py_tp_clear, post_hook_clear},     {Py_tp_dealloc, post_hook_dealloc}, {Py_tp_members, post_hook_members},
+    {Py_tp_methods, post_hook_methods}, {0, NULL},
 };
-PyType_Spec after_spec = {
-    "gradtrace.recording.native._native.After", sizeof(After), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, after_slots,
+PyType_Spec post_hook_spec = {
+    "gradtrace.recording.native._native.PostHook", sizeof(PostHook), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC, post_hook_slots,
 };

@@ -32,9 +32,9 @@ def checked(fn: Callable[..., Any], inputs: Sequence[Any], folder: str) -> Trace
         outputs = [tensor for tensor in _tensors(_seen(fn)(*inputs)) if tensor.requires_grad]
         if not outputs:
             raise TensorError("no output depends on an input that requires grad", "is it computed under no_grad?")
-        recorder.seeding = True
-        recorder.spaces = ({f"inputs[{index}]": value for index, value in enumerate(inputs)},)
-        torch.autograd.grad(outputs, leaves, [_weights(output) for output in outputs], allow_unused=True)
+        named = {f"inputs[{index}]": value for index, value in enumerate(inputs)}
+        with recorder.seeding((named,)):
+            torch.autograd.grad(outputs, leaves, [_weights(output) for output in outputs], allow_unused=True)
     return recorder.trace
 
 

@@ -35,8 +35,7 @@ class Arrivals:
         self.arrived: dict[int, list[torch.Tensor | None]] = {}
         self.sent: dict[int, list[torch.Tensor | None]] = {}
         self.hooked: set[int] = set()
-        engine = call._engine
-        call._engine = lambda *args, **kwargs: self._run(call, lambda: engine(*args, **kwargs))
+        call.wrap(lambda engine: lambda *args, **kwargs: self._run(call, lambda: engine(*args, **kwargs)))
 
     def _run(self, call: EngineCall, run: Any) -> Any:
         with torch._C.DisableTorchFunction():

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.backward.raw_pass import RawPass
 from gradtrace.recording.isolation.torch_compile import Aside
 from gradtrace.recording.recorder import LAST, Options, Recorder
 from gradtrace.recording.replay.calls import Scene
+from gradtrace.recording.replay.comparisons import compare
+from gradtrace.recording.replay.forward_calls import forward_calls
 from gradtrace.recording.replay.gradient_copies import Arrivals
+from gradtrace.recording.replay.kept_values import held
 from gradtrace.recording.replay.tape import Tape
 
 if TYPE_CHECKING:
+    from array import array
+
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.isolation.patch import Removable
+    from gradtrace.recording.user_code.source_text import Sources
 
 __all__ = ["TapedRecorder", "recorder"]
 
@@ -25,6 +31,22 @@ def recorder(options: Options, folders: tuple[str, ...]) -> Recorder:
     """Return the recorder that these options need."""
     taped = options.calls or options.numeric
     return TapedRecorder(options, folders) if taped else Recorder(options, folders)
+
+
+class TapedPass(NamedTuple):
+    """Calls of the forward of one pass, and copies of its gradients: what formulas and finite differences need."""
+
+    scene: Scene
+    arrivals: Arrivals
+
+    def fields(self, ids: dict[int, str], numbers: array[int], sources: Sources) -> dict[str, Any]:
+        """Return the pass's forward calls, the values kept and, if asked for, the comparisons."""
+        numeric = self.arrivals.numeric
+        return {
+            "forward": forward_calls(self.scene, ids, list(numbers)),
+            "held": held(self.scene, self.arrivals, ids),
+            "comparisons": compare(self.scene, self.arrivals, ids, sources) if numeric else (),
+        }
 
 
 class TapedRecorder(Recorder):
@@ -43,7 +65,8 @@ class TapedRecorder(Recorder):
         return [*parts, self._tape]
 
     def _run(self, call: EngineCall, index: int) -> Any:
-        scene = self._tape.scene(call, self.spaces) if self._keeps(index) else None
+        spaces = self._seeded_by.spaces if self._seeded_by is not None else ()
+        scene = self._tape.scene(call, spaces) if self._keeps(index) else None
         numeric, brief = self.options.numeric, self.options.calls
         self._pending.append((scene, Arrivals(call, numeric=numeric, brief=brief) if scene else None))
         number = sequence_number()
@@ -55,11 +78,12 @@ class TapedRecorder(Recorder):
         return result
 
     def _finish(self, raw: RawPass, *, whole: bool) -> None:
-        raw.scene, raw.arrivals = self._pending.pop()
-        super()._finish(raw, whole=whole)
+        scene, arrivals = self._pending.pop()
+        extra = None if scene is None or arrivals is None else TapedPass(scene, arrivals)
+        super()._finish(raw._replace(extra=extra), whole=whole)
 
     def _keep(self, raw: RawPass) -> None:
         linked = self.options.linked and self.options.keep == LAST
-        before = [graph for graph in self._kept if isinstance(graph, RawPass) and graph.made] if linked else []
+        before = [graph for graph in self._kept if isinstance(graph, RawPass) and graph.run.made_by] if linked else []
         super()._keep(raw)
         self._kept = [*before[-MOST_LINKED:], *self._kept]

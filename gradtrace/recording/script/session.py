@@ -68,9 +68,8 @@ def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
     outputs = script_outputs(run.namespace)
     if not outputs:
         return ()
-    recorder.at_end = True
     try:
-        seed(recorder, outputs, [run.namespace])
+        seed(recorder, outputs, (run.namespace,), at_end=True)
     except RuntimeError as error:
         recorder.error = ErrorInfo(type(error).__name__, str(error))
     return tuple(node.name for node in recorder.trace.passes[-1].nodes if node.kind == "output")
