@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.stats_queries import elements
 from gradtrace.ops import op_of
-from gradtrace.wording.nodes import say
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from gradtrace.model import Attribute, BackwardPass, Edge, Fact, Node, TensorStats
@@ -106,14 +106,14 @@ def input_name(node: Node) -> str:
 
 def in_words(name: str, element: Element) -> str:
     """Return ``x[3, 1] is 0 and a gradient of 1 arrived``, as far as it is known."""
-    known = [f"{name}{element.place} is {say(element.value)}"] if element.value is not None else []
+    known = [f"{name}{element.place} is {number(element.value)}"] if element.value is not None else []
     if not known and element.place:
         known = [f"at element {element.place} of {name}" + _kept(element)]
     if element.arrived is not None and known:
-        known.append(f"a gradient of {say(element.arrived)} arrived")
+        known.append(f"a gradient of {number(element.arrived)} arrived")
     return " and ".join(known) if element.value is not None else ", ".join(known)
 
 
 def _kept(element: Element) -> str:
     found = element.saved.get("result")
-    return "" if found is None else f", where its result is {found if isinstance(found, str) else say(found)}"
+    return "" if found is None else f", where its result is {found if isinstance(found, str) else number(found)}"

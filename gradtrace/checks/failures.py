@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.how_detached import way
 from gradtrace.model import CHANGED, FREED, Finding
-from gradtrace.wording.nodes import quoted, shown, some, where
+from gradtrace.wording.nodes import as_tuple, quoted, some, where
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,9 @@ def unused_input(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     if error is None or not UNUSED.search(error.message) or "used in the graph" not in error.message:
         return
     facts = [fact for fact in graph.facts if fact.kind == "unused"]
-    named = some(f"{fact.data['name'] or 'an unnamed tensor'} of shape {shown(fact.data['shape'])}" for fact in facts)
+    named = some(
+        f"{fact.data['name'] or 'an unnamed tensor'} of shape {as_tuple(fact.data['shape'])}" for fact in facts
+    )
     outputs = some(node.name or "the output" for node in graph.nodes if node.kind == "output")
     yield Finding(
         "unused-input", "error", f"{outputs} does not depend on {named or 'one of the inputs'}",
@@ -153,7 +155,7 @@ def not_scalar(trace: Trace, _: Thresholds) -> Iterator[Finding]:
         return
     fact = next((fact for fact in trace.facts if fact.kind == "not-scalar"), None)
     name = str(fact.data["name"] or "the tensor") if fact else "the tensor"
-    shape = f" has the shape {shown(fact.data['shape'])}" if fact else " has more than one element"
+    shape = f" has the shape {as_tuple(fact.data['shape'])}" if fact else " has more than one element"
     yield Finding(
         "not-scalar", "error", f"{name}{shape}, and backward() starts by itself only from one element",
         f"reduce it ({name if name.isidentifier() else 'loss'}.mean() or .sum()), or give backward(gradient=...) one "

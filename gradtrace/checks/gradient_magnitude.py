@@ -14,7 +14,8 @@ from gradtrace.checks.paths import longest_path
 from gradtrace.checks.stats_queries import flat, is_broken, size
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of
-from gradtrace.wording.nodes import place, say, some, where
+from gradtrace.wording.nodes import position, some, where
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,13 +61,13 @@ class _Stretch(NamedTuple):
     @property
     def factor(self) -> str:
         """The factor per layer, per step of a recurrence, or per op where there are no weights on the way."""
-        end = max(position for position, norm in enumerate(self.norms) if norm > LEAST)
+        end = max(at for at, norm in enumerate(self.norms) if norm > LEAST)
         count, unit = end, "op"
         if len(self.layers) > 1:
             count, unit = sum(at <= end for at, _ in self.layers) - 1, "step" if self.is_recurrent else "layer"
         many = f" ({len(self.layers):,} {unit}s)" if unit != "op" else ""
         ratio = self.norms[end] / self.norms[0]
-        return f"a factor of {say(ratio ** (1 / max(count, 1)))} per {unit}{many}"
+        return f"a factor of {number(ratio ** (1 / max(count, 1)))} per {unit}{many}"
 
 
 @check("vanishing", after=NONFINITE, uses=("vanishing", "layers"))
@@ -113,7 +114,7 @@ def _between(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thresh
     if not _is_shared(steps, logs[end] - logs[start], limits.layers):
         return None
     nodes = [node for node, _ in path[start:]]
-    weights = [(position, _weights(graph, node)) for position, node in enumerate(nodes)]
+    weights = [(at, _weights(graph, node)) for at, node in enumerate(nodes)]
     return _Stretch(nodes, [norm for _, norm in path[start:]], [pair for pair in weights if pair[1]])
 
 
@@ -174,10 +175,10 @@ def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
 
 def _lost_steps(found: _Stretch, limit: float) -> str:
     """Return how many steps of a recurrence are out of reach, in a sentence."""
-    lost = sum(found.norms[position] < limit * found.norms[0] for position, _ in found.layers)
+    lost = sum(found.norms[at] < limit * found.norms[0] for at, _ in found.layers)
     return (
-        f". The first {lost:,} of the {len(found.layers):,} steps get less than {say(limit)} of it: its weights learn "
-        "from the later ones alone"
+        f". The first {lost:,} of the {len(found.layers):,} steps get less than {number(limit)} of it: its weights "
+        "learn from the later ones alone"
     )
 
 
@@ -190,14 +191,14 @@ def _finding(graph: BackwardPass, found: _Stretch, name: str) -> Finding:
     word, hint = ("vanished", KEEP) if name == "vanishing" else ("exploded", TAME)
     first, last = found.nodes[0], found.nodes[-1]
     step = max(1, (len(found.norms) - 1) // 4)
-    profile = " → ".join(say(norm if norm > LEAST else 0.0) for norm in [*found.norms[:-1:step], found.norms[-1]])
+    profile = " → ".join(number(norm if norm > LEAST else 0.0) for norm in [*found.norms[:-1:step], found.norms[-1]])
     leaves = [graph.by_id[edge.target] for edge in graph.edges_from[last.id]]
     hit = some(leaf.name for leaf in leaves if leaf.kind == "leaf" and leaf.name)
     message = (
         f"the gradient {word} between {where(first)} and {where(last)}: its norm went {profile} over "
         f"{len(found.nodes):,} ops, {found.factor}"
         + (f". It ends at {hit}" if hit else "")
-        + (f" (pass called at {place(graph.call)})" if graph.call else "")
+        + (f" (pass called at {position(graph.call)})" if graph.call else "")
     )
     return Finding(name, "warning", message, hint, (last.id, first.id), last.source or last.library)
 
@@ -215,7 +216,7 @@ def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     yield Finding(
         "underflow", "warning",
         f"{share:.0%} of the float16 gradient that {where(node)} sent on is zero or subnormal (below "
-        f"{SMALLEST_NORMAL:.2g}): its largest element is {say(max(abs(stats.min or 0.0), abs(stats.max or 0.0)))}. "
+        f"{SMALLEST_NORMAL:.2g}): its largest element is {number(max(abs(stats.min or 0.0), abs(stats.max or 0.0)))}. "
         f"{len(lost)} of {len(graph.edges)} gradients in this pass are like that, the worst with {worst[2]:.0%}",
         "scale the loss with torch.amp.GradScaler, or use bfloat16, which has the range of float32",
         (node.id, *dict.fromkeys(found[0].id for found in lost[1:])), node.source or node.library,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.stats_queries import flat, is_broken
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import say, where
+from gradtrace.wording.nodes import where
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,7 @@ def _difference(sent: list[TensorStats], arrived: TensorStats, limit: float) -> 
     total = math.fsum(stats.mean or 0.0 for stats in sent)
     scale = max(stats.norm or 0.0 for stats in [*sent, arrived]) / math.sqrt(math.prod(arrived.shape))
     differs = abs(total - (arrived.mean or 0.0)) > limit * scale
-    return f"mean {say(total)} before, {say(arrived.mean)} after" if differs else ""
+    return f"mean {number(total)} before, {number(arrived.mean)} after" if differs else ""
 
 
 def _by_element(sent: list[TensorStats], arrived: TensorStats, limit: float) -> str:
@@ -89,7 +90,7 @@ def _by_element(sent: list[TensorStats], arrived: TensorStats, limit: float) -> 
 
 
 def _list(values: list[float]) -> str:
-    shown = ", ".join(say(value) for value in values[:4])
+    shown = ", ".join(number(value) for value in values[:4])
     return shown if len(values) == 1 else f"[{shown}{', …' if len(values) > 4 else ''}]"  # noqa: PLR2004 - a few will do
 
 
@@ -98,5 +99,5 @@ def _by_number(sent: TensorStats, arrived: TensorStats, limit: float) -> str:
         before, after = getattr(sent, name), getattr(arrived, name)
         scale = max(abs(sent.max or 0.0), abs(sent.min or 0.0)) if name != "norm" else sent.norm or 0.0
         if before is not None and after is not None and abs(before - after) > limit * max(scale, abs(after)):
-            return f"{name} {say(before)} before, {say(after)} after"
+            return f"{name} {number(before)} before, {number(after)} after"
     return ""

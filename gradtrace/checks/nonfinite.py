@@ -10,7 +10,8 @@ from gradtrace.checks.singular_derivatives import backward_reason, forward_reaso
 from gradtrace.checks.stats_queries import inputs, is_broken, is_zero, size
 from gradtrace.model import Finding
 from gradtrace.ops import op_of
-from gradtrace.wording.nodes import bad_word, say, shown, where
+from gradtrace.wording.nodes import as_tuple, bad_word, where
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,7 +85,7 @@ def _broken_leaf(node: Node) -> Finding:
 
 
 def _broken_data(node: Node, given: Fact) -> Finding:
-    broken = f"its {given.data['saved']}, of shape {shown(given.data['shape'])}"
+    broken = f"its {given.data['saved']}, of shape {as_tuple(given.data['shape'])}"
     return Finding(
         "nonfinite-forward", "error",
         f"{where(node)} was given data that is not finite ({broken}); from there on it is {bad_word(_worst(node))}",
@@ -113,11 +114,11 @@ def _input_fact(graph: BackwardPass, node: Node, edge: Edge, stats: TensorStats)
     name = input_name(graph.by_id[edge.target])
     element = element_computed(graph, node, stats, _worst(node))
     if element is not None and element.value is not None:
-        return f"{name}{element.place} is {say(element.value)}"
+        return f"{name}{element.place} is {number(element.value)}"
     if not size(stats):
-        return f"{name} is empty, of shape {shown(stats.shape)}"
+        return f"{name} is empty, of shape {as_tuple(stats.shape)}"
     at = f", first at element {element.place}" if element is not None and element.place else ""
-    return f"{name} is in [{say(stats.min)}, {say(stats.max)}]{at}" if stats.min is not None else ""
+    return f"{name} is in [{number(stats.min)}, {number(stats.max)}]{at}" if stats.min is not None else ""
 
 
 def _worst(node: Node) -> TensorStats | None:
@@ -221,7 +222,7 @@ def _place_of(graph: BackwardPass, edge: Edge, element: Element | None) -> str:
     known = target.values[edge.target_index] if edge.target_index < len(target.values) else None
     if known is None or known.min is None:
         return ""
-    return f"{input_name(target)} is in [{say(known.min)}, {say(known.max)}]"
+    return f"{input_name(target)} is in [{number(known.min)}, {number(known.max)}]"
 
 
 def _mask(graph: BackwardPass, sent: _Sent) -> Node | None:

@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.stats_queries import flat
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import place, quoted, say, shown, some, where
+from gradtrace.wording.nodes import as_tuple, position, quoted, some, where
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,8 @@ def broadcast(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
         if fact.kind == "broadcast":
             node, n = graph.by_id[fact.nodes[0]], _first(fact.data["result"])
             pairs = len(_list(fact.data["result"])) == 2  # noqa: PLR2004 - a table
-            made = f"{n} × {n} pairs of them" if pairs else f"{shown(fact.data['result'])} of them"
-            left, right = shown(fact.data["left"]), shown(fact.data["right"])
+            made = f"{n} × {n} pairs of them" if pairs else f"{as_tuple(fact.data['result'])} of them"
+            left, right = as_tuple(fact.data["left"]), as_tuple(fact.data["right"])
             column = left if left.endswith("1)") else right
             yield Finding(
                 "broadcast", "warning",
@@ -99,7 +100,7 @@ def _reused(fact: Fact) -> Finding:
     again = f" at the first time, and it did so {times:,} times" if times > 1 else ""
     return Finding(
         "accumulated", "warning",
-        f"the step at {place(fact.source)} used a gradient that an earlier step had used already: .grad of {names} "
+        f"the step at {position(fact.source)} used a gradient that an earlier step had used already: .grad of {names} "
         f"held the sum of {fact.data['passes']} passes{again}, because nothing zeroed it",
         ZERO, (), fact.source, int(str(fact.data["pass"])), times,
     )  # fmt: skip
@@ -114,7 +115,9 @@ def _sum(graph: BackwardPass, leaf: Node, passes: int, known: Finding | None) ->
     grad = next((grad for grad in leaf.grads if grad is not None), None)
     same = _single(grad)
     sum_told = (
-        f": {say(same * passes)} = {say(same)} × {passes} passes, if each sent the same" if same is not None else ""
+        f": {number(same * passes)} = {number(same)} × {passes} passes, if each sent the same"
+        if same is not None
+        else ""
     )
     return Finding(
         "accumulated", "warning",

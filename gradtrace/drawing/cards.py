@@ -12,7 +12,8 @@ from gradtrace.drawing.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO,
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding
 from gradtrace.wording.numbers import Kind, Scale, kind, number, shape, stats
-from gradtrace.wording.phrases import clean, escaped, expression, gradient, place, shorten
+from gradtrace.wording.phrases import expression, gradient, positions
+from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -67,7 +68,7 @@ def kept(node: Node, *, attributes: int, saved: bool) -> Iterator[str]:
     """Yield small rows for what a node keeps for its backward: its attributes and its tensors, where asked for."""
     if attributes:
         for key, value in sorted(node.attributes.items()):
-            yield row(small(f"{key} = {shorten(clean(str(value)), attributes)}"))
+            yield row(small(f"{key} = {shorten(one_line(str(value)), attributes)}"))
     if saved:
         for each in node.saved:
             yield row(small(f"saved {each.name} {shape(each.shape) if each.shape else 'scalar'} {each.dtype}"))
@@ -76,7 +77,7 @@ def kept(node: Node, *, attributes: int, saved: bool) -> Iterator[str]:
 def _function(node: Node) -> Iterator[str]:
     yield row(bold(node.op))
     code = shorten(expression(node), LONGEST_CODE)
-    name = f"{bold(shorten(clean(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
+    name = f"{bold(shorten(one_line(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
     code_text = f'<font face="{MONO}">{escaped(code)}</font>' if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
@@ -90,12 +91,12 @@ def _function(node: Node) -> Iterator[str]:
 
 def _formula(node: Node) -> Iterator[str]:
     if node.formula:
-        yield row(small(shorten(f"sends {clean(node.formula)}", LONGEST_SMALL)))
+        yield row(small(shorten(f"sends {one_line(node.formula)}", LONGEST_SMALL)))
 
 
 def _tensor(node: Node) -> Iterator[str]:
     value = node.values[0] if node.values else None
-    name = shorten(clean(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
+    name = shorten(one_line(node.name), LONGEST_SMALL) or (shape(value.shape) if value and value.shape else node.kind)
     text = stats(value) if value else ""
     yield from _equation(bold(name), text, len(name)) if text else [row(bold(name))]
 
@@ -125,8 +126,8 @@ def _gradients(node: Node, context: Context) -> Iterator[str]:
 def _failure(error: ErrorInfo | None) -> Iterator[str]:
     if error is None:
         return
-    yield alarm(f"raised {clean(error.type)}", FAILED)
-    lines = wrap(clean(error.message), LONGEST_SMALL, max_lines=3, placeholder=" …")
+    yield alarm(f"raised {one_line(error.type)}", FAILED)
+    lines = wrap(one_line(error.message), LONGEST_SMALL, max_lines=3, placeholder=" …")
     if lines:
         yield row("<br/>".join(small(line, FAILED) for line in lines))
 
@@ -145,7 +146,7 @@ def badge(severity: str, words: str) -> str:
 
 
 def _place(node: Node) -> Iterator[str]:
-    texts = [shorten(clean(text), LONGEST_SMALL) for text in (node.module, place(node)) if text]
+    texts = [shorten(one_line(text), LONGEST_SMALL) for text in (node.module, positions(node)) if text]
     together = " · ".join(texts)
     yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import FILL, INVERSE, MUTED, SPECIAL, step
 from gradtrace.wording.numbers import Scale, kind
-from gradtrace.wording.phrases import escaped
+from gradtrace.wording.quoting import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import MUTED, SPECIAL
 from gradtrace.fold.frames import frames_of
-from gradtrace.wording.phrases import clean, escaped
+from gradtrace.wording.quoting import escaped, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ class Frames:
 
     def _frame(self, call: int) -> graphviz.Digraph:
         found = self._graph.calls[call]
-        label = escaped(" · ".join(filter(None, dict.fromkeys((clean(found.path), found.type)))))
+        label = escaped(" · ".join(filter(None, dict.fromkeys((one_line(found.path), found.type)))))
         frame = type(self._picture)(f"cluster_{self._prefix}{call}")
         look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10", "peripheries": "1"}
         frame.attr(label=label, labeljust="l", labelloc="t", fontsize="9", fontcolor=MUTED, tooltip=label, **look)

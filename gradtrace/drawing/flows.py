@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from gradtrace.drawing.palette import LINE, PAGE, SPECIAL, step
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.wording.numbers import Scale, kind, number, stats
-from gradtrace.wording.phrases import called, escaped
+from gradtrace.wording.phrases import called
+from gradtrace.wording.quoting import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,7 +15,8 @@ from gradtrace.drawing.palette import BORDER, CARD, LINE, SPECIAL, step
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.model import TensorStats
 from gradtrace.wording.numbers import number, shape, stats
-from gradtrace.wording.phrases import clean, gradient, shorten
+from gradtrace.wording.phrases import gradient
+from gradtrace.wording.quoting import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -93,7 +94,7 @@ def _briefly(grad: TensorStats) -> str:
 
 def _leaf_name(leaf: Node) -> str:
     value = leaf.values[0] if leaf.values else None
-    name = shorten(clean(leaf.name), LONGEST_NAME)
+    name = shorten(one_line(leaf.name), LONGEST_NAME)
     if value is None:
         return name or "leaf"
     return f"{name} = {stats(value)}" if name and not value.shape else name or shape(value.shape)

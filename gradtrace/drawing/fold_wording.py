@@ -8,8 +8,10 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradtrace.ops import op_name
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import number, stats
-from gradtrace.wording.phrases import clean, expression, position, shorten
+from gradtrace.wording.phrases import expression
+from gradtrace.wording.quoting import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,15 +30,15 @@ def names(box: Box, graph: BackwardPass) -> tuple[str, str]:
     path, _, kind = box.name.partition("\n")
     call = graph.calls[box.call] if box.call is not None else None
     if box.kind == "module" and call:
-        return clean(call.path) or call.type, call.type
+        return one_line(call.path) or call.type, call.type
     ops = [graph.by_id[node_id].op for node_id in box.nodes]
     if box.kind == "chain":
         return shorten(" → ".join(map(op_name, ops)), 60), "views and casts"
     if box.kind == "run":
         segment = ops[: len(ops) // box.count]
-        title = clean(path) or shorten(" → ".join(op_name(op) for op in segment[:6]), 40)
+        title = one_line(path) or shorten(" → ".join(op_name(op) for op in segment[:6]), 40)
         return f"{title} × {box.count:,}", kind
-    return " … ".join(dict.fromkeys((box.nodes[0], box.nodes[-1]))), clean(call.path) if call else ""
+    return " … ".join(dict.fromkeys((box.nodes[0], box.nodes[-1]))), one_line(call.path) if call else ""
 
 
 def content(box: Box) -> str:
@@ -56,7 +58,7 @@ def made_by(box: Box, graph: BackwardPass) -> str:
         return f"{expression(first)} · {position(sources[0])}" if sources[0] else ""
     files = {s.filename for s in sources if s}
     lines = [s.line for s in sources if s]
-    return f"{clean(PurePath(files.pop()).name)}:{min(lines)}–{max(lines)}" if len(files) == 1 else ""
+    return f"{one_line(PurePath(files.pop()).name)}:{min(lines)}–{max(lines)}" if len(files) == 1 else ""
 
 
 def flow(gradients: Flow, word: str) -> str:
@@ -113,7 +115,7 @@ def opening_lines(folded: Folded) -> list[str]:
 def details(box: Box, graph: BackwardPass) -> str:
     """Return all that there is to say about a fold, one fact per line."""
     ops = Counter(graph.by_id[node_id].op for node_id in box.nodes).most_common()
-    leaves = [f"{clean(graph.by_id[leaf].name) or leaf}: {_grad(graph, leaf)}" for leaf in box.leaves]
+    leaves = [f"{one_line(graph.by_id[leaf].name) or leaf}: {_grad(graph, leaf)}" for leaf in box.leaves]
     facts = [
         *names(box, graph),
         content(box),
@@ -121,7 +123,7 @@ def details(box: Box, graph: BackwardPass) -> str:
         inside(box),
         *_most([f"{op} × {n:,}" for op, n in ops]),
         *_most(leaves),
-        *_most([f"{finding.severity}: {clean(finding.message)}" for finding in box.findings]),
+        *_most([f"{finding.severity}: {one_line(finding.message)}" for finding in box.findings]),
     ]
     return "\n".join(filter(None, facts))
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.fold_wording import content, curve_ends, flow, found, inside, names
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.phrases import clean, expression, shorten
+from gradtrace.wording.phrases import expression
+from gradtrace.wording.quoting import one_line, shorten
 
 if TYPE_CHECKING:
     from gradtrace.fold import Box, Folded
@@ -38,7 +39,9 @@ def _fold(box: Box, folded: Folded) -> list[str]:
 
 def _node(node: Node) -> list[str]:
     value = node.values[0] if node.values else None
-    equation = " = ".join(part for part in (clean(node.name), expression(node), stats(value) if value else "") if part)
+    equation = " = ".join(
+        part for part in (one_line(node.name), expression(node), stats(value) if value else "") if part
+    )
     return [
         node.op if node.kind == "function" else "",
         equation or ("" if node.kind == "function" else node.kind),
@@ -47,7 +50,7 @@ def _node(node: Node) -> list[str]:
 
 
 def _name(leaf: Node) -> str:
-    return clean(leaf.name) or "leaf"
+    return one_line(leaf.name) or "leaf"
 
 
 def _grad(node: Node) -> str:

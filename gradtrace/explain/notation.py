@@ -7,10 +7,12 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradtrace.wording.numbers import number
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["evaluated", "lowered", "notation", "number", "put_in"]
+__all__ = ["evaluated", "lowered", "notation", "put_in"]
 
 _RAISED = dict(zip("0123456789+-nkij·", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿᵏⁱʲ˙", strict=True))
 _BINARY: dict[type[ast.operator], tuple[int, str, Callable[[Any, Any], Any]]] = {
@@ -25,20 +27,7 @@ _COMPARE: dict[type[ast.cmpop], str] = {ast.Gt: ">", ast.Lt: "<", ast.GtE: "≥"
 _NAMES = {"sqrt": "√", "sigmoid": "σ", "pi": "π"}
 _LOWERED = dict(zip("0123456789+-ijklmnprst", "₀₁₂₃₄₅₆₇₈₉₊₋ᵢⱼₖₗₘₙₚᵣₛₜ", strict=True))
 ATOM, NEGATIVE = 9, 3
-WHOLE, EXPONENT = 1e3, 1e6 - 0.5  # from the first on without decimals, from the second on with an exponent
-
-
-def number(x: float | None) -> str:
-    """Return ``x`` with four significant digits.
-
-    >>> number(48.0), number(-0.24689), number(1.2e-7)
-    ('48', '-0.2469', '1.2e-07')
-    """
-    if x is None:
-        return "none"
-    if x == 0:
-        return "0"
-    return f"{x:.0f}" if WHOLE <= abs(x) < EXPONENT else f"{x:.4g}"
+LONGEST_WHOLE = 1e3  # below it a whole number is an exact one
 
 
 def lowered(text: str) -> str:
@@ -134,7 +123,7 @@ class _Fold(ast.NodeTransformer):
 
 
 def _constant(value: float) -> ast.Constant:
-    whole = float(value).is_integer() and abs(value) < WHOLE
+    whole = float(value).is_integer() and abs(value) < LONGEST_WHOLE
     return ast.Constant(int(value) if whole else value)
 
 
@@ -174,7 +163,7 @@ def _write(node: ast.expr, look: _Look) -> tuple[str, int]:
 def _literal(value: object) -> tuple[str, int]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return str(value), ATOM
-    text = number(float(value)) if isinstance(value, float) or abs(value) < WHOLE else str(value)
+    text = number(float(value)) if isinstance(value, float) or abs(value) < LONGEST_WHOLE else str(value)
     return text, ATOM if value >= 0 else NEGATIVE
 
 

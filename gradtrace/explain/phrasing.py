@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from gradtrace.explain.notation import number
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from gradtrace.explain.chain import Flow

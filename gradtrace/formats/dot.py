@@ -19,19 +19,10 @@ from gradtrace.fold.ranks import ranks_of
 from gradtrace.formats.base import Style, register
 from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.model import Report
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
-from gradtrace.wording.phrases import (
-    clean,
-    differentiated,
-    escaped,
-    expression,
-    href,
-    note,
-    place,
-    position,
-    shorten,
-    title,
-)
+from gradtrace.wording.phrases import differentiated, expression, href, note, positions, title
+from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
     import graphviz
@@ -162,8 +153,8 @@ def _defaults(report: Report, scale: Scale, folded: Folded) -> dict[str, dict[st
 
 
 def _subtitle(graph: BackwardPass) -> str:
-    said = [shorten(clean(graph.call.text), 48), position(graph.call)] if graph.call else []
-    stopped = f"stopped by {clean(graph.error.type)}" if graph.error else ""
+    said = [shorten(one_line(graph.call.text), 48), position(graph.call)] if graph.call else []
+    stopped = f"stopped by {one_line(graph.error.type)}" if graph.error else ""
     return " · ".join(filter(None, [*said, stopped]))
 
 
@@ -171,9 +162,9 @@ def _details(node: Node, box: Box) -> str:
     """Return all that there is to say about a node, one fact per line."""
     values = [f"value {stats(value)}" for value in node.values if value]
     grads = [f"grad {_spread(grad)}" for grad in node.grads]
-    what = [node.op if node.kind == "function" else node.kind, clean(node.name), expression(node)]
-    notes = [f"{finding.severity}: {clean(finding.message)}" for finding in box.findings]
-    facts = [*what, clean(node.module), place(node), *values, *grads, note(node), *notes]
+    what = [node.op if node.kind == "function" else node.kind, one_line(node.name), expression(node)]
+    notes = [f"{finding.severity}: {one_line(finding.message)}" for finding in box.findings]
+    facts = [*what, one_line(node.module), positions(node), *values, *grads, note(node), *notes]
     return "\n".join(filter(None, facts))
 
 

@@ -10,7 +10,8 @@ from gradtrace.formats import mermaid
 from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.phrases import clean, expression, place, title
+from gradtrace.wording.phrases import expression, positions, title
+from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,11 +55,12 @@ def _cells(box: Box, folded: Folded) -> list[str]:
         ends = [flow(box.truth.arrived, "in"), flow(box.truth.left, "out") if box.truth.left.tensors else ""]
         return [names(box, folded.graph)[0], content(box), "; ".join(filter(None, ends)), names(box, folded.graph)[1]]
     value = node.values[0] if node.values else None
-    parts = (clean(node.name), expression(node), stats(value) if value else "")
+    parts = (one_line(node.name), expression(node), stats(value) if value else "")
     grads = [
-        f"{clean(leaf.name) or 'leaf'} {_grad(leaf.grads)}" for leaf in map(folded.graph.by_id.__getitem__, box.leaves)
+        f"{one_line(leaf.name) or 'leaf'} {_grad(leaf.grads)}"
+        for leaf in map(folded.graph.by_id.__getitem__, box.leaves)
     ]
-    where = " · ".join(filter(None, (clean(node.module), place(node))))
+    where = " · ".join(filter(None, (one_line(node.module), positions(node))))
     return [
         node.op if node.kind == "function" else node.kind,
         " = ".join(filter(None, parts)),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradtrace.formats.base import Style, register
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
 from gradtrace.wording.phrases import note
-from gradtrace.wording.tables import Cell, Column, lines, paint, shorten, visible
+from gradtrace.wording.quoting import one_line
+from gradtrace.wording.tables import Cell, Column, lines, paint, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from gradtrace.model import BackwardPass, ErrorInfo, Finding, Node, Report, Source, TensorStats
+    from gradtrace.model import BackwardPass, ErrorInfo, Finding, Node, Report, TensorStats
 
     Written = Callable[[TensorStats | None], str]
 
@@ -71,8 +72,8 @@ def _title(report: Report) -> str:
     parts = [
         f"pass {graph.index:,} of {report.trace.made:,}" if report.trace.made > 1 else "",
         "seeded by gradtrace" if graph.kind == "seeded" else "",
-        visible(graph.call.text or graph.kind) if graph.call else graph.kind.replace("seeded", ""),
-        _where(graph.call),
+        one_line(graph.call.text or graph.kind) if graph.call else graph.kind.replace("seeded", ""),
+        position(graph.call),
         f"inside pass {graph.parent}" if graph.parent is not None else "",
         f"{_count(len(graph.nodes), 'node')}, {_count(len(graph.edges), 'edge')}",
     ]
@@ -87,12 +88,12 @@ def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
     return [
         Cell("✗" if failed else "", "bold red"),
         Cell(node.id, "bold red" if failed else "dim"),
-        Cell(visible(node.op if node.kind == "function" else node.kind), "bold red" if failed else look),
+        Cell(one_line(node.op if node.kind == "function" else node.kind), "bold red" if failed else look),
         Cell(_what(node, stats), look, _what(node, _short)),
         Cell(_gradient(node, stats) or absent, STYLES[kind(worst)], _gradient(node, _short) or absent),
         Cell(_bar(worst, scale), STYLES[kind(worst)]),
         Cell(_flows(graph, node), brief=_flows(graph, node, brief=True)),
-        Cell("  ".join(part for part in (visible(node.module), _where(node.source or node.library)) if part), "dim"),
+        Cell("  ".join(part for part in (one_line(node.module), position(node.source or node.library)) if part), "dim"),
     ]
 
 
@@ -103,8 +104,8 @@ def _time(node: Node) -> str:
 
 def _what(node: Node, written: Written) -> str:
     """``h = u*v = 8``: the variable, the expression and the value, as far as they are known."""
-    text = visible(node.source.text) if node.source else ""
-    name = visible(node.name)
+    text = one_line(node.source.text) if node.source else ""
+    name = one_line(node.name)
     values = _some([s for s in node.values if s], written)
     return " = ".join(part for part in (name, "" if text == name else text, values) if part)
 
@@ -137,12 +138,12 @@ def _flows(graph: BackwardPass, node: Node, *, brief: bool = False) -> str:
 
 
 def _target(node: Node) -> str:
-    name = visible(node.name) if node.kind == "leaf" else visible(node.op)
+    name = one_line(node.name) if node.kind == "leaf" else one_line(node.op)
     return f"{name} ({node.id})" if node.kind == "function" else name or node.id
 
 
 def _brief_target(node: Node) -> str:
-    name = visible(node.name) if node.kind == "leaf" else ""
+    name = one_line(node.name) if node.kind == "leaf" else ""
     return name if 0 < len(name) <= NAME else node.id
 
 
@@ -175,7 +176,7 @@ def _kept(graph: BackwardPass) -> Iterator[str]:
     total = sum(size for size, _ in sizes)
     if total:
         most, node = max(sizes, key=lambda pair: pair[0])
-        yield f"saved for backward: {_bytes(total)}, most in {visible(node.op)} ({node.id}): {_bytes(most)}"
+        yield f"saved for backward: {_bytes(total)}, most in {one_line(node.op)} ({node.id}): {_bytes(most)}"
     yield from _alike(graph)
 
 
@@ -202,7 +203,7 @@ def _bytes(count: int) -> str:
 
 
 def _finding(finding: Finding) -> str:
-    at = ", ".join(part for part in (*finding.nodes[:SHOWN], _where(finding.source)) if part)
+    at = ", ".join(part for part in (*finding.nodes[:SHOWN], position(finding.source)) if part)
     return (
         f"{finding.check}: {finding.message}"
         + (f" ({at})" if at else "")
@@ -218,7 +219,7 @@ def _errors(report: Report) -> list[ErrorInfo]:
 
 
 def _error(error: ErrorInfo) -> str:
-    at = ", ".join(part for part in (error.node, _where(error.source)) if part)
+    at = ", ".join(part for part in (error.node, position(error.source)) if part)
     return f"{error.type}: {error.message}" + (f" (at {at})" if at else "")
 
 
@@ -226,13 +227,8 @@ def _wrapped(severity: str, text: str, style: Style) -> Iterator[str]:
     mark = f"{'✗' if severity == 'error' else '!'} "
     wrapper = textwrap.TextWrapper(style.width or 100, initial_indent=mark, subsequent_indent="  ")
     wrapper.break_on_hyphens = False
-    for line in wrapper.wrap(visible(text)):
+    for line in wrapper.wrap(one_line(text)):
         yield paint(line, SEVERITIES[severity], color=style.color)
-
-
-def _where(source: Source | None) -> str:
-    """``partials.py:6``."""
-    return visible(f"{PurePath(source.filename).name}:{source.line}") if source else ""
 
 
 def _count(number_of: int, word: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradtrace.model import Finding
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import number, stats
-from gradtrace.wording.tables import visible
+from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +38,15 @@ def _lines(found: Difference) -> Iterator[str]:
     for word, labels in (("gone", found.gone), ("come", found.come)):
         if labels:
             yield f"{len(labels):,} node{'s have' if len(labels) > 1 else ' has'} {word}"
-            yield from (f"  {visible(label)}" for label in labels[:SHOWN])
+            yield from (f"  {one_line(label)}" for label in labels[:SHOWN])
     if not (found.changes or found.gone or found.come):
         yield "the gradients are the same"
-    yield from (f"note: {visible(reason)}" for reason in found.reasons)
+    yield from (f"note: {one_line(reason)}" for reason in found.reasons)
 
 
 def _change(change: Change) -> str:
-    at = f" ({PurePath(change.source.filename).name}:{change.source.line})" if change.source else ""
-    return visible(f"pass {change.pass_index}: {change.label}{at}: {_both(change)}")
+    at = f" ({position(change.source)})" if change.source else ""
+    return one_line(f"pass {change.pass_index}: {change.label}{at}: {_both(change)}")
 
 
 def _both(change: Change) -> str:

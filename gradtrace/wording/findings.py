@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import number
-from gradtrace.wording.tables import paint, visible
+from gradtrace.wording.quoting import one_line
+from gradtrace.wording.tables import paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -26,8 +27,8 @@ def as_text(findings: Sequence[Finding], width: int = 80, *, color: bool = False
 
 def _lines(finding: Finding, width: int, *, color: bool) -> Iterator[str]:
     mark, look = MARKS[finding.severity]
-    at = ", ".join(part for part in (_place(finding), _passes(finding)) if part)
-    yield paint(f"{mark} {finding.check}{f'  {visible(at)}' if at else ''}", look, color=color)
+    at = ", ".join(part for part in (position(finding.source), _passes(finding)) if part)
+    yield paint(f"{mark} {finding.check}{f'  {one_line(at)}' if at else ''}", look, color=color)
     yield from _wrapped(sentence(finding.message), "    ", width)
     if finding.hint:
         yield from _wrapped(f"→ {finding.hint}", "    ", width)
@@ -39,11 +40,7 @@ def _lines(finding: Finding, width: int, *, color: bool) -> Iterator[str]:
 def _wrapped(text: str, indent: str, width: int) -> list[str]:
     wrapper = textwrap.TextWrapper(width, initial_indent=indent, subsequent_indent=indent)
     wrapper.break_on_hyphens = wrapper.break_long_words = False
-    return wrapper.wrap(visible(text))
-
-
-def _place(finding: Finding) -> str:
-    return f"{PurePath(finding.source.filename).name}:{finding.source.line}" if finding.source else ""
+    return wrapper.wrap(one_line(text))
 
 
 def _passes(finding: Finding) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from gradtrace.wording.quoting import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gradtrace.model import Node, Source, TensorStats
 
-__all__ = ["bad_word", "place", "quoted", "say", "shown", "some", "where"]
+__all__ = ["as_tuple", "bad_word", "position", "quoted", "some", "where"]
 
 
 def where(node: Node) -> str:
@@ -19,7 +21,7 @@ def where(node: Node) -> str:
     if node.kind != "function":
         return f"{node.kind} {node.name or 'without a name'}"
     code = f" `{_short(source.text, 60)}`" if source and source.text else ""  # two thirds of a terminal's line
-    at = place(source)
+    at = position(source)
     module = f" in {node.module}" if node.module else ""
     return f"{node.op}{code}{f' ({at}{module})' if at else module}"
 
@@ -28,35 +30,43 @@ def quoted(source: Source | None) -> str:
     """Return a line's expression and place: `` `x.detach()` (train.py:12)``."""
     if source is None:
         return "a line that is not known"
-    return f"`{_short(source.text, 80)}` ({place(source)})"
+    return f"`{_short(source.text, 80)}` ({position(source)})"
 
 
-def place(source: Source | None) -> str:
-    """Return ``train.py:12``, or nothing."""
-    return f"{PurePath(source.filename).name}:{source.line}" if source else ""
+def position(source: Source | None) -> str:
+    """Return a line's file, without its folders, and number, or nothing.
+
+    >>> from gradtrace.model import Source
+    >>> position(Source("models/train.py", 12)), position(None)
+    ('train.py:12', '')
+    """
+    return f"{one_line(PurePath(source.filename).name)}:{source.line}" if source else ""
 
 
 def _short(text: str, limit: int) -> str:
-    text = " ".join(text.split())
+    text = one_line(text)
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def some(words: Iterable[str], limit: int = 5) -> str:
-    """Return the first words with commas, and how many more there are."""
+    """Return the first words with commas, and how many more there are.
+
+    >>> some("abc"), some("abcdefg", 2)
+    ('a, b, c', 'a, b and 5 more')
+    """
     found = list(words)
     more = f" and {len(found) - limit:,} more" if len(found) > limit else ""
     return ", ".join(found[:limit]) + more
 
 
-def shown(shape: object) -> str:
-    """Return a shape as PyTorch users write it: ``(64, 1)``, ``(64,)``, ``()``."""
+def as_tuple(shape: object) -> str:
+    """Return a shape as PyTorch users write it.
+
+    >>> as_tuple([64, 1]), as_tuple((64,)), as_tuple(())
+    ('(64, 1)', '(64,)', '()')
+    """
     sizes = [str(length) for length in shape] if isinstance(shape, (list, tuple)) else []
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
-
-
-def say(number: float | None) -> str:
-    """Return a number with four significant digits at most, as a person would write it."""
-    return "unknown" if number is None else f"{number + 0.0:.4g}"  # which is 0 where it was -0
 
 
 def bad_word(stats: TensorStats | None) -> str:

@@ -6,49 +6,28 @@ import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import stats
+from gradtrace.wording.quoting import escaped, one_line
 
 if TYPE_CHECKING:
-    from gradtrace.model import BackwardPass, Node, Report, Source, TensorStats
+    from gradtrace.model import BackwardPass, Node, Report, TensorStats
 
 __all__ = [
     "alt_text",
     "called",
-    "clean",
     "differentiated",
-    "escaped",
     "expression",
     "gradient",
     "href",
     "note",
-    "place",
-    "position",
-    "shorten",
+    "positions",
     "title",
 ]
 
-MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as html.escape has it
 LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
 COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
 MOST_LEAVES = 12  # leaves that the alt text reads out
-
-
-def clean(text: str) -> str:
-    """Return text on one line, with what can't be seen (or is illegal in XML) as Python's escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
-
-
-def escaped(text: str, depth: int = 1) -> str:
-    """Return text for a label of Graphviz, which reads entities and backslashes; its tooltips it reads twice."""
-    return text.translate(MARKUP).replace("\\", "\\" * 2**depth)
-
-
-def shorten(text: str, longest: int) -> str:
-    """Return text of at most ``longest`` characters, cut in the middle: both ends of an expression matter."""
-    if len(text) <= longest:
-        return text
-    tail = (longest - 3) // 2
-    return f"{text[: longest - 3 - tail].rstrip()} … {text[-tail:].lstrip()}"
 
 
 def title(report: Report) -> str:
@@ -57,7 +36,7 @@ def title(report: Report) -> str:
     made = max(graph.index, report.trace.made)
     which = f" {graph.index:,} of {made:,}" if made > 1 else ""
     parts = [
-        clean(PurePath(report.trace.command[0]).name) if report.trace.command else "",
+        one_line(PurePath(report.trace.command[0]).name) if report.trace.command else "",
         f"{'autograd.grad' if graph.kind == 'grad' else 'backward'} pass{which}",
         f"inside pass {graph.parent}" if graph.parent else "",
         f"rank {graph.rank}" if graph.rank else "",
@@ -74,7 +53,7 @@ def alt_text(report: Report) -> str:
     leaves = sorted((node for node in graph.nodes if node.kind == "leaf"), key=lambda node: (node.name, node.id))
     lines = [*outputs, *(_told(node, of) for node in leaves)]
     rest = [f"and {len(lines) - MOST_LEAVES} more"] if len(lines) > MOST_LEAVES else []
-    error = [f"stopped by {clean(graph.error.type)}"] if graph.error else []
+    error = [f"stopped by {one_line(graph.error.type)}"] if graph.error else []
     return f"{title(report)}: {'; '.join([*lines[:MOST_LEAVES], *rest, *error])}"
 
 
@@ -84,13 +63,15 @@ def differentiated(graph: BackwardPass) -> str:
     if len(outputs) != 1 or len(outputs[0].name) > LONGEST_SYMBOL:
         return ""
     seed = next(iter(outputs[0].grads), None)
-    return clean(outputs[0].name) if seed and seed.mean == 1 and math.prod(seed.shape) == 1 else ""
+    return one_line(outputs[0].name) if seed and seed.mean == 1 and math.prod(seed.shape) == 1 else ""
 
 
 def gradient(node: Node, of: str) -> str:
     """Return what a node's gradient is called: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
     seed = "seed " if node.kind == "output" else ""
-    symbol = "" if node.kind == "function" or "." in node.name or len(node.name) > LONGEST_SYMBOL else clean(node.name)
+    symbol = (
+        "" if node.kind == "function" or "." in node.name or len(node.name) > LONGEST_SYMBOL else one_line(node.name)
+    )
     if of and symbol:
         return f"{seed}∂{of}/∂{symbol} ="
     return seed.strip() or "grad"
@@ -99,22 +80,17 @@ def gradient(node: Node, of: str) -> str:
 def expression(node: Node) -> str:
     """Return the code that made a node, whole and on one line; the library's where that made it."""
     source = node.library if node.library and node.library.text else node.source
-    return clean(source.text) if source else ""
+    return one_line(source.text) if source else ""
 
 
-def place(node: Node) -> str:
+def positions(node: Node) -> str:
     """Return where a node came from: ``model.py:6``, and behind an arrow who called a library."""
     return " ← ".join(position(source) for source in (node.library, node.source) if source)
 
 
-def position(source: Source) -> str:
-    """Return a line's file, without its folders, and number."""
-    return f"{clean(PurePath(source.filename).name)}:{source.line}"
-
-
 def called(node: Node) -> str:
     """Return a node's name, or what it is."""
-    return clean(node.name) or (node.op if node.kind == "function" else node.kind)
+    return one_line(node.name) or (node.op if node.kind == "function" else node.kind)
 
 
 def href(node: Node, template: str) -> dict[str, str]:

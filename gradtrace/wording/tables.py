@@ -13,7 +13,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Cell", "Column", "lines", "paint", "shorten", "visible"]
+__all__ = ["Cell", "Column", "lines", "paint", "shorten"]
 
 GAP = "  "
 
@@ -66,18 +66,6 @@ def shorten(text: str, width: int, *, end: bool = False) -> str:
 
     head, tail = (width - 1, 0) if end else (width // 2, (width - 1) // 2)
     return f"{set_cell_size(text, head)}…{set_cell_size(text[::-1], tail)[::-1]}"
-
-
-def visible(text: str) -> str:
-    r"""Return ``text`` in one line that does nothing to a terminal.
-
-    >>> visible("f(x,\n  '\x1b[31m')")
-    "f(x, '\\x1b[31m')"
-    """
-    text = " ".join(text.split())
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def paint(text: str, style: str, *, color: bool) -> str:

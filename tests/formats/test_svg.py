@@ -9,7 +9,7 @@ from gradtrace.drawing.palette import DARK
 from gradtrace.formats.base import Style
 from gradtrace.formats.svg import render
 from gradtrace.model import BackwardPass
-from gradtrace.wording.phrases import clean
+from gradtrace.wording.quoting import one_line
 from tests import builders
 
 NS = "{http://www.w3.org/2000/svg}"
@@ -111,7 +111,7 @@ def test_any_text_of_a_script_comes_out_as_it_went_in(text):
     leaf = builders.leaf("n1", text, 1.0, 1.0)
     graph = BackwardPass(1, "backward", (node, leaf), (builders.edge("n0", "n1", 1.0),))
     picture = ET.fromstring(render(builders.report(graph), Style()))
-    shown = clean(text)
+    shown = one_line(text)
     if shown:
         assert texts(picture).count(shown) == 2
         assert any(shown in title.text for title in picture.iter(f"{NS}title"))

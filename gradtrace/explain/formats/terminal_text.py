@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gradtrace.explain.chain import called
 from gradtrace.explain.formats.base import register
 from gradtrace.explain.layout import Row, beside, derivation, wrapped
-from gradtrace.explain.notation import number
 from gradtrace.explain.phrasing import by_autograd, compared, held, local, place, symbol
+from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
