@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.paths import longest_path
 from gradtrace.checks.stats_queries import flat, is_broken, size
+from gradtrace.graph import longest_path
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of
 from gradtrace.wording.nodes import position, some, where
@@ -20,7 +20,8 @@ from gradtrace.wording.numbers import number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import BackwardPass, Edge, Node, TensorStats
+    from gradtrace.graph import longest_path
+from gradtrace.model import BackwardPass, Edge, Node, TensorStats
 
 __all__ = ["exploding", "underflow", "vanishing"]
 

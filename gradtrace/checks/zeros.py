@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.paths import topological
 from gradtrace.checks.stats_queries import is_broken, is_zero
+from gradtrace.graph import topological
 from gradtrace.model import Finding
 from gradtrace.ops import op_of
 from gradtrace.wording.nodes import some, where

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -16,10 +14,11 @@ from gradtrace.fold.samples import sampled
 from gradtrace.fold.selection import between, check_opened, focused
 from gradtrace.fold.stages import Stages
 from gradtrace.fold.tangle import is_tangled
+from gradtrace.gc_pause import gc_paused
 from gradtrace.graph import span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from gradtrace.fold.groups import Part
     from gradtrace.model import BackwardPass, Finding
@@ -32,20 +31,8 @@ SMALL, USUAL = 10, 150  # boxes; who asks for more wants them, tangled or not
 
 def fold(graph: BackwardPass, view: View = View(), findings: Sequence[Finding] = ()) -> Folded:  # noqa: B008 - frozen
     """Return a pass in at most ``view.max_nodes`` boxes, folded as little as that needs."""
-    with _uncollected():
+    with gc_paused():
         return _fold(graph, view, findings)
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Keep the garbage collector off a block that makes millions of tuples and no cycles: it takes 40 % of the time."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from gradtrace.fold.chains import is_cheap
-from gradtrace.fold.ranks import longest_ways, ranks_of
+from gradtrace.fold.ranks import ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,7 +51,7 @@ def spaced_ranks(folded: Folded) -> dict[str, int]:
                 before[box.id].append(f"end {call}")
     for call, targets in exits.items():
         before[f"end {call}"] += targets
-    return longest_ways(folded, before)
+    return ranks_of(folded, before)
 
 
 def lengths(folded: Folded) -> dict[tuple[str, str], int]:

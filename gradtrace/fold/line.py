@@ -7,10 +7,11 @@ folded is a stretch of this line, and the folded graph has no cycle.
 from __future__ import annotations
 
 from functools import cached_property
-from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+
+from gradtrace.graph import nearest_order
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Edge, Node
@@ -53,32 +54,4 @@ class Line(Struct, frozen=True, dict=True):
 
 def line_of(graph: BackwardPass) -> Line:
     """Return the pass on a line: the order of its nodes, which is that of execution, where it is topological."""
-    nodes = graph.nodes
-    if not _is_topological(graph):
-        nodes = _sorted(graph)
-    return Line(graph, tuple(node for node in nodes if node.kind != "leaf"))
-
-
-def _is_topological(graph: BackwardPass) -> bool:
-    position = {node.id: at for at, node in enumerate(graph.nodes)}
-    return all(position[edge.source] < position[edge.target] for edge in graph.edges)
-
-
-def _sorted(graph: BackwardPass) -> tuple[Node, ...]:
-    """Return the nodes in the topological order nearest to theirs; what lies on a cycle comes last."""
-    position = {node.id: at for at, node in enumerate(graph.nodes)}
-    waits = [len(graph.edges_into[node.id]) for node in graph.nodes]
-    ready = [at for at, count in enumerate(waits) if not count]
-    heapify(ready)
-    order: list[int] = []
-    while ready:
-        at = heappop(ready)
-        order.append(at)
-        for edge in graph.edges_from[graph.nodes[at].id]:
-            target = position[edge.target]
-            waits[target] -= 1
-            if not waits[target]:
-                heappush(ready, target)
-    done = set(order)
-    order += [at for at in range(len(graph.nodes)) if at not in done]
-    return tuple(graph.nodes[at] for at in order)
+    return Line(graph, tuple(node for node in nearest_order(graph) if node.kind != "leaf"))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradtrace.gc_pause import gc_paused
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
-from gradtrace.recording.isolation.gc_pause import gc_paused
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.reduce import settle
 from gradtrace.recording.stats.tensor_stats import finish

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.autograd.graph import GradientEdge
 
+from gradtrace.gc_pause import gc_paused
 from gradtrace.recording.autograd.counters import is_compiled
 from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.backward.compiled_autograd import CompiledBackward
@@ -16,7 +17,6 @@ from gradtrace.recording.backward.node_hooks import NodeHooks
 from gradtrace.recording.backward.raw_pass import GraphSnapshot, HookedRun, RawPass
 from gradtrace.recording.backward.snapshot import graph_snapshot, leaf_snapshot, place_of, with_torchviz
 from gradtrace.recording.forward.call_log import Maker
-from gradtrace.recording.isolation.gc_pause import gc_paused
 from gradtrace.recording.isolation.stack_size import raise_stack_limit
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.user_code.variable_names import Names, namespaces
