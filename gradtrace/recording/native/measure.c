@@ -39,17 +39,29 @@ static PyObject *known_kind(PyObject *tensor) {
     return kind;
 }
 
-/* Below it an address may be an offset into no memory; that of a heap or a mapping may be, too, on some systems. */
-#define SURE ((int64_t)1 << 44)
+/* Bytes from the first element in memory to the last, holes between them included; -1 where it raised. */
+static int64_t extent_of(PyObject *tensor, int is_contiguous) {
+    if (is_contiguous) return is_contiguous < 0 ? -1 : integer(PyObject_GetAttr(tensor, s_nbytes));
+    PyObject *strides = call(tensor, s_stride), *shape = PyObject_GetAttr(tensor, s_shape);
+    int64_t extent = strides && shape ? 1 : -1;
+    for (Py_ssize_t i = 0; extent > 0 && i < PyTuple_Size(shape); i++)
+        extent += (PyLong_AsLongLong(PyTuple_GetItem(shape, i)) - 1) * PyLong_AsLongLong(PyTuple_GetItem(strides, i));
+    Py_XDECREF(strides);
+    Py_XDECREF(shape);
+    return PyErr_Occurred() ? -1 : extent * integer(call(tensor, s_element_size));
+}
 
-/* Where the first element is; 0 where there is no memory: it was freed, or autograd keeps a tensor as "all zeros".
-   A view of such a tensor has an address that is not 0: its offset. */
-static int64_t address_of(PyObject *tensor) {
+/* Where the first element is; 0 unless the storage has memory for all that the tensor claims to have. It was freed,
+   as sharded models do, or made smaller, or there never was any: autograd keeps a tensor as "all zeros". */
+static int64_t address_of(PyObject *tensor, int is_contiguous) {
     int64_t address = integer(call(tensor, s_data_ptr));
-    if (address <= 0) return 0;
-    if (address >= SURE) return address;
-    int64_t offset = integer(call(tensor, s_storage_offset)), item = integer(call(tensor, s_element_size));
-    return offset < 0 || item < 0 || address == offset * item ? 0 : address;
+    PyObject *storage = address > 0 ? call(tensor, s_untyped_storage) : NULL;
+    if (!storage) return 0;
+    int64_t start = integer(call(storage, s_data_ptr)), size = start > 0 ? integer(call(storage, s_nbytes)) : -1;
+    Py_DECREF(storage);
+    if (start <= 0 || size <= 0 || address < start) return 0;
+    int64_t extent = extent_of(tensor, is_contiguous);
+    return extent >= 0 && extent <= size - (address - start) ? address : 0;
 }
 
 static Reduce *kernel_of(PyObject *dtype) {
@@ -92,7 +104,7 @@ static void run_kernel(PyObject *dtype, const Runs *runs, double *found) {
 /* Reduce a tensor and return its norm; -1 where its memory is not one piece, or its norm needs more than float64. */
 static double reduce_tensor(PyObject *tensor, int64_t *size, double *f) {
     if (truth(call(tensor, s_is_contiguous)) != 1 || truth(call(tensor, s_is_neg)) != 0) return -1;
-    int64_t address = address_of(tensor);
+    int64_t address = address_of(tensor, 1);
     if (!address) return -1;
     *size = integer(call(tensor, s_numel));
     PyObject *dtype = PyObject_GetAttr(tensor, s_dtype);
@@ -139,7 +151,7 @@ PyObject *measure(PyObject *tensor) {
     PyObject *kind = watched ? NULL : known_kind(tensor), *found = NULL;
     if (kind) {
         PyObject *route = PyTuple_GetItem(kind, 3);
-        if (route == g_SMALL_CPU && address_of(tensor)) found = call(tensor, s_tolist);
+        if (route == g_SMALL_CPU && address_of(tensor, truth(call(tensor, s_is_contiguous)))) found = call(tensor, s_tolist);
         if (route == g_NATIVE_ROUTE) found = sums_of(tensor);
         if (found) return measured_of(kind, found);
     }

@@ -68,13 +68,18 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
     """Return a tensor with the same elements in memory: itself, or a copy of one that autograd keeps as "all zeros".
 
     Raises:
-        RuntimeError: The memory was freed, as sharded models do. Reading it would end the process.
+        RuntimeError: The memory was freed, as sharded models do, or made smaller. Reading it would end the process.
     """
-    if not tensor.numel() or tensor.data_ptr() != tensor.storage_offset() * tensor.element_size():
-        return tensor
     if tensor._is_zerotensor():
         return tensor.clone()
-    raise RuntimeError("the memory was freed")
+    if tensor.numel():
+        storage, item = tensor.untyped_storage(), tensor.element_size()
+        steps = zip(tensor.shape, tensor.stride(), strict=True)
+        extent = (1 + sum((size - 1) * stride for size, stride in steps)) * item
+        start = tensor.data_ptr() - storage.data_ptr()  # raises where there is no storage
+        if not storage.data_ptr() or start < 0 or start + extent > storage.nbytes():
+            raise RuntimeError("the memory was freed")
+    return tensor
 
 
 def reduce_compiled(tensor: torch.Tensor) -> Sums:
