@@ -1,13 +1,14 @@
 """Functions of torch that the script has replaced, so that its replacement runs once, as without us.
 
-A function of torch that is written in Python hands its call over by its public name. Where the script put a
-wrapper there, that is the wrapper: it would run again, around itself.
+A function of torch that is written in Python hands its call over by its public name, a method written in C by its
+name in ``torch.Tensor``. Where the script put a wrapper there, that is the wrapper: it would run again, around itself.
 """
 
 from __future__ import annotations
 
+import gc
 import os
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, WrapperDescriptorType
+from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,9 +24,10 @@ _TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
 _HAND_OVER = handle_torch_function.__code__
 # Operators of torch are objects that hand themselves over.
 _COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType, torch._ops.OperatorBase)
+# Where functions stand that hand themselves over.
+_OWNERS: tuple[Any, ...] = (torch, torch.Tensor, torch.functional, torch.nn.functional, torch.nn.init, torch.autograd)
 # Functions of torch itself, which mean themselves.
 TRUSTED: set[Any] = set()
-_originals: dict[CodeType, FunctionType] = {}
 
 
 def meant(function: Callable[..., Any], caller: FrameType) -> Callable[..., Any]:
@@ -33,17 +35,57 @@ def meant(function: Callable[..., Any], caller: FrameType) -> Callable[..., Any]
     if isinstance(function, _COMPILED) or _is_torch(getattr(function, "__code__", None)):
         TRUSTED.add(function)
         return function
+    if caller.f_code is not _HAND_OVER:
+        return _method(function)
     running = caller.f_back
-    if caller.f_code is not _HAND_OVER or running is None or not _is_torch(running.f_code):
-        return function
-    code = running.f_code
-    if code not in _originals:
-        # It is called with all its arguments; the cells of a closure only its own object knows.
-        if code.co_freevars:
-            return function
-        _originals[code] = FunctionType(code, running.f_globals, code.co_name)
-    return _originals[code]
+    if running is not None and not _asks(running.f_code):
+        running = running.f_back  # a helper that does nothing but to hand over
+    return function if running is None or not _is_torch(running.f_code) else _original(running) or function
+
+
+def _asks(code: CodeType) -> bool:
+    """Tell whether this code asks first if there is anybody to hand over to."""
+    return any(name.startswith("has_torch_function") for name in code.co_names)
 
 
 def _is_torch(code: CodeType | None) -> bool:
     return code is not None and code.co_filename.startswith(_TORCH)
+
+
+def _method(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method written in C that hands itself over by its name in ``torch.Tensor``."""
+    base = vars(torch._C.TensorBase)  # whose methods stay what they are
+    at_get = getattr(function, "__self__", None) if isinstance(function, MethodWrapperType) else None
+    for name, value in vars(torch.Tensor).items():
+        if value is function and name in base:
+            return getattr(torch._C.TensorBase, name)  # type: ignore[no-any-return]
+        if value is at_get is not None and name in base:
+            return getattr(base[name], function.__name__)  # type: ignore[no-any-return]
+    return function
+
+
+def _functions() -> dict[CodeType, list[FunctionType]]:
+    """Return the functions of torch by their code, which those that a function has made share."""
+    found: dict[CodeType, list[FunctionType]] = {}
+    for owner in _OWNERS:
+        for value in vars(owner).values():
+            if isinstance(value, FunctionType) and _is_torch(value.__code__):
+                found.setdefault(value.__code__, []).append(value)
+    return found
+
+
+# Those that were there before the script.
+_known = _functions()
+
+
+def _original(running: FrameType) -> FunctionType | None:
+    """Return the function that this frame runs: it may be called without what has a default."""
+    code = running.f_code
+    if code not in _known:  # it was replaced before
+        _known[code] = [found for found in gc.get_referrers(code) if isinstance(found, FunctionType)]
+    inside = running.f_locals if code.co_freevars else {}
+    for candidate in _known[code]:
+        cells = zip(code.co_freevars, candidate.__closure__ or (), strict=True)
+        if all(cell.cell_contents is inside.get(name) for name, cell in cells):
+            return candidate
+    return None
