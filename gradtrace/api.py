@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gradtrace import model, tracefile
-from gradtrace.checks.base import Thresholds, run
+from gradtrace.checks.base import Thresholds
+from gradtrace.checks.checker import run
 from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import FreedGraphError, NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
-from gradtrace.formats.base import FORMATS, Style
+from gradtrace.formats.base import FORMATS, Style, drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -73,7 +74,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
 
     def drawn(self, name: str, *, number: str | int = "last", style: Style = PLAIN) -> str | bytes:
         """Return one pass in the format called ``name``: text, or a picture's bytes. Raises as ``render``."""
-        return FORMATS[name].function(report_of(self, select(self, number)), style)
+        return drawn(FORMATS[name], report_of(self, select(self, number)), style)
 
     def check(self, thresholds: Thresholds | None = None) -> tuple[model.Finding, ...]:
         """Return what the checks find in all passes: the worst first, then in order of pass.

@@ -7,6 +7,7 @@ GradtraceError (2)
 ├── TraceFileError (2)        not a trace file, truncated, or from a newer version
 ├── EngineError (2)           Graphviz is missing, failed, or took too long
 ├── ThemeError (2)            a theme file that can't be read, or what it says can't be
+├── PluginError (2)           a third party's format failed
 ├── DocumentError (2)         what a document says of a graph is wrong, or its script fails
 ├── TensorError (2)           a tensor that has no graph to draw
 │   └── FreedGraphError (2)   its graph was run and freed: there is nothing left to compute gradients with
@@ -27,6 +28,7 @@ __all__ = [
     "GradtraceError",
     "NothingRecordedError",
     "OutputError",
+    "PluginError",
     "ScriptError",
     "TensorError",
     "ThemeError",
@@ -84,6 +86,10 @@ class EngineError(GradtraceError):
 
 class ThemeError(GradtraceError):
     """The theme can't be read, or what it says can't be."""
+
+
+class PluginError(GradtraceError):
+    """A third party's format failed."""
 
 
 class DocumentError(GradtraceError):

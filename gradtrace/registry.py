@@ -3,39 +3,81 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gradtrace.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from importlib.metadata import EntryPoint
 
-__all__ = ["Plugin", "Registry"]
+__all__ = ["Plugin", "Registry", "report_fault", "report_faults_to", "summary_of"]
 
 F = TypeVar("F")
 
+_reported: dict[str, None] = {}
+_listeners: list[Callable[[str], None]] = []
+
+
+def report_fault(fault: str) -> None:
+    """Report once what is wrong with a third party's plugin: a warning, or whatever listens to faults."""
+    if fault not in _reported:
+        _reported[fault] = None
+        if _listeners:
+            _listeners[-1](fault)
+        else:
+            warnings.warn(fault, stacklevel=2)
+
+
+def report_faults_to(listener: Callable[[str], None]) -> None:
+    """Report the faults of plugins to ``listener`` from now on."""
+    _listeners[:] = [listener]
+
+
+def summary_of(error: BaseException) -> str:
+    """Return an exception on one line.
+
+    >>> summary_of(ZeroDivisionError("division by zero"))
+    'ZeroDivisionError: division by zero'
+    """
+    return f"{type(error).__name__}: {' '.join(str(error).split())}".removesuffix(": ")
+
 
 class Plugin(Struct, Generic[F], frozen=True):
-    """A registered function, its name, and the file endings it stands for."""
+    """A registered function, its name, the file endings it stands for, and for a third party's what brought it."""
 
     name: str
     function: F
     suffixes: tuple[str, ...] = ()
+    source: str = ""
 
     @property
     def help(self) -> str:
         """The first line of the function's docstring."""
         return (inspect.getdoc(self.function) or "").partition("\n")[0]
 
+    @property
+    def home(self) -> str:
+        """Its distribution and entry point, or else its module."""
+        return self.source or str(getattr(self.function, "__module__", ""))
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is one of gradtrace's."""
+        return not self.source and self.home.startswith("gradtrace.")
+
 
 class Registry(Generic[F]):
     """The plugins of one kind: our own, found in one package, and third parties' by entry point.
 
-    They are imported when first asked for, so that a registry costs nothing at start.
+    They are imported when first asked for, so that a registry costs nothing at start. A third party's that
+    can't be imported, or takes a name that is taken, is reported and left out.
 
     Args:
         kind: what a plugin is called in messages (``format``).
@@ -50,15 +92,20 @@ class Registry(Generic[F]):
         self._group = group
         self._plugins: dict[str, Plugin[F]] = {}
         self._loaded = False
+        self._loading = ""  # the distribution and entry point that is being imported
 
     def register(self, name: str, *suffixes: str) -> Callable[[F], F]:
         """Return a decorator that registers a function under ``name`` and its file endings."""
 
         def decorate(function: F) -> F:
-            self._plugins[name] = Plugin(name, function, suffixes)
+            self._place(Plugin(name, function, suffixes, self._loading))
             return function
 
         return decorate
+
+    def holds(self, name: str, function: F) -> bool:
+        """Tell whether this function is what is registered under ``name``."""
+        return name in self._plugins and self._plugins[name].function is function
 
     def __getitem__(self, name: str) -> Plugin[F]:
         """Return the plugin called ``name``; raises UnknownNameError, which is also a KeyError."""
@@ -87,6 +134,25 @@ class Registry(Generic[F]):
         ]
         return self._plugins[max(found)[1]] if found else None
 
+    def _place(self, plugin: Plugin[F]) -> None:
+        """Take a plugin in, or report that its name, or an ending, belongs to another; gradtrace's own have theirs."""
+        other = self._plugins.get(plugin.name, plugin)
+        if other.home != plugin.home:
+            kept, left = (plugin, other) if plugin.is_own else (other, plugin)
+            self._plugins[plugin.name] = kept
+            report_fault(
+                f"{self.kind} {left.name!r} of {left.home} is left out: the name is taken by {kept.home or 'another'}"
+            )
+            return
+        owners = {
+            suffix: name for name, each in self._plugins.items() if name != plugin.name for suffix in each.suffixes
+        }
+        for suffix in owners.keys() & plugin.suffixes:
+            whose = f"file ending {suffix!r} of {self.kind} {plugin.name!r} of {plugin.home}"
+            report_fault(f"{whose} is left out: it is that of {owners[suffix]!r}")
+        free = tuple(suffix for suffix in plugin.suffixes if suffix not in owners)
+        self._plugins[plugin.name] = replace(plugin, suffixes=free)
+
     def _load(self) -> None:
         if self._loaded:
             return
@@ -97,4 +163,22 @@ class Registry(Generic[F]):
         for module in iter_modules(package.__path__):
             import_module(f"{self._package}.{module.name}")
         for entry_point in entry_points(group=self._group):
+            self._load_third_party(entry_point)
+
+    def _load_third_party(self, entry_point: EntryPoint) -> None:
+        """Import what an entry point names; all or nothing of it is registered."""
+        before = dict(self._plugins)
+        self._loading = _described(entry_point)
+        try:
             entry_point.load()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a third party's fault stops nobody
+            self._plugins = before
+            report_fault(f"{self._loading} is left out: {summary_of(error)}")
+        finally:
+            self._loading = ""
+
+
+def _described(entry_point: EntryPoint) -> str:
+    named = f"entry point {entry_point.name} = {entry_point.value}"
+    dist = entry_point.dist
+    return f"{dist.name} {dist.version} ({named})" if dist else named

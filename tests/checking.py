@@ -6,7 +6,7 @@ import sys
 import textwrap
 from contextlib import contextmanager
 
-from gradtrace.checks.base import run
+from gradtrace.checks.checker import run
 
 
 @contextmanager

@@ -46,7 +46,8 @@ def test_a_module_of_the_package_registers_itself_when_first_asked_for(registry)
 
 
 def test_a_third_party_registers_by_entry_point(registry, monkeypatch):
-    third = SimpleNamespace(load=lambda: registry.register("theirs", ".their")(shout))
+    named = {"name": "theirs", "value": "their_module", "dist": None}
+    third = SimpleNamespace(load=lambda: registry.register("theirs", ".their")(shout), **named)
     monkeypatch.setattr("importlib.metadata.entry_points", lambda group: [third] if group == "tests.none" else [])
     assert list(registry) == ["own", "theirs"]
     assert registry["theirs"].function is shout

@@ -71,7 +71,7 @@ class _Stretch(NamedTuple):
         return f"a factor of {number(ratio ** (1 / max(count, 1)))} per {unit}{many}"
 
 
-@check("vanishing", after=NONFINITE, uses=("vanishing", "layers"))
+@check("vanishing", after=NONFINITE, thresholds={"vanishing": 1e-6}, uses=("layers",))
 def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """The gradient's norm shrinks along the path from the loss until next to nothing is left.
 
@@ -87,7 +87,7 @@ def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
         yield replace(finding, severity="info") if found.is_recurrent and _is_gated(graph, found) else finding
 
 
-@check("exploding", after=NONFINITE, uses=("exploding", "layers"))
+@check("exploding", after=NONFINITE, thresholds={"exploding": 1e6, "layers": 4})
 def exploding(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """The gradient's norm grows along the path from the loss beyond all measure."""
     found = _stretch(graph, limits, +1)
@@ -204,7 +204,7 @@ def _finding(graph: BackwardPass, found: _Stretch, name: str) -> Finding:
     return Finding(name, "warning", message, hint, (last.id, first.id), last.source or last.library)
 
 
-@check("underflow", after=NONFINITE, uses=("underflow",))
+@check("underflow", after=NONFINITE, thresholds={"underflow": 0.1})
 def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """Half-precision gradients of which a notable share became zero or subnormal."""
     lost = [(node, edge, share) for node, edge, share in _lost(graph) if share > limits.underflow]

@@ -23,7 +23,7 @@ ROUNDING = {"float16": 0.02, "bfloat16": 0.05}  # relative, of a sum of a few gr
 MODULE_HOOK = "BackwardHookFunctionBackward"
 
 
-@check("hook-changed", uses=("hook_changed",))
+@check("hook-changed", thresholds={"hook_changed": 1e-3})
 def hook_changed(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """A hook changed a gradient between where it was sent and where it arrived: before and after.
 

@@ -10,6 +10,7 @@ import typer
 
 from gradtrace.cli.examples import SUMMARIES, epilog
 from gradtrace.errors import GradtraceError
+from gradtrace.registry import report_faults_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,11 +66,18 @@ def _is_source(name: str) -> bool:
     return name not in COMMANDS and name.endswith((".py", ".json", ".json.gz"))
 
 
+def _say(fault: str) -> None:
+    from gradtrace.cli.output import say  # noqa: PLC0415 - the formats, which --help need not import
+
+    say(fault)
+
+
 def main() -> None:
     """Run the command that ``sys.argv`` names; the only place that turns an error into an exit code."""
     if sys.argv[1:] and _is_source(sys.argv[1]):
         sys.argv.insert(1, "render")
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
+    report_faults_to(_say)
     try:
         app_with(named or COMMANDS)(prog_name="gradtrace")  # the other commands need not be imported
     except GradtraceError as error:

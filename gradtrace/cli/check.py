@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradtrace.checks.base import CHECKS, SEVERITIES, Checker
+from gradtrace.checks.base import CHECKS, SEVERITIES
+from gradtrace.checks.checker import Checker
 from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import Module, Source
 from gradtrace.cli.output import Target, print_findings, say

@@ -11,7 +11,7 @@ from gradtrace.cli.output import say
 from gradtrace.errors import EngineError, GradtraceError, UnknownNameError
 from gradtrace.files import write_whole
 from gradtrace.fold import View
-from gradtrace.formats.base import FORMATS, SORTS, Style
+from gradtrace.formats.base import FORMATS, SORTS, Style, drawn
 
 if TYPE_CHECKING:
     from gradtrace.model import Report
@@ -39,12 +39,12 @@ def check_view(style: Style) -> None:
 def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) -> str | bytes:
     """Return what the format draws; where that is more than the engine can, the fold, with text and JSON beside."""
     try:
-        drawn: str | bytes = plugin.function(report, style)
+        result = drawn(plugin, report, style)
     except EngineError as error:
         less = View(focus=style.view.focus, between=style.view.between)
         if not error.slow or style.view == less:
             raise
-        drawn = plugin.function(report, replace(style, view=less))
+        result = drawn(plugin, report, replace(style, view=less))
         say(f"{error.message}: {_asked(style.view)} is too much for {style.engine}, {len(report.graph.nodes):,} nodes")
         others = [] if name == "-" else [f"{name}.txt", f"{name}.json"]
         for other, kind in zip(others, ("text", "json"), strict=False):
@@ -53,7 +53,7 @@ def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) 
         say(f"drew the folded picture instead{beside}")
     else:
         _tell_excess(report, style.view)
-    return drawn
+    return result
 
 
 def _tell_excess(report: Report, view: View) -> None:

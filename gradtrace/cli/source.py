@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from gradtrace import tracefile
 from gradtrace.api import select
-from gradtrace.checks.base import failures, run
+from gradtrace.checks.base import failures
+from gradtrace.checks.checker import run
 from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress
 from gradtrace.errors import NothingRecordedError, ScriptError
 

@@ -6,9 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from gradtrace.checks.base import Thresholds
+from gradtrace.checks.base import Thresholds, default_thresholds
 from gradtrace.errors import GradtraceError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -23,15 +21,16 @@ def read_thresholds(given: Iterable[str]) -> Thresholds:
     for text in given:
         name, _, value = text.partition("=")
         values[name.strip()] = value.strip()
+    known = default_thresholds()
     for name in values:
-        if name not in Thresholds.__struct_fields__:
-            raise UnknownNameError.of("threshold", name, Thresholds.__struct_fields__)
-    return msgspec.convert({name: _number(name, value) for name, value in values.items()}, Thresholds)
+        if name not in known:
+            raise UnknownNameError.of("threshold", name, known)
+    return Thresholds(**{name: _number(name, value) for name, value in values.items()})
 
 
 def is_threshold(text: str) -> bool:
     """Tell whether this is one of our thresholds with a value."""
-    return text.partition("=")[0].strip() in Thresholds.__struct_fields__ and "=" in text
+    return "=" in text and text.partition("=")[0].strip() in default_thresholds()
 
 
 def _number(name: str, value: object) -> float:
@@ -62,7 +61,7 @@ def _of_table(table: dict[str, object], path: str) -> dict[str, object]:
     found = table.get("thresholds", {})
     if not isinstance(found, dict):
         raise GradtraceError(f"[tool.gradtrace] thresholds in {path!r} is no table", "write NAME = VALUE")
-    astray = next((name for name in table if name in Thresholds.__struct_fields__), None)
+    astray = next((name for name in table if name in default_thresholds()), None)
     if astray is not None:
         raise GradtraceError(f"{astray!r} in {path!r} is not read", "write it under [tool.gradtrace.thresholds]")
     return found

@@ -50,7 +50,7 @@ class Gradtrace:
         """
         from msgspec.structs import replace
 
-        from gradtrace.checks.base import run
+        from gradtrace.checks.checker import run
         from gradtrace.recording.seeded_pass import seed
 
         seed(self._recorder, tensors)
@@ -93,7 +93,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     asked = item.config.getoption("--gradtrace") and "torch" in sys.modules
     if not asked or "gradtrace" in getattr(item, "fixturenames", ()):
         return (yield)
-    from gradtrace.checks.base import run
+    from gradtrace.checks.checker import run
     from gradtrace.recording.isolation.tracebacks import strip
     from gradtrace.recording.script.crash import note_error
 

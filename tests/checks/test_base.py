@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from gradtrace.checks.base import _TRAITS, CHECKS, Thresholds, check, run
+from gradtrace.checks.base import _TRAITS, CHECKS, Thresholds, check, default_thresholds
+from gradtrace.checks.checker import run
 from gradtrace.errors import UnknownNameError
 from gradtrace.model import Finding
 from tests.builders import line, partials, trace
@@ -104,5 +105,5 @@ def test_each_check_has_a_line_of_help_and_known_thresholds():
     for name in CHECKS:
         assert CHECKS[name].help.endswith(".")
         assert name == name.lower()
-        assert set(_TRAITS[name].uses) <= set(Thresholds.__struct_fields__)
+        assert set(_TRAITS[name].uses) <= set(default_thresholds())
         assert all(cause in CHECKS for cause in _TRAITS[name].after)

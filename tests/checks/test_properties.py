@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gradtrace.checks.base import run
+from gradtrace.checks.checker import run
 from gradtrace.checks.trace_diff import Tolerance, compare
 from gradtrace.recording.recorder import Options, Recorder
 from tests.recording.test_oracle import build, programs

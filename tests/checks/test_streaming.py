@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import textwrap
 
-from gradtrace.checks.base import Checker, run
+from gradtrace.checks.checker import Checker, run
 from gradtrace.model import BackwardPass
 from tests.checking import recorded, restored
 

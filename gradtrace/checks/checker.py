@@ -1,0 +1,169 @@
+"""The driver of the checks: it shows them each pass and puts what they find together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+
+from gradtrace.checks.base import CHECKS, SEVERITIES, Along, Thresholds, traits
+from gradtrace.model import BackwardPass, Finding, Trace
+from gradtrace.registry import report_fault, summary_of
+
+__all__ = ["Checker", "run"]
+
+_NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?")
+
+
+def run(trace: Trace, thresholds: Thresholds | None = None, names: Iterable[str] | None = None) -> tuple[Finding, ...]:
+    """Return the findings in all passes of ``trace``: see Checker."""
+    checker = Checker(thresholds, names)
+    for graph in trace.passes:
+        checker.see(graph)
+    return checker.found(trace)
+
+
+class Checker:
+    """Checks passes as they come and keeps none: only what was found, once, with its passes counted.
+
+    Args:
+        thresholds: the limits; the defaults if not given.
+        names: the checks to run; all if not given. Raises UnknownNameError if one is no check.
+    """
+
+    def __init__(self, thresholds: Thresholds | None = None, names: Iterable[str] | None = None) -> None:
+        self._limits = thresholds or Thresholds()
+        self._chosen = [CHECKS[name].name for name in (CHECKS if names is None else names)]
+        self._partial = [name for name in self._chosen if not (traits(name).whole or traits(name).along)]
+        self._left_out: set[str] = set()
+        self._along: dict[str, Along] = {}
+        for name in self._chosen:
+            if traits(name).along:
+                self._asked(name, partial(self._make, name))
+        self._groups: dict[tuple[Any, ...], _Group] = {}
+        self._errors: dict[str, int] = {}  # the last pass that ended in an error with these words
+
+    def _make(self, name: str) -> tuple[Finding, ...]:
+        self._along[name] = CHECKS[name].function(self._limits)
+        return ()
+
+    def see(self, graph: BackwardPass) -> None:
+        """Check this pass."""
+        found = [replace(finding, pass_index=graph.index) for finding in self._in_pass(graph)]
+        found += [
+            self._with_limits(f) for name, along in self._along.items() for f in self._asked(name, along.see, graph)
+        ]
+        for key in dict.fromkeys(map(_key, found)):
+            self._add(self._groups, [finding for finding in found if _key(finding) == key])
+        if graph.error is not None:
+            self._errors[graph.error.message] = max(graph.index, self._errors.get(graph.error.message, 0))
+
+    def found(self, trace: Trace) -> tuple[Finding, ...]:
+        """Return what was found: the worst first, then in order of pass.
+
+        An error that the script survived is no more than a note.
+        """
+        trace, groups = replace(trace, passes=()), dict(self._groups)
+        whole = [name for name in self._chosen if traits(name).whole]
+        last = [f for name in whole for f in self._asked(name, CHECKS[name].function, trace, self._limits)]
+        last += [f for name, along in self._along.items() for f in self._asked(name, along.found, trace)]
+        for key in dict.fromkeys(map(_key, last)):
+            same = [self._with_limits(finding) for finding in last if _key(finding) == key]
+            self._add(groups, sorted(same, key=lambda finding: -finding.count))
+        fatal = max((self._errors.get(words, 0) for words in _last_words(trace)), default=0)
+        told = [_survived(group) if group.last != fatal else group.told() for group in groups.values()]
+        order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+        return tuple(sorted(told, key=lambda finding: (order[finding.severity], finding.pass_index)))
+
+    def _in_pass(self, graph: BackwardPass) -> Iterator[Finding]:
+        """Yield the findings in one pass, without those that another one explains.
+
+        A cause that was not asked for explains its consequences all the same: so its check is run, too.
+        """
+        causes = [cause for name in self._partial for cause in traits(name).after if cause in CHECKS]
+        names = dict.fromkeys([*self._partial, *causes])
+        found = [f for name in names for f in self._asked(name, CHECKS[name].function, graph, self._limits)]
+        found = [self._with_limits(finding) for finding in found]
+        there = {finding.check for finding in found}
+        errors = {group.first.check for group in self._groups.values() if group.first.severity == "error"}
+        for finding in found:
+            known = traits(finding.check)
+            told = finding.source is None and not errors.isdisjoint(known.carried)
+            if finding.check in self._partial and there.isdisjoint(known.after) and not told:
+                yield finding
+
+    def _with_limits(self, finding: Finding) -> Finding:
+        used = self._limits.of(finding.check)
+        return replace(finding, thresholds=used) if used else finding
+
+    def _asked(self, name: str, ask: Callable[..., Any], *given: Any) -> list[Finding]:
+        """Return what a check finds; a third party's that fails is reported, and asked no more."""
+        plugin = CHECKS[name]
+        if plugin.is_own:
+            return list(ask(*given))
+        if name in self._left_out:
+            return []
+        try:
+            return _findings(ask(*given))
+        except Exception as error:  # noqa: BLE001 - a third party's fault stops nobody
+            self._left_out.add(name)
+            report_fault(f"check {name!r} of {plugin.home} is left out: {summary_of(error)}")
+            return []
+
+    @staticmethod
+    def _add(groups: dict[tuple[Any, ...], _Group], same: list[Finding]) -> None:
+        """Add what is the same finding in one pass."""
+        key, index = _key(same[0]), same[0].pass_index
+        nodes = tuple(dict.fromkeys(node for finding in same for node in finding.nodes))
+        finding, known = replace(same[0], nodes=nodes), groups.get(key)
+        if known is None:
+            groups[key] = _Group(finding, finding.count, index)
+            return
+        first = finding if index < known.first.pass_index else known.first
+        groups[key] = _Group(first, known.passes + finding.count, max(index, known.last))
+
+
+class _Group(NamedTuple):
+    """The same finding in several passes: the first, how many there are, and the last pass that has it."""
+
+    first: Finding
+    passes: int
+    last: int
+
+    def told(self) -> Finding:
+        return replace(self.first, count=self.passes)
+
+
+def _survived(group: _Group) -> Finding:
+    """Return the finding, as a note if it tells of an error after which the script went on."""
+    finding = group.told()
+    if not traits(finding.check).raises or not group.last:
+        return finding
+    return replace(finding, severity="info", message=f"{finding.message}. The script went on after this error")
+
+
+def _last_words(trace: Trace) -> list[str]:
+    """Return what the exception that ended the script said, and those behind it."""
+    behind = [fact.data["messages"] for fact in trace.facts if fact.kind == "raised"]
+    chain = [str(message) for messages in behind if isinstance(messages, list) for message in messages]
+    return [trace.error.message.strip(), *chain] if trace.error is not None else chain
+
+
+def _key(finding: Finding) -> tuple[Any, ...]:
+    """What makes two findings the same: the check and the place; where there is no place, the words but for numbers."""
+    source = finding.source
+    if source is None:
+        return finding.check, _NUMBER.sub("#", finding.message)
+    return finding.check, source.filename, source.line, source.column, source.end_column
+
+
+def _findings(told: Any) -> list[Finding]:
+    """Return what a check gave, if it is findings."""
+    findings: list[Any] = list(told) if isinstance(told, Iterable) else [told]
+    for each in findings:
+        if not isinstance(each, Finding):
+            raise TypeError(f"it gave {type(each).__name__} and no Finding")
+    return findings
