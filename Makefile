@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
 test: $(VENV)/.installed-test browser mermaid latex
-	$(BIN)/python -m pytest -n auto
+	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -n auto
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \
@@ -33,7 +33,7 @@ latex: # the same for those that typeset
 	    echo "no LaTeX: its tests are left out"
 
 test-slow: $(VENV)/.installed-test # the million-node graphs, compilers, memory: a quarter of an hour
-	$(BIN)/python -m pytest -m slow
+	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
@@ -61,7 +61,7 @@ $(VENV)/.installed: $(SOURCES) | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-test: $(SOURCES) | $(BIN)/python
-	$(INSTALL) -e '.[test]'
+	GRADTRACE_NATIVE=require $(INSTALL) -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-docs: $(SOURCES) | $(BIN)/python
@@ -69,5 +69,5 @@ $(VENV)/.installed-docs: $(SOURCES) | $(BIN)/python
 	@touch $@ $(VENV)/.installed
 
 $(VENV)/.installed-dev: $(SOURCES) | $(BIN)/python
-	$(INSTALL) -e '.[dev]'
+	GRADTRACE_NATIVE=require $(INSTALL) -e '.[dev]'
 	@touch $@ $(VENV)/.installed-test $(VENV)/.installed

@@ -1,4 +1,7 @@
-"""Compile gradtrace/recording/native/*.c where there is a C compiler; without one, Python and torch's kernels serve."""
+"""Compile gradtrace/recording/native/*.c where there is a C compiler; without one, Python and torch's kernels serve.
+
+``GRADTRACE_NATIVE=require`` makes it an error if that is not possible.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,11 @@ class CompileNative(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
         """Compile; a wheel that holds the library is for this platform, but for every Python from 3.11."""
-        if not compile_library(Path(self.root)):
-            self.app.display_warning("no C compiler, or no headers of Python: gradtrace will record more slowly")
+        failed = compile_library(Path(self.root))
+        if failed:
+            if os.environ.get("GRADTRACE_NATIVE") == "require":  # as in tests and CI
+                raise RuntimeError(f"GRADTRACE_NATIVE=require, but the C part does not compile:\n{failed}")
+            self.app.display_warning(f"the C part does not compile, so gradtrace will record more slowly:\n{failed}")
             return
         build_data["artifacts"].append(str(LIBRARY))
         build_data["pure_python"] = False
@@ -33,11 +39,14 @@ class CompileNative(BuildHookInterface):
         build_data["tag"] = f"cp311-abi3-{platform}"
 
 
-def compile_library(root: Path) -> bool:
-    """Compile into the source tree; tell whether that was possible."""
+def compile_library(root: Path) -> str:
+    """Compile into the source tree; return why that failed, in the compiler's words, or nothing where it did not."""
     compiler = (os.environ.get("CC") or "cc").split()
-    if sys.platform == "win32" or shutil.which(compiler[0]) is None:
-        return False
+    if sys.platform == "win32":
+        return "not tried on Windows"
+    if shutil.which(compiler[0]) is None:
+        return f"no C compiler: {compiler[0]!r} is not on the PATH"
+    words = ""
     # Not every C library can choose between clones of a function at run time.
     for more in ([], ["-DNO_CLONES"]):
         command = [
@@ -55,7 +64,8 @@ def compile_library(root: Path) -> bool:
             *(str(root / source) for source in SOURCES),
             "-lm",
         ]
-        done = subprocess.run(command, capture_output=True, check=False)  # noqa: S603
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
-            return True
-    return False
+            return ""
+        words = done.stderr.strip()
+    return words

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from gradtrace.gc_pause import gc_paused
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Fact, ModuleCall, Node, TensorStats
 from gradtrace.recording.stats.kinds import Measured
-from gradtrace.recording.stats.reduce import settle
-from gradtrace.recording.stats.tensor_stats import finish
+from gradtrace.recording.stats.reduce import reduce_pending
+from gradtrace.recording.stats.tensor_stats import to_stats
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from gradtrace.recording.backward.post_hook import Event
     from gradtrace.recording.backward.raw_pass import RawPass
     from gradtrace.recording.forward import modules
-    from gradtrace.recording.forward.thread_logs import Logs
+    from gradtrace.recording.forward.thread_logs import ThreadLogs
     from gradtrace.recording.user_code.source_text import Sources
 
 __all__ = ["assemble"]
 
 
-def assemble(raw: RawPass, logs: Logs, nesting: Nesting, sources: Sources) -> BackwardPass:
+def assemble(raw: RawPass, logs: ThreadLogs, nesting: Nesting, sources: Sources) -> BackwardPass:
     """Return the pass as plain immutable data."""
     with gc_paused():
         return _Assembly(raw, logs, nesting, sources).build()
@@ -33,7 +33,7 @@ def assemble(raw: RawPass, logs: Logs, nesting: Nesting, sources: Sources) -> Ba
 class _Assembly:
     """The tables that the nodes and edges of one pass are read from."""
 
-    def __init__(self, raw: RawPass, logs: Logs, nesting: Nesting, sources: Sources) -> None:
+    def __init__(self, raw: RawPass, logs: ThreadLogs, nesting: Nesting, sources: Sources) -> None:
         self.raw = raw
         self.graph = raw.graph
         self.logs = logs
@@ -51,7 +51,7 @@ class _Assembly:
             self.ids[position] = f"n{index}"
         if raw.run.made_by:
             nesting.note_ids(raw.pass_index, dict(enumerate(self.ids)))
-        settle(all_measured(raw))
+        reduce_pending(all_measured(raw))
         self.calls = _Calls(raw.graph.module_names)
         self.failed = raw.failed() if raw.error else None
 
@@ -187,7 +187,7 @@ class _Assembly:
 
 
 def _stats(measured: Measured | None) -> TensorStats | None:
-    return None if measured is None else finish(measured)
+    return None if measured is None else to_stats(measured)
 
 
 def all_measured(raw: RawPass) -> list[Measured]:

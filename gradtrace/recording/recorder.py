@@ -29,13 +29,13 @@ from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, re
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
 from gradtrace.recording.forward.patches import function_patch, thread_patch
-from gradtrace.recording.forward.pause import Rest
-from gradtrace.recording.forward.thread_logs import RECENT, Logs
+from gradtrace.recording.forward.pause import ForwardPause
+from gradtrace.recording.forward.thread_logs import RECENT, ThreadLogs
 from gradtrace.recording.isolation.function_modes import insert, remove
 from gradtrace.recording.isolation.patch import Patch, Registered, Removable
-from gradtrace.recording.isolation.signals import OwnTime
+from gradtrace.recording.isolation.signals import DeferredSignals
 from gradtrace.recording.isolation.stack_size import stack_patches
-from gradtrace.recording.isolation.torch_compile import Aside
+from gradtrace.recording.isolation.torch_compile import DynamoGuard
 from gradtrace.recording.isolation.tracebacks import inspect_patches, traceback_patches
 from gradtrace.recording.isolation.warning_lines import warning_patches
 from gradtrace.recording.user_code.source_text import Sources
@@ -100,25 +100,25 @@ class Recorder:
         self.on_pass: Callable[[int], None] | None = None
         self._seeded_by: _SeededBy | None = None
         self.sources = Sources(*folders)
-        self._logs = Logs()
+        self._logs = ThreadLogs()
         self._nesting = Nesting()
         self._kept: list[BackwardPass | RawPass] = []
         self._handed = 0  # of these, to ``options.consume``
         self._keeping = RLock()  # passes end in all threads
         self._facts = Facts() if options.facts and options.forward else None
-        self._logs.watcher = self._facts.watcher if self._facts is not None else None
+        self._logs.call_observer = self._facts.call_observer if self._facts is not None else None
         self._series = SeriesLog()
         self._known = LeafKnowledge(KnownNames(), GradReader(self._series))
         taped = options.calls or options.numeric  # which need each call of the forward
-        self._rest = Rest(self._logs, (options.keep or ()) if options.forward and not taped else ())
+        self._pause = ForwardPause(self._logs, (options.keep or ()) if options.forward and not taped else ())
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
         """Patch, hook and start to watch this thread."""
         with ExitStack() as undo:
             for part in self._parts():
-                part.put()
-                undo.callback(part.take_away)
+                part.install()
+                undo.callback(part.uninstall)
             undo.callback(self._logs.close)
             if self.options.forward:
                 mode = self._logs.here().mode
@@ -168,16 +168,19 @@ class Recorder:
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         if not self.options.forward:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine, *stack_patches()]
-        seen = () if self._facts is None else (self._facts.leaves.called,)
+        pause = self._pause.pause_if_due
+        called = () if self._facts is None else (self._facts.leaves.called,)
+        forward = function_patch(logs), ModuleHooks(lambda: logs.here().modules, *called, pause)
         traceable: list[Removable] = [
             *warning_patches(),
             *traceback_patches(),
             *inspect_patches(),
-            self._rest.around((function_patch(logs), ModuleHooks(lambda: logs.here().modules, *seen, self._rest.fall))),
-            Registered(register_optimizer_step_pre_hook, self._rest.fall),
+            self._pause.holding(forward),
+            Registered(register_optimizer_step_pre_hook, pause),
             *(self._facts.parts() if self._facts is not None else ()),
         ]
-        return [*traceable, *engine, thread_patch(logs), *stack_patches(), Aside(traceable, lambda: logs.here().mode)]
+        guard = DynamoGuard(traceable, lambda: logs.here().mode)
+        return [*traceable, *engine, thread_patch(logs), *stack_patches(), guard]
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
@@ -196,7 +199,7 @@ class Recorder:
                     grads.read(index, leaves, asked=bool(args[4]))
             finally:
                 grads.end()
-                self._rest.passed(index)
+                self._pause.pass_ended(index)
                 if self.on_pass is not None:
                     self.on_pass(index)
 
@@ -204,12 +207,12 @@ class Recorder:
 
     def _asks_for_rows(self, index: int) -> bool:
         """Tell whether nothing but the rows of a pass is asked for, and nothing watches the forward."""
-        return not self._keeps(index) and (self._rest.on or not self.options.forward)
+        return not self._keeps(index) and (self._pause.is_paused or not self.options.forward)
 
     def _watch(self, call: EngineCall, frame: FrameType, index: int) -> Any:
         # A pass of which only a row is noted, at its end, has nothing that could be half written.
-        with OwnTime(frame, signals=self._keeps(index)) as time:
-            call.wrap(time.lent)
+        with DeferredSignals(frame, signals=self._keeps(index)) as time:
+            call.wrap(time.undeferred)
             call.frame = None if self._seeded_by is not None and self._seeded_by.at_end else frame
             if self._facts is not None:
                 self._facts.leaves.read(self._known.grads.latest())

@@ -18,9 +18,9 @@ import gradtrace.recording.stats.measure as statistics
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.recorder import Options, Recorder
 from gradtrace.recording.stats.measure import measure
-from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.reduce import reduce_pending
 from gradtrace.recording.stats.routes import Route
-from gradtrace.recording.stats.tensor_stats import finish
+from gradtrace.recording.stats.tensor_stats import to_stats
 
 # Ops whose result Python has to see, or that copy to where Python can: on a GPU each would wait for the device.
 WAITING = {
@@ -57,7 +57,7 @@ def elsewhere(monkeypatch):
     monkeypatch.setattr(away, "HERE", set())
     for module in (statistics, forward):
         monkeypatch.setattr(module, "is_watched", lambda: False)
-    monkeypatch.setattr(facts, "unseen", nullcontext)
+    monkeypatch.setattr(facts, "hidden", nullcontext)
     statistics._kinds.clear()
     yield
     statistics._kinds.clear()
@@ -66,14 +66,14 @@ def elsewhere(monkeypatch):
 def both(tensor):
     """Return what is found of a tensor here and as if it were elsewhere."""
     statistics._kinds.clear()
-    here = finish(measure(tensor))
+    here = to_stats(measure(tensor))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(away, "HERE", set())
         statistics._kinds.clear()
         measured = measure(tensor)
         assert measured[0].route in {Route.DEVICE, Route.SMALL_DEVICE}
-        settle([measured])
-        there = finish(measured)
+        reduce_pending([measured])
+        there = to_stats(measured)
     statistics._kinds.clear()
     return here, there
 
@@ -164,7 +164,7 @@ def test_other_kinds_have_a_note_rather_than_make_anyone_wait(make):
     tensor = make()
     with Device(), Reading():
         measured = measure(tensor)
-    stats = finish(measured)
+    stats = to_stats(measured)
     assert stats.note.endswith("no numbers for this kind")
     assert stats.norm is None
 
@@ -242,8 +242,8 @@ def test_a_gradient_costs_few_kernels(shape, most):
     with Device() as device:
         measured += [statistics._measure(tensor) for _ in range(256)]
     assert 1 <= len(device.ops) / 256 <= most, device.ops[:20]
-    settle(measured)
-    assert all(finish(one) == finish(measured[0]) for one in measured)
+    reduce_pending(measured)
+    assert all(to_stats(one) == to_stats(measured[0]) for one in measured)
 
 
 def test_a_tensor_that_changes_later_has_the_numbers_it_had(monkeypatch):
@@ -253,9 +253,9 @@ def test_a_tensor_that_changes_later_has_the_numbers_it_had(monkeypatch):
     measured = measure(tensor)
     tensor.zero_()
     other = measure(tensor)
-    settle([measured, other])
+    reduce_pending([measured, other])
     statistics._kinds.clear()
-    assert (finish(measured).max, finish(other).max) == (2, 0)
+    assert (to_stats(measured).max, to_stats(other).max) == (2, 0)
 
 
 def test_what_nobody_wants_any_more_is_not_brought_over(monkeypatch):
@@ -265,9 +265,9 @@ def test_what_nobody_wants_any_more_is_not_brought_over(monkeypatch):
         measure(torch.ones(50))
     kept = measure(torch.full((50,), 3.0))
     assert len(away._waiting) == 1
-    settle([kept])
+    reduce_pending([kept])
     statistics._kinds.clear()
-    assert finish(kept).mean == 3
+    assert to_stats(kept).mean == 3
     assert not away._batches
 
 

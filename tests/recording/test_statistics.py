@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import gradtrace.recording.stats.measure as statistics
 from gradtrace.recording.native.loader import NATIVE
-from gradtrace.recording.stats.reduce import settle
-from gradtrace.recording.stats.tensor_stats import finish
+from gradtrace.recording.stats.reduce import reduce_pending
+from gradtrace.recording.stats.tensor_stats import to_stats
 
 REAL = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 # Around the sizes at which another way of measuring begins.
@@ -29,7 +29,7 @@ def _way(request, monkeypatch):
     elif NATIVE is None:
         pytest.skip("not compiled here")
     if request.param != "compiled":
-        monkeypatch.setattr(statistics, "measure", statistics.measure_slowly)
+        monkeypatch.setattr(statistics, "measure", statistics.measure_in_python)
 
 
 every_way = pytest.mark.usefixtures("_way")
@@ -37,8 +37,8 @@ every_way = pytest.mark.usefixtures("_way")
 
 def stats_of(tensor):
     measured = statistics.measure(tensor)
-    settle([measured])
-    return finish(measured)
+    reduce_pending([measured])
+    return to_stats(measured)
 
 
 def exact(tensor):

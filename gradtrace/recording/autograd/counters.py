@@ -1,4 +1,4 @@
-"""TODO."""
+"""Counters and states of autograd: sequence numbers, the engine's task, whether something traces or captures."""
 
 from __future__ import annotations
 

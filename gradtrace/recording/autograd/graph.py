@@ -52,7 +52,7 @@ def walk(outputs: list[tuple[GradFn, int]]) -> Walk:
     return found
 
 
-def walk_slowly(
+def walk_in_python(
     positions: dict[GradFn, int], nodes: list[GradFn], ops: list[str], links: list[Link], leaves: list[int]
 ) -> None:
     """Find the rest of the graph; ``positions`` and ``nodes`` hold the roots, and all grow."""
@@ -82,12 +82,12 @@ def leaves_below(nodes: list[GradFn]) -> list[torch.Tensor]:
     """Return the tensors of the leaves; ``nodes`` holds the roots, and then all nodes."""
     positions = {node: position for position, node in enumerate(nodes)}
     leaves: list[int] = []
-    walk_slowly(positions, nodes, [], [], leaves)
+    walk_in_python(positions, nodes, [], [], leaves)
     return [nodes[position].variable for position in leaves]
 
 
 walk_on: Callable[[dict[GradFn, int], list[GradFn], list[str], list[Link], list[int]], None] = (
-    walk_slowly if NATIVE is None else NATIVE.walk_on
+    walk_in_python if NATIVE is None else NATIVE.walk_on
 )
 if NATIVE is not None:
     NATIVE.setup(AccumulateGrad=torch._C._functions.AccumulateGrad)  # type: ignore[attr-defined]

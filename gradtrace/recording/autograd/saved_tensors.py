@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Attribute
 
-__all__ = ["NOTHING", "Kept", "kept_by", "raw_field", "saved_tensors"]
+__all__ = ["NOTHING", "SavedFields", "raw_field", "saved_by", "saved_tensors"]
 
 _SAVED, _RAW = "_saved_", "_raw_saved_"
 
 
 # What a node keeps: its tensors, and its plain attributes, such as ``exponent`` or ``dim``, as JSON can hold them.
-Kept = tuple[tuple[SavedTensor, ...], dict[str, Attribute]]
+SavedFields = tuple[tuple[SavedTensor, ...], dict[str, Attribute]]
 
 
 class _Fields(NamedTuple):
@@ -34,16 +34,16 @@ class _Fields(NamedTuple):
     tensors: tuple[str, ...]
     plain: tuple[str, ...]
     read: Callable[[Any], tuple[Any, ...]] | None
-    known: dict[tuple[Any, ...], Kept]
+    known: dict[tuple[Any, ...], SavedFields]
 
 
-NOTHING: Kept = ((), {})
+NOTHING: SavedFields = ((), {})
 _MANY = 10_000
 _PLAIN = {torch.Tensor, torch.nn.Parameter, type(None)}
 _fields: dict[type, _Fields] = {}
 
 
-def kept_slowly(node: Any) -> Kept:
+def kept_slowly(node: Any) -> SavedFields:
     """Return what the node keeps.
 
     Raw fields are read: the plain ones unpack, which runs the forward of a checkpoint again.
@@ -68,7 +68,7 @@ def _key(found: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
     return (*key, repr(found[count:])) if len(found) > count else tuple(key)
 
 
-def kept_new(node: Any, key: tuple[Any, ...] | None) -> Kept:
+def kept_new(node: Any, key: tuple[Any, ...] | None) -> SavedFields:
     """Return what the node keeps, and remember it under a key."""
     fields = _fields.get(type(node)) or _find_fields(node)
     kept = _kept(node, fields)
@@ -80,10 +80,10 @@ def kept_new(node: Any, key: tuple[Any, ...] | None) -> Kept:
 
 
 if NATIVE is None:
-    kept_by = kept_slowly
+    saved_by = kept_slowly
 else:
     NATIVE.setup(fields=_fields, kept_new=kept_new)
-    kept_by = NATIVE.kept_by
+    saved_by = NATIVE.saved_by
 
 
 def _find_fields(node: Any) -> _Fields:
@@ -111,7 +111,7 @@ def _reader(node: Any, tensors: tuple[str, ...], plain: tuple[str, ...]) -> Call
     return get if len(names) > 1 else lambda node: (get(node),)
 
 
-def _kept(node: Any, fields: _Fields) -> Kept:
+def _kept(node: Any, fields: _Fields) -> SavedFields:
     tensors: list[SavedTensor] = []
     for name in fields.tensors:
         value, shown = raw_field(node, name), name.removeprefix(_RAW)

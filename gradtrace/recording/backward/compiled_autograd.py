@@ -1,6 +1,6 @@
-"""A backward that torch compiles as a whole: a hook of ours would be compiled into it.
+"""Compiled autograd: a backward that torch compiles as a whole, into which a hook of ours would be compiled, too.
 
-So there is none. What arrived at a leaf is read from its ``.grad`` when all is over, and of the nodes between
+So there is none. What arrived at a leaf is read from its ``.grad`` when the pass has ended, and of the nodes between
 there is only the graph.
 """
 

@@ -20,8 +20,8 @@ from gradtrace.recording.backward.leaf_series import UNREACHED
 from gradtrace.recording.isolation.stack_size import raise_stack_limit
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.measure import measure
-from gradtrace.recording.stats.reduce import settle
-from gradtrace.recording.stats.tensor_stats import finish, norm_of
+from gradtrace.recording.stats.reduce import reduce_pending
+from gradtrace.recording.stats.tensor_stats import norm_of, to_stats
 
 if TYPE_CHECKING:
     from array import array
@@ -46,7 +46,7 @@ class Trusted(NamedTuple):
 Pair = tuple[torch.Tensor, Trusted]
 
 
-def trusted_slowly(nodes: list[Any], trusted: Trust) -> list[Pair] | None:
+def trusted_in_python(nodes: list[Any], trusted: Trust) -> list[Pair] | None:
     """Return the leaves below these nodes if all are trusted and have no gradient yet; ``nodes`` grows."""
     found = []
     for leaf in leaves_below(nodes):
@@ -63,7 +63,7 @@ def grads_of(leaves: list[Pair]) -> list[torch.Tensor | float | None]:
 
 
 trusted_below: Callable[[list[Any], Trust], list[Pair] | None] = (
-    trusted_slowly if NATIVE is None else NATIVE.trusted_below
+    trusted_in_python if NATIVE is None else NATIVE.trusted_below
 )
 norms_of = grads_of if NATIVE is None else NATIVE.norms_of
 
@@ -147,8 +147,8 @@ def _norm(grad: Any) -> float:
 
 def _is_same(one: Measured, other: Measured) -> bool:
     """Tell whether both are the same elements; the norm of a broadcast gradient is summed in another order."""
-    settle([one, other])
-    left, right = finish(one), finish(other)
+    reduce_pending([one, other])
+    left, right = to_stats(one), to_stats(other)
     if left.norm is None or right.norm is None or not math.isclose(left.norm, right.norm, rel_tol=1e-5):
         return False
     return (left.shape, left.min, left.max, left.nan) == (right.shape, right.min, right.max, right.nan)

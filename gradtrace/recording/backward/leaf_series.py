@@ -1,4 +1,4 @@
-"""One compact row per leaf and pass, whether the pass is kept or not: what a loop of 30,000 passes leaves behind."""
+"""Series of leaves: one compact row per leaf and pass, whether the pass is kept or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.model import LeafSeries
 from gradtrace.recording.stats.kinds import Measured
-from gradtrace.recording.stats.reduce import settle
+from gradtrace.recording.stats.reduce import reduce_pending
 from gradtrace.recording.stats.tensor_stats import norm_of
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class SeriesLog:
         if not self._waiting:
             return
         waiting, self._waiting = self._waiting, []
-        settle([measured for *_, measured in waiting if measured is not None])
+        reduce_pending([measured for *_, measured in waiting if measured is not None])
         for index, name, shape, measured in waiting:
             norm = UNREACHED if measured is None else norm_of(measured)
             self.rows_of(name, shape).extend((index, math.nan if norm is None else norm))

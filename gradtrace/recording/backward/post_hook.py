@@ -1,4 +1,4 @@
-"""What runs after each node of a backward pass: measure what arrived and what was sent on, and note both."""
+"""Post-hook of a node: it measures what arrived and what was sent on, and notes both as one event."""
 
 from __future__ import annotations
 

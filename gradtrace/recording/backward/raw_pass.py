@@ -10,7 +10,7 @@ from gradtrace.recording.stats.kinds import Measured
 if TYPE_CHECKING:
     from gradtrace.model import Attribute
     from gradtrace.recording.autograd.graph import Link
-    from gradtrace.recording.autograd.saved_tensors import Kept
+    from gradtrace.recording.autograd.saved_tensors import SavedFields
     from gradtrace.recording.backward.post_hook import Event
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.user_code.frames import Place
@@ -47,7 +47,7 @@ class GraphSnapshot(NamedTuple):
     ops: list[str] = []  # noqa: RUF012
     links: list[Link] = []  # noqa: RUF012
     numbers: array[int] = array("Q")
-    saved: list[Kept] = []  # noqa: RUF012
+    saved: list[SavedFields] = []  # noqa: RUF012
     module_names: dict[int, str] = {}  # noqa: RUF012
     torchviz: str | None = None
 

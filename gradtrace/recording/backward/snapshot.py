@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gradtrace.recording.autograd.saved_tensors import kept_by
+from gradtrace.recording.autograd.saved_tensors import saved_by
 from gradtrace.recording.backward.raw_pass import GraphSnapshot, RootOutput
 from gradtrace.recording.backward.torchviz_dot import torchviz_dot
 from gradtrace.recording.stats.measure import kind_of, measure
@@ -46,7 +46,7 @@ def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Pl
         graph.ops,
         graph.links,
         array("Q", [node._sequence_nr() for node in graph.nodes]),
-        [kept_by(node) for node in graph.nodes],
+        [saved_by(node) for node in graph.nodes],
         names.modules,
     )
 

@@ -1,4 +1,4 @@
-"""The same pass as torchviz draws it, for those who are used to its look."""
+"""DOT text of a pass as torchviz draws it, for those who are used to its look."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the checks need to know and no gradient tells: what was freed, changed, cut, paired, left over.
+"""Facts of passes and of a run, which no gradient tells: what was freed, changed, cut, paired, left over.
 
-Recorded under ``Options(facts=True)``. The mode of ``forward.py`` shows each torch call of the
+Recorded under ``Options(facts=True)``. The mode of ``forward/mode.py`` shows each torch call of the
 script; what is noted keeps no tensor alive, computes nothing, and reads no number. The kinds of Fact, with ``data``:
 
     freed            the graph that this pass needed was freed by an earlier one: ``pass``, ``same`` (as a whole)
@@ -38,7 +38,7 @@ from gradtrace.recording.facts.leaf_history import LeafFacts
 from gradtrace.recording.facts.lost_graph import Cut
 from gradtrace.recording.facts.nonfinite_element import backward_element, forward_element, is_broken
 from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
-from gradtrace.recording.isolation.hidden import unseen
+from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.isolation.patch import Registered
 from gradtrace.recording.stats.device import is_here
 
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.backward.raw_pass import GraphSnapshot, RawPass
-    from gradtrace.recording.forward.mode import Watcher
+    from gradtrace.recording.forward.mode import CallObserver
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.isolation.patch import Removable
     from gradtrace.recording.stats.kinds import Measured
@@ -86,7 +86,7 @@ class Facts:
         self._gradients: deque[Cut] = deque(maxlen=1000)
         self._freed: deque[_Freed] = deque(maxlen=_PASSES)
 
-    def watcher(self, log: ThreadLog) -> Watcher:
+    def call_observer(self, log: ThreadLog) -> CallObserver:
         """Return what is to be shown the torch calls of this log's thread."""
         calls = self._calls[log] = CallFacts(self.shared)
         return calls.see
@@ -229,7 +229,7 @@ class PassFacts:
 
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""
-        with suppress(*UNREADABLE), unseen(), torch.no_grad():
+        with suppress(*UNREADABLE), hidden(), torch.no_grad():
             if graph is None:
                 self._found += self._facts.cuts(call)
                 return
@@ -247,7 +247,7 @@ class PassFacts:
         known = sum(fact.kind == "broken-gradient" for fact in self._found)
         if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
             return
-        with suppress(*UNREADABLE), unseen():
+        with suppress(*UNREADABLE), hidden():
             data = backward_element(graph.nodes[position], *grads)
             if data:
                 along = (position, data["input"])
@@ -259,7 +259,7 @@ class PassFacts:
     def after(self, raw: RawPass, call: EngineCall, graph: Walk | None, *, whole: bool) -> tuple[RawFact, ...]:
         """Return all facts of the pass, when its engine has returned or raised."""
         if graph is not None:
-            with suppress(*UNREADABLE), unseen(), torch.no_grad():
+            with suppress(*UNREADABLE), hidden(), torch.no_grad():
                 self._found += self._facts.after(raw, call, graph, whole=whole)
         return tuple(self._found)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.recording.user_code.frames import Place, locate
+from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
     from gradtrace.model import Attribute
@@ -47,7 +47,7 @@ class _Read:
 
     def __init__(self, state: _Taken, how: str, pass_index: int) -> None:
         self.state, self.how, self.pass_index = state, how, pass_index
-        self.place = locate(sys._getframe(1))[0]
+        self.place = find_user_place(sys._getframe(1))[0]
 
 
 class Aliases:

@@ -12,7 +12,7 @@ import torch
 
 from gradtrace.recording.facts.lost_graph import Cut, forget_oldest
 from gradtrace.recording.stats.device import is_here
-from gradtrace.recording.user_code.frames import Place, locate
+from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -190,7 +190,7 @@ class LeafFacts:
                 passes = max(passes, held.passes)
             held.stepped = held.passes > 0
         if again:
-            place = locate(sys._getframe(1))[0]
+            place = find_user_place(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
             self._note_reused(place, data)
 

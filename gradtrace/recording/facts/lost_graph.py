@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.recording.user_code.frames import Place, locate
+from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -140,7 +140,7 @@ class Cuts:
 
     def _at(self, name: str, tensor: torch.Tensor) -> Cut:
         """Return the cut at the line that runs, with the parameters behind ``tensor`` among its own."""
-        place = locate(sys._getframe(1))[0]
+        place = find_user_place(sys._getframe(1))[0]
         graphless = torch.is_grad_enabled() or name in _EXITS or name in ("detach", "argmax")
         how = name if graphless else "no_grad"
         # Code objects are kept beside their cuts, so that their ids are not given to others.

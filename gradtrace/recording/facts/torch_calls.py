@@ -12,7 +12,7 @@ from torch.nn import Parameter
 
 from gradtrace.recording.facts.grad_aliases import Aliases
 from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
-from gradtrace.recording.user_code.frames import Place, locate
+from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,7 +167,7 @@ class CallFacts:
             pointers, version = (changed.untyped_storage().data_ptr(),), changed._version
         else:
             return
-        self._shared.changes.append((pointers, version, name, locate(sys._getframe(1))[0]))
+        self._shared.changes.append((pointers, version, name, find_user_place(sys._getframe(1))[0]))
 
     def note_pair(self, number: int, name: str, args: tuple[Any, ...]) -> None:
         """Note a difference of (N, 1) and (N), unless the script shaped one of them so for this purpose.
@@ -187,7 +187,7 @@ class CallFacts:
             return
         shapes = {"left": list(args[0].shape), "right": list(args[1].shape), "result": list(result)}
         forget_oldest(self._pairs)
-        self._pairs[number] = locate(sys._getframe(1))[0], {"op": name, **shapes}
+        self._pairs[number] = find_user_place(sys._getframe(1))[0], {"op": name, **shapes}
 
     def note_use(self, args: tuple[Any, ...]) -> None:
         """Note the parameters among these arguments."""

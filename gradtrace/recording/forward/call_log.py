@@ -1,4 +1,4 @@
-"""TODO."""
+"""Log of torch calls: the sequence numbers of the nodes that each made, its place, and what it computed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which call of the script made which node, and what its forward computed.
+"""Mode around each torch call: which call of the script made which node, and what its forward computed.
 
 Nodes carry a sequence number, counted per thread. Reading the counter before and after each torch call
 brackets the numbers of all nodes that the call made, composite ops included; nothing else is needed to
@@ -16,20 +16,20 @@ import torch
 
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.forward.call_log import CallLog
-from gradtrace.recording.forward.monkeypatched import TRUSTED, meant
+from gradtrace.recording.forward.monkeypatched import TRUSTED, original_of
 from gradtrace.recording.isolation.function_modes import RecordingMode
-from gradtrace.recording.isolation.hidden import apart, has_modes, is_watched
+from gradtrace.recording.isolation.hidden import call_hidden, has_modes, is_watched
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.measure import address, is_shareable, measure, same_memory
 from gradtrace.recording.user_code.entry import OUTERMOST
-from gradtrace.recording.user_code.frames import USER, locate, owners
+from gradtrace.recording.user_code.frames import USER, find_user_place, owners
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import FrameType
 
-__all__ = ["ForwardMode", "Watcher"]
+__all__ = ["CallObserver", "ForwardMode"]
 
 
 # The results of this many calls are remembered, so that a view of one is not measured again.
@@ -38,7 +38,7 @@ _RECENT = 64
 _FULL = 65_536
 
 
-Watcher = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
+CallObserver = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
 
 
 class PythonMode:
@@ -48,14 +48,14 @@ class PythonMode:
     _note: Callable[[int, int, Any, FrameType], None]
     on_full: Callable[[], None]
     _show: Callable[[tuple[Any, ...], Any, int], None]
-    watcher: Watcher | None
+    call_observer: CallObserver | None
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run ``func`` as it would run without us; the mode is off while it does."""
         if func not in TRUSTED:
-            func = meant(func, sys._getframe(1))
+            func = original_of(func, sys._getframe(1))
         start = sequence_number()
         result = func(*args, **kwargs) if kwargs else func(*args)
         end = sequence_number()
@@ -63,7 +63,7 @@ class PythonMode:
             self._note(start, end, result, sys._getframe(1))
             if len(self._log) % _FULL == 0:
                 self.on_full()
-        if self.watcher is not None:
+        if self.call_observer is not None:
             self._show((func, types, args, kwargs), result, end if end != start else -1)
         return result
 
@@ -75,7 +75,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         super().__init__()
         self._log = log
         # Shown each call after it ran, with the number after its last node (-1 if it made none).
-        self.watcher: Watcher | None = None
+        self.call_observer: CallObserver | None = None
         # Called when the log has grown by very much, as in a long loop that never calls backward.
         self.on_full: Callable[[], None] = lambda: None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
@@ -83,13 +83,13 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
     def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:
         """Show a call to who watches, with the number after its last node, or -1 where it made none."""
         func, types, args, kwargs = call
-        if self.watcher is None:
+        if self.call_observer is None:
             return
         if not types and not is_watched():
-            self.watcher(func, args, kwargs, result, last)
+            self.call_observer(func, args, kwargs, result, last)
             return
         # The types have a __torch_function__ of their own.
-        apart(self.watcher, func, args, kwargs, result, last)
+        call_hidden(self.call_observer, func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run ``apply`` of a custom Function, which the mode does not see."""
@@ -109,7 +109,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         calls = log.calls
         if log.closed or (calls and calls[-1][0] >= start):
             return  # a call of the engine, whose nodes were noted one by one as it made them
-        user, library = locate(frame)
+        user, library = find_user_place(frame)
         if calls:  # what is the same as before is the same object: a loop has one place rather than one for each turn
             last = calls[-1]
             if last[2] == user:
@@ -161,9 +161,9 @@ if NATIVE is not None:
     NATIVE.setup(
         sequence_number=sequence_number,
         trusted=TRUSTED,
-        meant=meant,
+        original_of=original_of,
         owners=owners,
         USER=USER,
         outermost=OUTERMOST,
-        locate=locate,
+        find_user_place=find_user_place,
     )

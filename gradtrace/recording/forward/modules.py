@@ -1,4 +1,4 @@
-"""Which module call made which node: marks on the line of sequence numbers."""
+"""Module calls: which of them made which node, by marks on the line of sequence numbers."""
 
 from __future__ import annotations
 
@@ -112,19 +112,19 @@ class ModuleHooks:
         asked = hasattr(nn.modules.module, question)  # older versions do not ask
         self._question = [Patch(nn.modules.module, question, self._others_have_hooks)] if asked else []
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Install the hooks."""
         for patch in self._question:
-            patch.put()
+            patch.install()
         self._handles = [
             register_module_forward_pre_hook(self._enter),
             register_module_forward_hook(self._leave, always_call=True),
         ]
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Remove the hooks."""
         for patch in self._question:
-            patch.take_away()
+            patch.uninstall()
         while self._handles:
             self._handles.pop().remove()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import CodeType, FrameType
 
-__all__ = ["TRUSTED", "meant"]
+__all__ = ["TRUSTED", "original_of"]
 
 _TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
 _HAND_OVER = handle_torch_function.__code__
@@ -30,7 +30,7 @@ _OWNERS: tuple[Any, ...] = (torch, torch.Tensor, torch.functional, torch.nn.func
 TRUSTED: set[Any] = set()
 
 
-def meant(function: Callable[..., Any], caller: FrameType) -> Callable[..., Any]:
+def original_of(function: Callable[..., Any], caller: FrameType) -> Callable[..., Any]:
     """Return the function of torch whose call ``caller`` hands over under the name that ``function`` has now."""
     if isinstance(function, _COMPILED) or _is_torch(getattr(function, "__code__", None)):
         TRUSTED.add(function)

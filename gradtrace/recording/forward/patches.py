@@ -1,4 +1,4 @@
-"""What the forward mode does not see by itself: custom Functions, and threads that the script starts."""
+"""Patches for what the mode does not see by itself: custom Functions, and threads that the script starts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import torch
 from gradtrace.recording.isolation.patch import Patch
 
 if TYPE_CHECKING:
-    from gradtrace.recording.forward.thread_logs import Logs
+    from gradtrace.recording.forward.thread_logs import ThreadLogs
 
 __all__ = ["function_patch", "thread_patch"]
 
 
-def function_patch(logs: Logs) -> Patch:
+def function_patch(logs: ThreadLogs) -> Patch:
     """Return the patch that notes the calls of custom Functions, whose ``apply`` goes straight to C++."""
     original = torch.autograd.Function.__dict__["apply"]
 
@@ -25,7 +25,7 @@ def function_patch(logs: Logs) -> Patch:
     return Patch(torch.autograd.Function, "apply", classmethod(apply))
 
 
-def thread_patch(logs: Logs) -> Patch:
+def thread_patch(logs: ThreadLogs) -> Patch:
     """Return the patch that enters a mode in each thread that starts: modes are a thread's own."""
     original = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 

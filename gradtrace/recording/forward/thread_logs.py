@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from array import array
     from collections.abc import Callable
 
-    from gradtrace.recording.forward.mode import Watcher
+    from gradtrace.recording.forward.mode import CallObserver
 
-__all__ = ["RECENT", "Logs", "ThreadLog"]
+__all__ = ["RECENT", "ThreadLog", "ThreadLogs"]
 
 # Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
 _ROOM = 5_000
@@ -66,7 +66,7 @@ class ThreadLog:
         return {number for _, some in self._recent for number in some}
 
 
-class Logs:
+class ThreadLogs:
     """The logs of all threads."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Logs:
         self._all: list[ThreadLog] = []
         self._local = threading.local()
         # Gives what is shown each torch call of a thread, if anything is.
-        self.watcher: Callable[[ThreadLog], Watcher] | None = None
+        self.call_observer: Callable[[ThreadLog], CallObserver] | None = None
 
     def here(self) -> ThreadLog:
         """Return the log of this thread."""
@@ -83,7 +83,7 @@ class Logs:
         except AttributeError:
             log = self._local.log = ThreadLog()
             log.calls.closed = self.closed
-            log.mode.watcher = self.watcher(log) if self.watcher is not None else None
+            log.mode.call_observer = self.call_observer(log) if self.call_observer is not None else None
             self._all.append(log)
             return log
 
@@ -103,4 +103,4 @@ class Logs:
         self.closed = True
         for log in self._all:
             log.calls.closed = True
-            log.mode.watcher = None  # that of another thread may outlive the recording
+            log.mode.call_observer = None  # that of another thread may outlive the recording

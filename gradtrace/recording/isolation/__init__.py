@@ -1,1 +1,1 @@
-"""TODO."""
+"""Isolation: the script runs as it would without gradtrace: its tracebacks, warnings, signals, torch.compile."""

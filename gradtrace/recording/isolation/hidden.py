@@ -1,4 +1,4 @@
-"""Measuring unseen: what watches torch's calls, as tracing and profiling do, must not meet those of ours."""
+"""Hidden calls: gradtrace's own calls of torch, which modes, traces and profilers of the script must not meet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.autograd import profiler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["apart", "has_modes", "is_watched", "unseen"]
+__all__ = ["call_hidden", "has_modes", "hidden", "is_watched"]
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def is_watched() -> bool:
     return bool(_dispatches() or has_modes() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
 
 
-def apart(function: Callable[..., T], *args: Any) -> T:
+def call_hidden(function: Callable[..., T], *args: Any) -> T:
     """Call a function of ours unseen, from the midst of the script: its signal handlers may raise at any moment.
 
     Each state is set inside the ``try`` whose ``finally`` first of all sets it back; a context manager written in
@@ -56,7 +56,7 @@ def _set_back(tracing: object, *, profiled: bool) -> None:
 
 
 @contextmanager
-def unseen() -> Iterator[None]:
+def hidden() -> Iterator[None]:
     """Make the calls of torch in this block invisible to all of them, at a time that is ours."""
     with ExitStack() as undo:
         undo.enter_context(torch._C.DisableTorchFunction())

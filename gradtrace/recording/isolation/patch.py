@@ -1,4 +1,4 @@
-"""Things of ours in other people's places, which can be taken away and put back."""
+"""Patches and hooks in other people's places, which can be installed and uninstalled."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["OnImport", "Patch", "Registered", "Removable"]
 class Removable(Protocol):
     """Something of ours that others could meet."""
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Be there."""
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Leave everything as it is without us."""
 
 
@@ -39,12 +39,12 @@ class Patch:
         # As it stands there: a classmethod, say, and not the method that it gives.
         self._original = inspect.getattr_static(owner, name)
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Put our value there."""
         if not self._covered:
             setattr(self._owner, self._name, self._value)
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Put the original value back."""
         self._covered = inspect.getattr_static(self._owner, self._name) is not self._value
         if not self._covered:
@@ -59,11 +59,11 @@ class Registered:
         self._hook = hook
         self._handle: Any = None
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Register the hook."""
         self._handle = self._register(self._hook)
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Remove it."""
         if self._handle is not None:
             self._handle.remove()
@@ -76,14 +76,14 @@ class OnImport:
         self._name = name
         self._done = done
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Wait for the import, if it is still to come."""
         if self._name in sys.modules:
             self._done()
         else:
             sys.meta_path.insert(0, self)
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Wait no longer."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
@@ -92,7 +92,7 @@ class OnImport:
         """Return the module's spec, None for all other modules."""
         if name != self._name:
             return None
-        self.take_away()
+        self.uninstall()
         spec = importlib.util.find_spec(name)
         loader: Any = spec.loader if spec else None
         execute = loader.exec_module

@@ -1,7 +1,7 @@
-"""The time between the script's call of the engine and the engine's run, and after it, which is ours.
+"""Signals of the script, deferred while gradtrace's own code runs around its call of the engine.
 
-A signal handler that raised in it (Ctrl-C, a timeout) would leave our notes half written, and dynamo, where a
-compiled function calls backward, would look at each function of ours. Both wait until the script goes on.
+A signal handler that raised there (Ctrl-C, a timeout) would leave notes half written, and dynamo, where a
+compiled function calls backward, would look at each function of gradtrace. Both wait until the script goes on.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-__all__ = ["OwnTime"]
+__all__ = ["DeferredSignals"]
 
 # Those whose handlers commonly raise.
 _SIGNALS = tuple(int(getattr(signal, name)) for name in ("SIGINT", "SIGALRM", "SIGTERM") if hasattr(signal, name))
 
 
-class OwnTime:
+class DeferredSignals:
     """While entered, the time is ours; what is run as ``lent`` is the script's again.
 
     ``frame`` is where the script is meanwhile: what its handlers are told. Without ``signals`` they are told at
@@ -51,7 +51,7 @@ class OwnTime:
         """Give it back; a handler whose signal came meanwhile runs now, and may raise."""
         self._give()
 
-    def lent(self, run: Callable[..., Any]) -> Callable[..., Any]:
+    def undeferred(self, run: Callable[..., Any]) -> Callable[..., Any]:
         """Return ``run`` as it is for the script."""
 
         def run_lent(*args: Any, **kwargs: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Room on the stack for deep graphs.
+"""Stack size for deep graphs.
 
 Once Python has touched the nodes of a chain, torch destroys it recursively, about 200 bytes of stack a node:
 some 45,000 nodes fill the usual 8 MB, and the script would end in a segmentation fault that it doesn't have
-without us.
+without gradtrace.
 """
 
 from __future__ import annotations

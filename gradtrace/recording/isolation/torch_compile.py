@@ -1,8 +1,8 @@
-"""Out of the way of torch.compile: while compiled code may run, nothing of ours is there to be traced.
+"""torch.compile: while it may trace or run compiled code, nothing of gradtrace is there to be traced.
 
 Dynamo reads the stack of modes, the global module hooks and each Python function that it meets, and would
 compile them into the user's graph, or break the graph at them. It is active from the moment that its
-callback is set until it is reset, so that is where we step aside and come back.
+callback is set until it is reset: everything is uninstalled at the one and installed again at the other.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.isolation.function_modes import RecordingMode
 
-__all__ = ["Aside"]
+__all__ = ["DynamoGuard"]
 
 
 def _owner(frame: FrameType) -> int:
@@ -31,7 +31,7 @@ def _owner(frame: FrameType) -> int:
     return id(frame)
 
 
-class Aside:
+class DynamoGuard:
     """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
 
     def __init__(self, parts: list[Removable], mode: Callable[[], RecordingMode]) -> None:
@@ -50,20 +50,20 @@ class Aside:
         """Take this away, too, before the others."""
         self._parts.insert(0, part)
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Watch the switch, as soon as there is one: dynamo takes a second to import."""
         for module in self._imports:
-            module.put()
+            module.install()
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Watch no longer."""
         for module in self._imports:
-            module.take_away()
+            module.uninstall()
         while self._patches:
-            self._patches.pop().take_away()
+            self._patches.pop().uninstall()
 
     def _put(self, patch: Patch) -> None:
-        patch.put()
+        patch.install()
         self._patches.append(patch)
 
     def _watch_switch(self) -> None:
@@ -131,11 +131,11 @@ class Aside:
             self._away += 1
             if self._away == 1:
                 for part in self._parts:
-                    part.take_away()
+                    part.uninstall()
 
     def _restore_parts(self) -> None:
         with self._lock:
             self._away -= 1
             if self._away == 0:
                 for part in reversed(self._parts):
-                    part.put()
+                    part.install()

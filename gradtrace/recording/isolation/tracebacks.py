@@ -1,8 +1,8 @@
-"""The stack as it would be without us: for tracebacks, and for the lines that warnings name.
+"""Tracebacks and stacks as they would be without gradtrace.
 
-A watched call of a torch function runs through our mode, and where that function is written in Python it is
+A recorded call of a torch function runs through the mode, and where that function is written in Python it is
 entered twice: once to hand over to the mode, and once more from there. A module call goes through a function
-more because of our global hooks. Neither these frames nor the calls between may show, wherever Python's own
+more because of the global hooks. Neither these frames nor the calls between may show, wherever Python's own
 modules print a stack. Beyond the script's first frame there is nothing.
 """
 

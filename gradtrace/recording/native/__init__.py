@@ -1,1 +1,1 @@
-"""TODO."""
+"""C sources, each named as its Python twin in another room, and the loader of what they compile to."""

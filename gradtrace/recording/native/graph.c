@@ -1,4 +1,4 @@
-/* The graph below the roots of a backward pass, as walk.py walks it. */
+/* The graph below the roots of a backward pass, as autograd/graph.py walks it. */
 
 #include "native.h"
 
@@ -109,7 +109,7 @@ static int add_trusted(PyObject *node, PyObject *trusted, PyObject *pairs) {
     return done;
 }
 
-/* trusted_below(nodes, trusted): see afterwards.py; `nodes` holds the roots, and then all nodes. */
+/* trusted_below(nodes, trusted): see backward/leaf_grads.py; `nodes` holds the roots, and then all nodes. */
 PyObject *trusted_below(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *nodes, *trusted;

@@ -1,12 +1,12 @@
-"""The compiled part, from native.c and reduce.c; None where the installation could not compile it.
+"""Loader of the C part, ``_native``; ``NATIVE`` is None where it is off or was not compiled.
 
-``GRADTRACE_NATIVE=0`` in the environment does without it, too.
+``GRADTRACE_NATIVE`` in the environment: ``0`` turns it off, so that the Python twins run; ``require``, as in tests
+and CI, makes a missing one an error.
 """
 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -15,10 +15,21 @@ if TYPE_CHECKING:
 
 __all__ = ["NATIVE"]
 
-INTERFACE = 2
-NATIVE: ModuleType | None = None
-if os.environ.get("GRADTRACE_NATIVE") != "0":
-    with suppress(ImportError):  # not compiled, or for another platform
-        found = import_module("gradtrace.recording.native._native")
-        # One that was compiled from older sources, in a checkout that was updated and not installed again.
-        NATIVE = found if getattr(found, "INTERFACE", 0) == INTERFACE else None
+INTERFACE = 3  # as in native.h: what one side expects of the other
+
+
+def _load(wanted: str) -> ModuleType | None:
+    if wanted == "0":
+        return None
+    try:
+        module, why = import_module("gradtrace.recording.native._native"), ""
+    except ImportError as error:  # not compiled, or for another platform
+        module, why = None, str(error)
+    if module is not None and getattr(module, "INTERFACE", 0) != INTERFACE:
+        module, why = None, "it was compiled from other sources than these: install gradtrace again"
+    if module is None and wanted == "require":
+        raise ImportError(f"GRADTRACE_NATIVE=require, but the C part can't be loaded: {why}")
+    return module
+
+
+NATIVE = _load(os.environ.get("GRADTRACE_NATIVE", ""))

@@ -1,12 +1,12 @@
-/* Measuring a tensor, as statistics.py does. */
+/* Measuring a tensor, as stats/measure.py does. */
 
+#include "fields.h"
 #include "native.h"
 
 #include <math.h>
 
 typedef void Reduce(const void *, int64_t, double *);
 Reduce reduce_float32, reduce_float64, reduce_bfloat16; /* reduce.c */
-enum { FINITE, LOW, HIGH, TOTAL, SQUARES, ZEROS, NANS, INFS, FIELDS };
 
 #define DIMENSIONS 64
 #define LONG 65536 /* elements; while so many are reduced, other threads may run */
@@ -155,10 +155,10 @@ PyObject *measure(PyObject *tensor) {
         if (route == g_NATIVE_ROUTE) found = sums_of(tensor);
         if (found) return measured_of(kind, found);
     }
-    return !forget_error() ? NULL : PyObject_CallFunctionObjArgs(g_measure_slowly, tensor, NULL);
+    return !forget_error() ? NULL : PyObject_CallFunctionObjArgs(g_measure_in_python, tensor, NULL);
 }
 
-PyObject *reduce_memory(PyObject *module, PyObject *args) {
+PyObject *reduce_strided(PyObject *module, PyObject *args) {
     (void)module;
     PyObject *dtype, *pairs;
     long long address, item;
@@ -199,7 +199,7 @@ static PyObject *norm_or_grad(PyObject *leaf) {
     return norm < 0 ? NULL : PyFloat_FromDouble(f[FINITE] ? norm : NAN);
 }
 
-/* norms_of(pairs): see grads_of in afterwards.py. */
+/* norms_of(pairs): see grads_of in backward/leaf_grads.py. */
 PyObject *norms_of(PyObject *module, PyObject *pairs) {
     (void)module;
     int watched = is_watched();

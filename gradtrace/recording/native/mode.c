@@ -1,4 +1,4 @@
-/* The mode around each call of torch, as forward.py has it. */
+/* The mode around each call of torch, as forward/mode.py has it. */
 
 #include "native.h"
 
@@ -19,7 +19,7 @@ static PyObject *place_of(PyObject *frame) {
 /* The user's place and a library's, as a tuple. */
 static PyObject *places_of(PyObject *frame) {
     PyObject *user = place_of(frame);
-    if (!user) return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(g_locate, frame, NULL);
+    if (!user) return PyErr_Occurred() ? NULL : PyObject_CallFunctionObjArgs(g_find_user_place, frame, NULL);
     PyObject *both = PyTuple_Pack(2, user, Py_None);
     Py_DECREF(user);
     return both;
@@ -141,7 +141,7 @@ static int show(PyObject *mode, PyObject *made_call, PyObject *result, PyObject 
 }
 
 static int is_shown(PyObject *mode) {
-    PyObject *watcher = PyObject_GetAttr(mode, s_watcher);
+    PyObject *watcher = PyObject_GetAttr(mode, s_call_observer);
     Py_XDECREF(watcher);
     return watcher ? watcher != Py_None : -1;
 }
@@ -149,7 +149,7 @@ static int is_shown(PyObject *mode) {
 static PyObject *function_meant(PyObject *func) {
     int trusted = PySet_Contains(g_trusted, func);
     if (trusted < 0) return NULL;
-    if (!trusted) return PyObject_CallFunctionObjArgs(g_meant, func, (PyObject *)PyEval_GetFrame(), NULL);
+    if (!trusted) return PyObject_CallFunctionObjArgs(g_original_of, func, (PyObject *)PyEval_GetFrame(), NULL);
     Py_INCREF(func);
     return func;
 }

@@ -30,8 +30,8 @@ static PyObject *py_measure(PyObject *module, PyObject *tensor) {
 static PyMethodDef functions[] = {
     {"setup", (PyCFunction)(void (*)(void))setup, METH_VARARGS | METH_KEYWORDS, NULL},
     {"measure", py_measure, METH_O, NULL},
-    {"reduce", reduce_memory, METH_VARARGS, NULL},
-    {"kept_by", kept_by, METH_O, NULL},
+    {"reduce_strided", reduce_strided, METH_VARARGS, NULL},
+    {"saved_by", saved_by, METH_O, NULL},
     {"walk_on", walk_on, METH_VARARGS, NULL},
     {"trusted_below", trusted_below, METH_VARARGS, NULL},
     {"norms_of", norms_of, METH_O, NULL},

@@ -1,9 +1,9 @@
 /* What runs for each op of the script, compiled: measuring a tensor, the hook after a node, the mode around a call.
 
-   Each function of Python's here does what the one of its name in Python does, in statistics.py, saved.py,
-   post_hook.py and forward.py, and leaves to it whatever is not the plain case. Those run where this was not
-   compiled, and the tests hold the two against each other. Only Python's limited API is used: one library
-   serves each Python from 3.11. */
+   Each source has the name of its Python twin: measure.c and reduce.c of stats/, post_hook.c of backward/, mode.c of
+   forward/, graph.c and saved_tensors.c of autograd/. It leaves to the twin whatever is not the plain case; the twin
+   also runs where nothing was compiled, and the tests hold the two against each other. Only Python's limited API is
+   used: one library serves each Python from 3.11. */
 
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -12,30 +12,30 @@
 
 #include <stdint.h>
 
-/* To be counted up here and in native.py when what one side expects of the other changes. */
-#define INTERFACE 2
+/* To be counted up here and in loader.py when what one side expects of the other changes. */
+#define INTERFACE 3
 
 /* Names of attributes, made once. */
 #define NAMES(X) \
     X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_post_accumulate_grad_hooks) X(_recent) X(_remember) X(_show) X(_version) \
     X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(element_size) X(f_code) X(f_lasti) X(grad) X(is_contiguous) \
     X(is_cpu) X(is_neg) X(is_nested) X(layout) X(nbytes) X(next_functions) X(numel) X(on_full) X(output_nr) X(requires_grad) X(shape) X(stride) X(tolist) \
-    X(untyped_storage) X(variable) X(watcher)
+    X(untyped_storage) X(variable) X(call_observer)
 #define DECLARE(name) extern PyObject *s_##name;
 NAMES(DECLARE)
 
 /* What Python hands over in setup(). */
 #define GIVEN(X) \
     X(Tensor) X(Parameter) X(strided) X(float32) X(float64) X(bfloat16) X(kinds) X(SMALL_CPU) X(DEVICE) X(NATIVE_ROUTE) X(Sums) \
-    X(new_tuple) X(measure_slowly) X(same_memory) X(has_dispatch_modes) X(has_modes) X(profiler) X(tracing_state) \
-    X(AccumulateGrad) X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(meant) X(owners) X(USER) X(outermost) X(locate)
+    X(new_tuple) X(measure_in_python) X(same_memory) X(has_dispatch_modes) X(has_modes) X(profiler) X(tracing_state) \
+    X(AccumulateGrad) X(fields) X(kept_new) X(task) X(sequence_number) X(trusted) X(original_of) X(owners) X(USER) X(outermost) X(find_user_place)
 #define DECLARE_GIVEN(name) extern PyObject *g_##name;
 GIVEN(DECLARE_GIVEN)
 
 /* Each NULL where it raised; references are new. */
 PyObject *measure(PyObject *tensor);
-PyObject *reduce_memory(PyObject *module, PyObject *args);
-PyObject *kept_by(PyObject *module, PyObject *node);
+PyObject *reduce_strided(PyObject *module, PyObject *args);
+PyObject *saved_by(PyObject *module, PyObject *node);
 PyObject *walk_on(PyObject *module, PyObject *args);
 PyObject *trusted_below(PyObject *module, PyObject *args);
 PyObject *norms_of(PyObject *module, PyObject *pairs);

@@ -1,4 +1,4 @@
-/* The hook after a node, as post_hook.py has it. */
+/* The hook after a node, as backward/post_hook.py has it. */
 
 #include "native.h"
 

@@ -5,6 +5,8 @@
    instructions, in blocks short enough for float sums to stay exact enough. A block that is not finite is
    done again with its bad elements masked, one whose sums overflow or underflow in double, one by one. */
 
+#include "fields.h"
+
 #include <math.h>
 #include <stdint.h>
 
@@ -16,9 +18,6 @@
 #else
 #define CLONES
 #endif
-
-/* What is found, over the finite elements; counts are exact up to 2**53. Each call adds to it. */
-enum { FINITE, LOW, HIGH, TOTAL, SQUARES, ZEROS, NANS, INFS, FIELDS };
 
 static float from_bfloat16(uint16_t bits) {
     union { uint32_t bits; float value; } both = {(uint32_t)bits << 16};

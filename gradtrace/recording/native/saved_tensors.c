@@ -1,4 +1,4 @@
-/* What a node keeps, as saved.py finds it. */
+/* What a node keeps, as autograd/saved_tensors.py finds it. */
 
 #include "native.h"
 
@@ -39,7 +39,7 @@ static PyObject *key_of(PyObject *found, Py_ssize_t count) {
     return key;
 }
 
-PyObject *kept_by(PyObject *module, PyObject *node) {
+PyObject *saved_by(PyObject *module, PyObject *node) {
     (void)module;
     PyObject *fields = PyDict_GetItemWithError(g_fields, (PyObject *)Py_TYPE(node)), *kept = NULL, *key = NULL;
     PyObject *read = fields ? PyTuple_GetItem(fields, 2) : Py_None;

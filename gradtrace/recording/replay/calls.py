@@ -1,4 +1,4 @@
-"""TODO."""
+"""Taped calls and the tensors in them: Key, Ref, TapedCall, TapedGraph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-__all__ = ["GRAD", "Key", "Ref", "Scene", "TapedCall", "references"]
+__all__ = ["GRAD", "Key", "Ref", "TapedCall", "TapedGraph", "references"]
 
 GRAD = "torch.autograd.grad"
 
@@ -43,7 +43,7 @@ class TapedCall(NamedTuple):
     random: bool = False
 
 
-class Scene(NamedTuple):
+class TapedGraph(NamedTuple):
     """What the tape knows of one pass: its graph's calls; serials of its leaves, by position; names by serial."""
 
     calls: list[TapedCall]
@@ -53,12 +53,12 @@ class Scene(NamedTuple):
     copies: dict[Key, torch.Tensor]
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:
+def tensors_in(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, (tuple, list)):
         for item in value:
-            yield from _tensors(item)
+            yield from tensors_in(item)
 
 
 def references(call: TapedCall) -> Iterator[Key]:

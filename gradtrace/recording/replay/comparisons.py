@@ -1,4 +1,4 @@
-"""Each gradient of a pass beside finite differences: of one call alone, and of the outputs by each leaf."""
+"""Comparisons of each gradient with finite differences: of one call alone, and of the outputs by each leaf."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.model import Source
-    from gradtrace.recording.replay.calls import Scene
-    from gradtrace.recording.replay.gradient_copies import Arrivals
+    from gradtrace.recording.replay.calls import TapedGraph
+    from gradtrace.recording.replay.gradient_copies import GradientCopies
     from gradtrace.recording.user_code.source_text import Sources
 
 __all__ = ["compare"]
@@ -36,7 +36,9 @@ PATIENCE = 5.0  # seconds for the leaves of one pass, where an explanation is wa
 _LATE = f"the leaves before it took {PATIENCE:g} seconds (check --numeric compares all)"
 
 
-def compare(scene: Scene, arrivals: Arrivals, ids: dict[int, str], sources: Sources) -> tuple[Comparison, ...]:
+def compare(
+    scene: TapedGraph, arrivals: GradientCopies, ids: dict[int, str], sources: Sources
+) -> tuple[Comparison, ...]:
     """Return the comparisons of one pass; the script's random state and its output see nothing of it."""
     quiet = contextlib.redirect_stdout(io.StringIO())
     plain = torch.no_grad(), torch._C.DisableTorchFunction()
@@ -47,7 +49,7 @@ def compare(scene: Scene, arrivals: Arrivals, ids: dict[int, str], sources: Sour
 
 
 class _Comparing:
-    def __init__(self, scene: Scene, arrivals: Arrivals, ids: dict[int, str]) -> None:
+    def __init__(self, scene: TapedGraph, arrivals: GradientCopies, ids: dict[int, str]) -> None:
         self.scene = scene
         self.arrivals = arrivals
         self.ids = ids
@@ -171,9 +173,9 @@ class _Comparing:
     def _unseen(self) -> str:
         """Return why no leaf can be compared: a node whose call was not seen, or a hook that changed a gradient."""
         covered = {n for call in self.replay.calls for n in range(call.start, call.end)}
-        unseen = [number for number in self.positions if number not in covered]
-        if unseen:
-            node = self.ids[self.positions[unseen[0]]]
+        hidden = [number for number in self.positions if number not in covered]
+        if hidden:
+            node = self.ids[self.positions[hidden[0]]]
             return f"gradtrace did not see the call that made {node} (an in-place change of a view, or another thread)"
         made = {key for call in self.replay.calls for key in call.results}
         taken = {key for call in self.replay.calls for key in references(call)}

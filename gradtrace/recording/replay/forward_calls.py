@@ -1,12 +1,12 @@
-"""TODO."""
+"""Forward calls of a pass as plain data, from the tape."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from gradtrace.model import ForwardCall, Operand
-from gradtrace.recording.replay.calls import Key, Ref, Scene, TapedCall
-from gradtrace.recording.stats.tensor_stats import finish
+from gradtrace.recording.replay.calls import Key, Ref, TapedCall, TapedGraph
+from gradtrace.recording.stats.tensor_stats import to_stats
 
 if TYPE_CHECKING:
     from gradtrace.model import Attribute
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["forward_calls"]
 
 
-def forward_calls(scene: Scene, ids: dict[int, str], numbers: list[int]) -> tuple[ForwardCall, ...]:
+def forward_calls(scene: TapedGraph, ids: dict[int, str], numbers: list[int]) -> tuple[ForwardCall, ...]:
     """Return a pass's calls as plain data.
 
     Args:
@@ -31,7 +31,7 @@ def forward_calls(scene: Scene, ids: dict[int, str], numbers: list[int]) -> tupl
 class _Told:
     """Turns what the tape holds into plain data."""
 
-    def __init__(self, scene: Scene, by_number: dict[int, str], by_serial: dict[int, str]) -> None:
+    def __init__(self, scene: TapedGraph, by_number: dict[int, str], by_serial: dict[int, str]) -> None:
         self._scene = scene
         self._by_number = by_number
         self._by_serial = by_serial
@@ -62,7 +62,7 @@ class _Told:
         if key.number in self._by_serial:
             return Operand(node=self._by_serial[key.number])
         held = self._scene.held.get(key.number)
-        stats = None if held is None else finish(held)
+        stats = None if held is None else to_stats(held)
         return Operand(tensor=stats, name=self._scene.names.get(key.number, ""), key=key.number)
 
 

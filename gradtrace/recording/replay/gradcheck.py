@@ -8,7 +8,7 @@ import torch
 
 from gradtrace.errors import TensorError
 from gradtrace.recording.recorder import Options
-from gradtrace.recording.replay.calls import _tensors
+from gradtrace.recording.replay.calls import tensors_in
 from gradtrace.recording.replay.taped_recorder import TapedRecorder
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ def checked(fn: Callable[..., Any], inputs: Sequence[Any], folder: str) -> Trace
     The outputs are weighted with random numbers of a fixed seed: ones would hide what sums to nothing.
     Raises TensorError where no output depends on an input that requires grad.
     """
-    leaves = [tensor for tensor in _tensors(tuple(inputs)) if tensor.requires_grad]
+    leaves = [tensor for tensor in tensors_in(tuple(inputs)) if tensor.requires_grad]
     if not leaves:
         raise TensorError("no input requires grad", "pass tensors with requires_grad=True")
     with TapedRecorder(Options(numeric=True), (folder,)) as recorder:
-        outputs = [tensor for tensor in _tensors(_seen(fn)(*inputs)) if tensor.requires_grad]
+        outputs = [tensor for tensor in tensors_in(_seen(fn)(*inputs)) if tensor.requires_grad]
         if not outputs:
             raise TensorError("no output depends on an input that requires grad", "is it computed under no_grad?")
         named = {f"inputs[{index}]": value for index, value in enumerate(inputs)}

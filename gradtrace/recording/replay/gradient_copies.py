@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
 
-__all__ = ["Arrivals"]
+__all__ = ["GradientCopies"]
 
 
-class Arrivals:
+class GradientCopies:
     """Keeps the gradients of one call of the engine, and the outputs that it was called for.
 
     Everything is copied when it passes by, so nothing of the script's is held. ``numeric`` tells whether they are

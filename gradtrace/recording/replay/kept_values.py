@@ -1,4 +1,4 @@
-"""All elements of what a pass's formulas are put in numbers with: its leaves, its constants, what its calls made."""
+"""Values that a pass's formulas are put in numbers with: its leaves, its constants, what its calls made."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from gradtrace.recording.replay.calls import Key, references
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.recording.replay.calls import Scene
-    from gradtrace.recording.replay.gradient_copies import Arrivals
+    from gradtrace.recording.replay.calls import TapedGraph
+    from gradtrace.recording.replay.gradient_copies import GradientCopies
 
 __all__ = ["held"]
 
 MOST = 2**21  # elements of one pass, gradients included: 8 MB of float32
 
 
-def held(scene: Scene, arrivals: Arrivals, ids: dict[int, str]) -> tuple[Held, ...]:
+def held(scene: TapedGraph, arrivals: GradientCopies, ids: dict[int, str]) -> tuple[Held, ...]:
     """Return them until there are too many: leaves first, then constants, then the rest."""
     found: list[Held] = []
     room = MOST
@@ -39,7 +39,7 @@ def held(scene: Scene, arrivals: Arrivals, ids: dict[int, str]) -> tuple[Held, .
     return tuple(found)
 
 
-def _wanted(scene: Scene, arrivals: Arrivals) -> Iterator[tuple[Key, int | None]]:
+def _wanted(scene: TapedGraph, arrivals: GradientCopies) -> Iterator[tuple[Key, int | None]]:
     """Yield each tensor of a pass with its position in the graph, if it has one."""
     leaves = {Key(serial, -1): position for position, serial in scene.leaves.items()}
     numbers = {n: position for position, n in enumerate(arrivals.numbers) if position not in arrivals.leaves}
@@ -49,7 +49,7 @@ def _wanted(scene: Scene, arrivals: Arrivals) -> Iterator[tuple[Key, int | None]
     yield from ((key, numbers[key.number]) for key in keys if key.output >= 0 and key.number in numbers)
 
 
-def _arrived(arrivals: Arrivals, key: Key, position: int | None) -> torch.Tensor | None:
+def _arrived(arrivals: GradientCopies, key: Key, position: int | None) -> torch.Tensor | None:
     if position is None:
         return None
     return arrivals.into(position) if key.output < 0 else arrivals.at(position, key.output)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, _tensors, references
+from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, references, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gradtrace.recording.replay.calls import Scene
+    from gradtrace.recording.replay.calls import TapedGraph
 
 __all__ = ["Replay", "float64"]
 
@@ -32,7 +32,7 @@ def float64(tensor: torch.Tensor) -> torch.Tensor:
 class Replay:
     """The calls of one pass; ``held`` is what each tensor held when the script ran, in float64."""
 
-    def __init__(self, scene: Scene) -> None:
+    def __init__(self, scene: TapedGraph) -> None:
         self.held: Tensors = {key: float64(copy) for key, copy in scene.copies.items()}
         self.calls = [call for call in scene.calls if call.end > call.start]
         self._problems: dict[int, str] = {}
@@ -42,7 +42,7 @@ class Replay:
         args, kwargs = self._fill(call.args, changed), self._fill(call.kwargs, changed)
         if call.name in _CASTS:
             return {call.results[0]: float64(args[0])}
-        made = list(_tensors(call.function(*args, **kwargs)))
+        made = list(tensors_in(call.function(*args, **kwargs)))
         if len(made) < len(call.results) and isinstance(args[0], torch.Tensor):
             made.append(args[0])  # changed in place, and not returned
         return {key: float64(tensor.detach()) for key, tensor in zip(call.results, made, strict=False)}

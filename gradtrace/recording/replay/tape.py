@@ -1,9 +1,4 @@
-"""The torch calls that made a graph: functions, arguments and results, for symbolic work and for replay.
-
-Recorded only under an option, by a mode of its own beside the one that finds lines. A tensor of the graph
-is known by its node's sequence number; any other by a serial number that a change in place renews. What
-such a tensor held is measured when first seen, or copied if the calls are to be replayed.
-"""
+"""Tape of the forward: the torch calls of a script with their arguments, as far as a graph needs them."""
 
 from __future__ import annotations
 
@@ -18,7 +13,7 @@ from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.isolation.function_modes import remove
 from gradtrace.recording.isolation.patch import Patch
-from gradtrace.recording.replay.calls import GRAD, Key, Ref, Scene, TapedCall, _tensors, references
+from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, TapedGraph, references, tensors_in
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.user_code.variable_names import Names, namespaces
@@ -53,16 +48,16 @@ class Tape:
         self._next = 0
         self._mode = _CallMode(self)
 
-    def put(self) -> None:
+    def install(self) -> None:
         """Watch this thread's torch calls, custom Functions included."""
         torch._C._push_on_torch_function_stack(self._mode)
         apply = torch.autograd.Function.__dict__["apply"].__func__
         self._patch = Patch(torch.autograd.Function, "apply", classmethod(self._taping(apply)))
-        self._patch.put()
+        self._patch.install()
 
-    def take_away(self) -> None:
+    def uninstall(self) -> None:
         """Watch no longer."""
-        self._patch.take_away()
+        self._patch.uninstall()
         remove(self._mode)
 
     def _taping(self, apply: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +89,7 @@ class Tape:
 
     def _results(self, result: Any, args: tuple[Any, ...], taken: tuple[Any, ...]) -> tuple[Key, ...]:
         """Return what a call made: what it returned, and its first argument if it changed that in place."""
-        tensors = list(_tensors(result))
+        tensors = list(tensors_in(result))
         first = args[0] if args else None
         if isinstance(first, torch.Tensor) and not any(tensor is first for tensor in tensors):
             tensors += [first] if self.key(first) != taken[0].key else []
@@ -134,7 +129,7 @@ class Tape:
             return type(value)(self._take(item) for item in value)
         return value
 
-    def scene(self, call: EngineCall, spaces: Iterable[dict[str, Any]]) -> Scene | None:
+    def scene(self, call: EngineCall, spaces: Iterable[dict[str, Any]]) -> TapedGraph | None:
         """Return what is known of the graph that the engine is called for."""
         with torch._C.DisableTorchFunction():
             graph = graph_of(call)
@@ -156,7 +151,7 @@ class Tape:
         wanted = {key for call_ in calls for key in (*references(call_), *call_.results)}
         wanted |= {Key(serial, -1) for serial in leaves.values()}
         copies = {key: self.copies[key] for key in wanted if key in self.copies}
-        return Scene(calls, leaves, names, held, copies)
+        return TapedGraph(calls, leaves, names, held, copies)
 
     def _reached(self, numbers: set[int]) -> list[TapedCall]:
         """Return the calls that made these nodes, and those that made what such calls were given."""
@@ -191,7 +186,7 @@ class Tape:
                 results = tuple(self.key(to) for _, to in pairs)
                 self.calls.append(TapedCall(_derivative, GRAD, args, {}, results, start, sequence_number()))
 
-    def forget(self, scene: Scene | None, before: int) -> None:
+    def forget(self, scene: TapedGraph | None, before: int) -> None:
         """Drop the calls that are older than ``before`` and not in this scene, with what only they used."""
         kept = {id(call) for call in scene.calls} if scene else set()
         self.calls = [call for call in self.calls if id(call) in kept or call.start >= before]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.backward.raw_pass import RawPass
-from gradtrace.recording.isolation.torch_compile import Aside
+from gradtrace.recording.isolation.torch_compile import DynamoGuard
 from gradtrace.recording.recorder import LAST, Options, Recorder
-from gradtrace.recording.replay.calls import Scene
+from gradtrace.recording.replay.calls import TapedGraph
 from gradtrace.recording.replay.comparisons import compare
 from gradtrace.recording.replay.forward_calls import forward_calls
-from gradtrace.recording.replay.gradient_copies import Arrivals
+from gradtrace.recording.replay.gradient_copies import GradientCopies
 from gradtrace.recording.replay.kept_values import held
 from gradtrace.recording.replay.tape import Tape
 
@@ -36,8 +36,8 @@ def recorder(options: Options, folders: tuple[str, ...]) -> Recorder:
 class TapedPass(NamedTuple):
     """Calls of the forward of one pass, and copies of its gradients: what formulas and finite differences need."""
 
-    scene: Scene
-    arrivals: Arrivals
+    scene: TapedGraph
+    arrivals: GradientCopies
 
     def fields(self, ids: dict[int, str], numbers: array[int], sources: Sources) -> dict[str, Any]:
         """Return the pass's forward calls, the values kept and, if asked for, the comparisons."""
@@ -55,12 +55,12 @@ class TapedRecorder(Recorder):
     def __init__(self, options: Options, folders: tuple[str, ...] = ()) -> None:
         super().__init__(options, folders)
         self._tape = Tape(copying=options.numeric)
-        self._pending: list[tuple[Scene | None, Arrivals | None]] = []  # a pass can be made inside another
+        self._pending: list[tuple[TapedGraph | None, GradientCopies | None]] = []  # a pass can be made inside another
 
     def _parts(self) -> list[Removable]:
         parts = super()._parts()
         for part in parts:
-            if isinstance(part, Aside):
+            if isinstance(part, DynamoGuard):
                 part.add(self._tape)
         return [*parts, self._tape]
 
@@ -68,7 +68,7 @@ class TapedRecorder(Recorder):
         spaces = self._seeded_by.spaces if self._seeded_by is not None else ()
         scene = self._tape.scene(call, spaces) if self._keeps(index) else None
         numeric, brief = self.options.numeric, self.options.calls
-        self._pending.append((scene, Arrivals(call, numeric=numeric, brief=brief) if scene else None))
+        self._pending.append((scene, GradientCopies(call, numeric=numeric, brief=brief) if scene else None))
         number = sequence_number()
         leaves = self._tape.without_grad(call)
         result = super()._run(call, index)

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Scripts and modules, run as python would run them, and what their end tells."""

@@ -1,4 +1,4 @@
-"""What an exception tells after the script died: its line, what stood behind it, what its frames held.
+"""Exception that ended the script: its line, what stood behind it, what its frames held.
 
 The kinds of Fact, with ``data``:
 

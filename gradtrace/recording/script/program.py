@@ -1,4 +1,4 @@
-"""Running a script as ``python script.py`` would: ``__main__``, arguments, path, exit code, traceback."""
+"""Programs, run as ``python script.py`` would: ``__main__``, arguments, path, exit code, traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Python's recursion limit, of which our own frames below the script must not take their share."""
+"""Recursion limit of the script: gradtrace's own frames below it take no share."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from gradtrace.recording.isolation.patch import Patch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["own_recursion"]
+__all__ = ["recursion_limit_of_script"]
 
 
 @contextmanager
-def own_recursion() -> Iterator[None]:
+def recursion_limit_of_script() -> Iterator[None]:
     """Let the script recurse as deep as without us, and read and set the limit as if we were not there."""
     get, put = sys.getrecursionlimit, sys.setrecursionlimit
     depth = get() - _reach() - (sys.version_info >= (3, 12))  # from where on exec, which runs the script, is free
@@ -26,8 +26,8 @@ def own_recursion() -> Iterator[None]:
             Patch(sys, "getrecursionlimit", lambda: get() - depth),
             Patch(sys, "setrecursionlimit", lambda limit, /: put(limit + depth if limit > 0 else limit)),
         ):
-            patch.put()
-            undo.callback(patch.take_away)
+            patch.install()
+            undo.callback(patch.uninstall)
         yield
 
 

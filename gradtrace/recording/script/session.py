@@ -1,4 +1,4 @@
-"""A program run under a recorder, and a pass seeded where it made none."""
+"""Session: a program run under a recorder, and a pass seeded where it made none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gradtrace.recording.recorder import Options
 from gradtrace.recording.replay import taped_recorder
 from gradtrace.recording.script.crash import note_error
 from gradtrace.recording.script.program import Program, Run
-from gradtrace.recording.script.recursion_limit import own_recursion
-from gradtrace.recording.script.shutdown import script_end
+from gradtrace.recording.script.recursion_limit import recursion_limit_of_script
+from gradtrace.recording.script.shutdown import script_shutdown
 from gradtrace.recording.seeded_pass import script_outputs, seed
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     with taped_recorder.recorder(options, (os.getcwd(), program.path)) as recorder:
         recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
-        with script_end() as end, own_recursion():
+        with script_shutdown() as end, recursion_limit_of_script():
             run = program.run(arguments)
             strip(run.error)
             # In python's order: the script's traceback comes before the end of its threads.

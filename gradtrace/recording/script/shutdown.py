@@ -1,4 +1,4 @@
-"""The end of a script as its threads see it: the main thread is over, and they are waited for."""
+"""Shutdown of a script as its threads see it: the main thread is over, and they are waited for."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["script_end"]
+__all__ = ["script_shutdown"]
 
 
 @contextlib.contextmanager
-def script_end() -> Iterator[Callable[[], None]]:
+def script_shutdown() -> Iterator[Callable[[], None]]:
     """Give what ends the script: from then on its main thread counts as ended, and its threads are waited for.
 
     The real main thread goes on, to draw; a thread that runs until it has ended would run for ever.

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Statistics of tensors: a tensor in, ``model.TensorStats`` out."""

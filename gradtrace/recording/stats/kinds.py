@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from gradtrace.recording.stats.routes import Route
 
-__all__ = ["Kind", "Measured"]
+__all__ = ["Measured", "TensorKind"]
 
 
-class Kind(NamedTuple):
+class TensorKind(NamedTuple):
     """What a tensor is, apart from its elements."""
 
     shape: tuple[int, ...]

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 
 from gradtrace.model import TensorStats
-from gradtrace.recording.isolation.hidden import apart, is_watched
+from gradtrace.recording.isolation.hidden import call_hidden, is_watched
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.device import is_here
-from gradtrace.recording.stats.kinds import Kind, Measured
+from gradtrace.recording.stats.kinds import Measured, TensorKind
 from gradtrace.recording.stats.reduce import (
     COMPILED_TYPES,
     bring_all,
     copy,
     readable,
     reduce,
-    reduce_compiled,
     reduce_elsewhere,
+    reduce_strided,
     runs_of,
 )
 from gradtrace.recording.stats.reductions import MAX_VALUES, Sums
@@ -43,19 +43,19 @@ _PLAIN = {torch.Tensor, torch.nn.Parameter}
 _REDUCERS = {
     Route.SMALL_DEVICE: bring_all,
     Route.DEVICE: reduce_elsewhere,
-    Route.NATIVE: reduce_compiled,
+    Route.NATIVE: reduce_strided,
     Route.BATCHED_COPY: copy,
     Route.TORCH: reduce,
 }
 
 
-_kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], Kind] = {}
+_kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], TensorKind] = {}
 
 
-def measure_slowly(tensor: torch.Tensor) -> Measured:
+def measure_in_python(tensor: torch.Tensor) -> Measured:
     """Return the measurements of ``tensor``, which is neither changed nor kept."""
     if is_watched():
-        return apart(_measure, tensor)
+        return call_hidden(_measure, tensor)
     return _measure(tensor)
 
 
@@ -73,10 +73,10 @@ def _measure(tensor: torch.Tensor) -> Measured:
     except (RuntimeError, NotImplementedError, TypeError):
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
-    return [Kind(stats.shape, stats.dtype, stats.device, Route.SPECIAL), stats]
+    return [TensorKind(stats.shape, stats.dtype, stats.device, Route.SPECIAL), stats]
 
 
-measure = measure_slowly if NATIVE is None else NATIVE.measure
+measure = measure_in_python if NATIVE is None else NATIVE.measure
 
 
 def kind_of(tensor: torch.Tensor) -> Measured:
@@ -91,7 +91,7 @@ def unmeasured(tensor: Any, note: str) -> Measured:
     """Return what stands for the numbers of a tensor, or of what tells its shape, dtype and device."""
     shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
     device = str(tensor.device)
-    return [Kind(shape, dtype, device, Route.SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=note)]
+    return [TensorKind(shape, dtype, device, Route.SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=note)]
 
 
 def is_shareable(measured: Measured) -> bool:
@@ -123,13 +123,13 @@ def address(tensor: torch.Tensor) -> int:
         return 0
 
 
-def _new_kind(tensor: torch.Tensor) -> Kind:
+def _new_kind(tensor: torch.Tensor) -> TensorKind:
     if len(_kinds) > _MANY_KINDS:
         _kinds.clear()
     shape = tuple(int(size) for size in tensor.shape)
     # Interned, they are the very strings that TensorStats has as defaults, which are then left out of the file.
     dtype, device = sys.intern(str(tensor.dtype).removeprefix("torch.")), sys.intern(str(tensor.device))
-    kind = Kind(shape, dtype, device, _route(tensor))
+    kind = TensorKind(shape, dtype, device, _route(tensor))
     _kinds[tensor.shape, tensor.dtype, "cpu" if tensor.is_cpu else tensor.device] = kind
     return kind
 
@@ -160,7 +160,7 @@ if NATIVE is not None:
         NATIVE_ROUTE=Route.NATIVE,
         Sums=Sums,
         new_tuple=tuple.__new__,
-        measure_slowly=measure_slowly,
+        measure_in_python=measure_in_python,
         same_memory=same_memory,
         has_dispatch_modes=torch._C._len_torch_dispatch_stack,
         has_modes=torch._C._len_torch_function_stack,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from gradtrace.recording.isolation.hidden import unseen
+from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.device import Away, bring, fetch, reduce_away
 from gradtrace.recording.stats.reductions import Pending, Sums
@@ -25,10 +25,10 @@ __all__ = [
     "copy",
     "readable",
     "reduce",
-    "reduce_compiled",
     "reduce_elsewhere",
+    "reduce_pending",
+    "reduce_strided",
     "runs_of",
-    "settle",
 ]
 
 T = TypeVar("T")
@@ -82,7 +82,7 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def reduce_compiled(tensor: torch.Tensor) -> Sums:
+def reduce_strided(tensor: torch.Tensor) -> Sums:
     """Return the reductions of a tensor whose dtype has a kernel."""
     return _without_grad(_reduce_compiled, tensor)
 
@@ -95,7 +95,7 @@ def _reduce_compiled(tensor: torch.Tensor) -> Sums:
         runs = ((1, tensor.numel()),)
     if NATIVE is None:
         raise RuntimeError("without the compiled part there is no kernel")
-    found = NATIVE.reduce(tensor.dtype, tensor.data_ptr(), tensor.element_size(), runs)
+    found = NATIVE.reduce_strided(tensor.dtype, tensor.data_ptr(), tensor.element_size(), runs)
     finite, low, high, total, squares, zeros, nan, inf = found
     norm = math.sqrt(squares)
     if finite and (low or high):
@@ -208,7 +208,7 @@ def bring_all(tensor: torch.Tensor) -> Away:
     return _without_grad(lambda tensor: bring(readable(tensor).reshape(-1)), tensor)
 
 
-def settle(measured: Iterable[list[Any]]) -> None:
+def reduce_pending(measured: Iterable[list[Any]]) -> None:
     """Find out what is pending: copies of one size together, and all from other devices in one transfer."""
     copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
     others = False
@@ -217,7 +217,7 @@ def settle(measured: Iterable[list[Any]]) -> None:
             others |= found.found is None
         elif type(found) is Pending and found.tensor is not None:
             copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
-    with unseen(), torch.no_grad():
+    with hidden(), torch.no_grad():
         for same in copies.values():
             _settle_copies(same)
         if others:

@@ -1,4 +1,4 @@
-"""What is known of a tensor before it is turned into statistics: sums, or where they will come from."""
+"""Reductions of a tensor: sums that are known, or pending until they are found together with others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statistics of tensors that are not plain real numbers in memory: at worst their kind and a note."""
+"""Statistics of tensors that are not plain real numbers in memory; at worst their kind and a note."""
 
 from __future__ import annotations
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import fields
 
 from gradtrace.model import TensorStats
-from gradtrace.recording.stats.kinds import Kind, Measured
+from gradtrace.recording.stats.kinds import Measured, TensorKind
 from gradtrace.recording.stats.reduce import (
-    settle,
+    reduce_pending,
 )
 from gradtrace.recording.stats.reductions import Pending, Sums
 from gradtrace.recording.stats.routes import Route
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Values
 
-__all__ = ["NO_ZEROS", "finish", "norm_of"]
+__all__ = ["NO_ZEROS", "norm_of", "to_stats"]
 
 # The default itself: as it is the same object, it is left out of the file.
 NO_ZEROS: float = next(field.default for field in fields(TensorStats) if field.name == "zeros")
 
 
-def finish(measured: Measured) -> TensorStats:
+def to_stats(measured: Measured) -> TensorStats:
     """Return the statistics of a measured tensor, the same object each time."""
     found = measured[1]
     if type(found) is not TensorStats:
@@ -38,7 +38,7 @@ def norm_of(measured: Measured) -> float | None:
     """Return the norm of a measured tensor; of a loop of many passes no more is asked."""
     found = measured[1]
     if type(found) is not Sums or found.repeats != 1:
-        return finish(measured).norm
+        return to_stats(measured).norm
     return _in_range(found.norm) if found.finite else None
 
 
@@ -51,12 +51,12 @@ def _finish(measured: Measured) -> TensorStats:
         )
     if isinstance(found, Pending):
         if found.found is None:
-            settle([measured])
+            reduce_pending([measured])
         found = _nest(found.found, kind.shape) if kind.route is Route.SMALL_DEVICE else found.found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
 
 
-def _from_values(kind: Kind, values: Any) -> TensorStats:
+def _from_values(kind: TensorKind, values: Any) -> TensorStats:
     flat = list(_flatten(values))
     finite = [x for x in flat if math.isfinite(x)]
     nan = sum(map(math.isnan, flat))
@@ -102,7 +102,7 @@ def _finite_only(values: Any) -> Values:
     return values if math.isfinite(values) else None
 
 
-def _from_sums(kind: Kind, sums: Sums) -> TensorStats:
+def _from_sums(kind: TensorKind, sums: Sums) -> TensorStats:
     known = sums.finite > 0
     size = sums.finite + sums.nan + sums.inf
     return TensorStats(

@@ -26,8 +26,8 @@ __all__ = [
     "Place",
     "call_place",
     "cell_name",
+    "find_user_place",
     "is_user_frame",
-    "locate",
     "owners",
     "user_frames",
 ]
@@ -76,7 +76,7 @@ def user_frames(frame: FrameType | None) -> list[FrameType]:
     return found[::-1]
 
 
-def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
+def find_user_place(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     """Return the user's nearest place and, where it is nearer than that, a library's.
 
     Frames of torch, gradtrace and the standard library don't count. Where no frame is the user's, the
@@ -100,7 +100,7 @@ def locate(frame: FrameType | None) -> tuple[Place | None, Place | None]:
 
 def call_place(frame: FrameType | None, *, only_user: bool = False) -> Place | None:
     """Return the user's place nearest to ``frame``; a library's, where there is none and it will do."""
-    place = locate(frame)[0]
+    place = find_user_place(frame)[0]
     return None if place and only_user and _owner(place[0].co_filename) != USER else place
 
 
