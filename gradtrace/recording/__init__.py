@@ -34,5 +34,5 @@ Where to look::
     hooks on nodes               backward/node_hooks.py sets them, backward/post_hook.py is what runs
     a pass inside a pass         backward/nesting.py
     torch.compile                isolation/torch_compile.py keeps everything out of its way
-    what the script can notice   isolation/: tracebacks, warning_lines, signals, hidden, stack_size, gc_pause
+    what the script can notice   isolation/: tracebacks, warning_lines, signals, hidden, stack_size
 """
