@@ -8,9 +8,9 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from gradtrace.model import TensorStats
-from gradtrace.recording.stats.measure import measure, measure_slowly
-from gradtrace.recording.stats.reduce import settle
-from gradtrace.recording.stats.tensor_stats import finish
+from gradtrace.recording.stats.measure import measure, measure_in_python
+from gradtrace.recording.stats.reduce import reduce_pending
+from gradtrace.recording.stats.tensor_stats import to_stats
 from gradtrace.tracefile import load
 
 SENT = """
@@ -112,7 +112,7 @@ UNREADABLE = {
 @pytest.mark.parametrize("size", [3, 300, 30_000])
 @pytest.mark.parametrize("make", UNREADABLE.values(), ids=UNREADABLE)
 def test_a_tensor_whose_memory_is_not_there_has_its_kind_and_a_note(make, size):
-    for ask in {measure, measure_slowly}:
+    for ask in {measure, measure_in_python}:
         kind, found = ask(make(size))
         assert isinstance(found, TensorStats)
         assert found.norm is None
@@ -135,7 +135,7 @@ READABLE = {
 def test_a_tensor_whose_memory_is_there_is_measured(make, size):
     tensor = make(size)
     expected = tensor.double().norm().item()
-    for ask in {measure, measure_slowly}:
+    for ask in {measure, measure_in_python}:
         found = ask(tensor)
-        settle([found])
-        assert finish(found).norm == pytest.approx(expected, rel=1e-5)
+        reduce_pending([found])
+        assert to_stats(found).norm == pytest.approx(expected, rel=1e-5)
