@@ -23,8 +23,9 @@ __all__ = ["script_outputs", "seed"]
 
 def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
     """Return the named tensors with a graph that no other named tensor depends on, in order of binding."""
-    candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
-    graph = walk([root_edge(tensor) for tensor in candidates])
+    with torch._C.DisableTorchFunction():
+        candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
+        graph = walk([root_edge(tensor) for tensor in candidates])
     used = {(target, output) for _, _, target, output in graph.links}
     return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
 
@@ -45,14 +46,15 @@ def seed(
         FreedGraphError: the graph was run before, and what it needs was freed.
     """
     require_graph(outputs)
-    graph = walk([root_edge(output) for output in outputs])
-    leaves = [graph.nodes[position].variable for position in graph.leaves]
-    reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
-    named = [tensor for tensor, _ in reachable if tensor.retains_grad]
-    retained = [(tensor, tensor.grad) for tensor in named]
+    with torch._C.DisableTorchFunction():
+        graph = walk([root_edge(output) for output in outputs])
+        leaves = [graph.nodes[position].variable for position in graph.leaves]
+        reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
+        named = [tensor for tensor, _ in reachable if tensor.retains_grad]
+        retained = [(tensor, tensor.grad) for tensor in named]
     try:
-        ones = [torch.ones_like(output) for output in outputs]
-        with recorder.seeding(spaces, at_end=at_end):
+        with recorder.seeding(spaces, at_end=at_end), torch._C.DisableTorchFunction():
+            ones = [torch.ones_like(output) for output in outputs]
             torch.autograd.grad(list(outputs), leaves, ones, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if FREED in str(error):
@@ -62,5 +64,6 @@ def seed(
             ) from None
         raise
     finally:
-        for tensor, gradient in retained:
-            tensor.grad = gradient
+        with torch._C.DisableTorchFunction():
+            for tensor, gradient in retained:
+                tensor.grad = gradient

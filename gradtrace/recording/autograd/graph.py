@@ -95,9 +95,10 @@ if NATIVE is not None:
 
 def require_graph(outputs: Sequence[torch.Tensor]) -> None:
     """Raise TensorError for an output without a graph."""
-    for output in outputs:
-        if not output.requires_grad:
-            raise TensorError(
-                f"a tensor of shape {list(output.shape)!r} has no graph to draw",
-                "it was computed without a tensor that requires grad, or under no_grad, or detached",
-            )
+    with torch._C.DisableTorchFunction():
+        for output in outputs:
+            if not output.requires_grad:
+                raise TensorError(
+                    f"a tensor of shape {list(output.shape)!r} has no graph to draw",
+                    "it was computed without a tensor that requires grad, or under no_grad, or detached",
+                )

@@ -126,7 +126,7 @@ def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
     result = None
     try:
         if hooks is not None and compiled is None:
-            with gc_paused():
+            with gc_paused(), torch._C.DisableTorchFunction():
                 hooks.install()
         try:
             result = call()

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from typing import TYPE_CHECKING
+
+import torch
 
 from gradtrace.errors import EngineError
-
-if TYPE_CHECKING:
-    import torch
 
 __all__ = ["torchviz_dot"]
 
@@ -21,7 +19,8 @@ def torchviz_dot(outputs: list[torch.Tensor], names: dict[str, torch.Tensor]) ->
         import torchviz  # noqa: PLC0415 - 0.1 s, and only this style needs it
 
         try:
-            source = torchviz.make_dot(tuple(outputs), params=names).source
+            with torch._C.DisableTorchFunction():
+                source = torchviz.make_dot(tuple(outputs), params=names).source
         except RecursionError:
             raise EngineError("torchviz can't draw so deep a graph", "draw it without --style torchviz") from None
     return _renumbered(str(source))

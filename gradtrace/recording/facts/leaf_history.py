@@ -116,11 +116,12 @@ class LeafFacts:
 
     def read(self, leaves: Iterable[torch.Tensor]) -> None:
         """Note that the last pass, whose beginning and end nobody told, left the first gradients in these."""
-        for leaf in leaves:
-            held, grad = self._of(leaf), leaf.grad
-            held.grad = None if grad is None else weakref.ref(grad)
-            held.version = _UNKNOWN
-            held.passes = 1
+        with torch._C.DisableTorchFunction():
+            for leaf in leaves:
+                held, grad = self._of(leaf), leaf.grad
+                held.grad = None if grad is None else weakref.ref(grad)
+                held.version = _UNKNOWN
+                held.passes = 1
 
     def after(self, call: EngineCall, graph: Walk) -> None:
         """Note the gradients that are there when the engine has returned."""
@@ -172,23 +173,25 @@ class LeafFacts:
             return
         self._known.add(module)
         family = _Family()
-        for name, parameter in module.named_parameters():
-            leaf = self._of(parameter)
-            leaf.name = leaf.name or name
-            leaf.families.append(family)
-            family.reached |= leaf.reached
+        with torch._C.DisableTorchFunction():
+            for name, parameter in module.named_parameters():
+                leaf = self._of(parameter)
+                leaf.name = leaf.name or name
+                leaf.families.append(family)
+                family.reached |= leaf.reached
 
     def step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
         self._optimized = True
         again, passes = [], 0
-        for leaf in _parameters(optimizer):
-            held = self._of(leaf)
-            held.optimized, held.wanted = True, leaf.requires_grad
-            if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
-                again.append(self.names.get(id(leaf), ""))
-                passes = max(passes, held.passes)
-            held.stepped = held.passes > 0
+        with torch._C.DisableTorchFunction():
+            for leaf in _parameters(optimizer):
+                held = self._of(leaf)
+                held.optimized, held.wanted = True, leaf.requires_grad
+                if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
+                    again.append(self.names.get(id(leaf), ""))
+                    passes = max(passes, held.passes)
+                held.stepped = held.passes > 0
         if again:
             place = find_user_place(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
@@ -209,7 +212,8 @@ class LeafFacts:
         not seen again, only the line is told.
         """
         alive = [leaf for leaf in self._leaves.values() if leaf.leaf() is not None]
-        missing = [leaf for leaf in (*self._gone, *alive) if leaf.is_missing(optimized=self._optimized)]
+        with torch._C.DisableTorchFunction():
+            missing = [leaf for leaf in (*self._gone, *alive) if leaf.is_missing(optimized=self._optimized)]
         missing.sort(key=lambda leaf: leaf.number)
         for leaf in missing:
             if leaf.leaf() is not None:
