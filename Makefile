@@ -8,7 +8,7 @@ MERMAID := 11.17.2
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/native/*.[ch])
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow browser mermaid latex lint docs bench clean
+.PHONY: demo test test-slow browser mermaid latex lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
@@ -40,12 +40,16 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if command -v actionlint >/dev/null; then actionlint; else echo "no actionlint: the workflows are left out"; fi
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -q -j 2 docs docs/_build/html
 
 bench: $(VENV)/.installed # a quarter of an hour; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/run.py
+
+wheel: $(VENV)/.installed # the wheel of this machine, for every Python from 3.11, into dist/
+	GRADTRACE_NATIVE=require $(BIN)/python -m pip --disable-pip-version-check wheel --quiet --no-deps -w dist .
 
 clean: # all that is made, but not .venv, which takes minutes
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

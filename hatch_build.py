@@ -19,7 +19,8 @@ FOLDER = Path("gradtrace/recording/native")
 SOURCES = [
     FOLDER / f"{name}.c" for name in ("module", "measure", "saved_tensors", "post_hook", "mode", "graph", "reduce")
 ]
-LIBRARY = FOLDER / "_native.abi3.so"
+WINDOWS = sys.platform == "win32"
+LIBRARY = FOLDER / ("_native.pyd" if WINDOWS else "_native.abi3.so")
 
 
 class CompileNative(BuildHookInterface):
@@ -41,9 +42,7 @@ class CompileNative(BuildHookInterface):
 
 def compile_library(root: Path) -> str:
     """Compile into the source tree; return why that failed, in the compiler's words, or nothing where it did not."""
-    compiler = (os.environ.get("CC") or "cc").split()
-    if sys.platform == "win32":
-        return "not tried on Windows"
+    compiler = (os.environ.get("CC") or ("gcc" if WINDOWS else "cc")).split()
     if shutil.which(compiler[0]) is None:
         return f"no C compiler: {compiler[0]!r} is not on the PATH"
     words = ""
@@ -57,15 +56,21 @@ def compile_library(root: Path) -> str:
             "-std=c11",
             "-D_GNU_SOURCE",
             f"-I{sysconfig.get_path('include')}",
-            *(["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else []),
             *more,
             "-o",
             str(root / LIBRARY),
             *(str(root / source) for source in SOURCES),
-            "-lm",
+            *_libraries(),
         ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode == 0:
             return ""
         words = done.stderr.strip()
     return words
+
+
+def _libraries() -> list[str]:
+    """Return what to link with; only on Windows Python's own names must be known by then."""
+    if WINDOWS:
+        return ["-static", f"-L{sys.base_prefix}/libs", "-lpython3", "-lwinpthread"]
+    return ["-undefined", "dynamic_lookup"] if sys.platform == "darwin" else ["-lm"]
