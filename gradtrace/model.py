@@ -253,7 +253,7 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
 class Fact(Struct, frozen=True, omit_defaults=True):
     """Something that the script did and that no gradient tells, noted for the checks.
 
-    ``kind`` says what; ``recording/facts.py`` and ``recording/postmortem.py`` list the kinds and what
+    ``kind`` says what; ``recording/facts/collector.py`` and ``recording/script/crash.py`` list the kinds and what
     ``data`` holds for each. ``nodes`` are ids in the fact's pass, ``source`` is where it was done.
     """
 

@@ -1,8 +1,7 @@
-"""PyTorch's ops, one entry each: where the derivative has no bound or is zero, and what helps.
+"""PyTorch's ops, one entry each: where the derivative is zero and why, what masks and what writes.
 
-The checks read their reasons and remedies here, the recorder how to compute a value again. An op that is not
-listed has a bounded derivative as far as is known. To add a reason: one entry, by the name of the op's
-backward without ``Backward0``.
+Where a derivative has no bound stands in ``singularities.py``. To add an op: one entry, by the name of its backward
+without ``Backward0``.
 """
 
 from __future__ import annotations
@@ -14,19 +13,14 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["OPS", "Op", "op_name", "op_of"]
+__all__ = ["ELEMENTWISE", "OPS", "Op", "call_name", "op_name", "op_of"]
 
 
 class Op(Struct, frozen=True):
     """What is known of an op.
 
     Args:
-        pole: where its derivative is infinite, in a sentence.
-        domain: where its value is not finite, and what to do about that.
-        remedy: what keeps its derivative finite.
-        least: the input below which it has no derivative at all.
         inverse: its input from its result, where the result is all that it saves.
-        recompute: the function of ``torch`` that computes its value from the ``self`` that it saves.
         writes: whether it writes values that the script gives, an infinity among them, such as a mask's.
         masks: whether a zero that it sends means that the element was masked.
         sparse: whether its gradient has zeros by nature, which are no underflow.
@@ -35,12 +29,7 @@ class Op(Struct, frozen=True):
         slope: what to do about that, where it is not the usual.
     """
 
-    pole: str = ""
-    domain: str = ""
-    remedy: str = ""
-    least: float | None = None
     inverse: Callable[[float], float] | None = None
-    recompute: str = ""
     writes: bool = False
     masks: bool = False
     sparse: bool = False
@@ -48,108 +37,23 @@ class Op(Struct, frozen=True):
     flat: str = ""
     slope: str = ""
 
-    @property
-    def is_singular(self) -> bool:
-        """Whether its derivative or its value is known not to be finite somewhere."""
-        return bool(self.pole or self.domain or self.remedy)
-
 
 _DEEP = "all its inputs were far below zero"
 _WITHIN = "all its inputs were inside its limits"
 _ENDS = "it is saturated: its output is ±1"
 _STEP = "has a derivative of zero everywhere"
-_CLAMP = "x.clamp(-1 + eps, 1 - eps)"
-_PERTURB = "perturb the matrix a little, or"
 
 OPS: dict[str, Op] = {
-    # An infinite derivative or value somewhere.
-    "Sqrt": Op(
-        pole="sqrt at 0 has the derivative 1/(2·sqrt(0)) = infinity",
-        domain="sqrt of a negative number is NaN: clamp its input at 0 (rounding makes small negatives)",
-        remedy="torch.sqrt(x + eps), or x.clamp(min=eps).sqrt()",
-        least=0.0,
-        inverse=lambda y: y * y,
-    ),
-    "Rsqrt": Op(
-        pole="rsqrt at 0 has the derivative -1/2 · 0^(-3/2) = infinity",
-        domain="rsqrt of 0 is infinite: add eps",
-        remedy="add eps inside",
-        inverse=lambda y: y**-2,
-    ),
-    "Log": Op(
-        pole="log at 0 has the derivative 1/0 = infinity",
-        domain="log of 0 is -infinity, of a negative number NaN: torch.log(x.clamp(min=eps)), or log_softmax / "
-        "binary_cross_entropy_with_logits on the logits",
-        remedy="torch.log(x.clamp(min=eps)), or log_softmax on the logits",
-        least=0.0,
-        recompute="log",
-    ),
-    "Div": Op(
-        pole="dividing by 0 has the derivative 1/0 = infinity",
-        domain="a division by 0: add eps to the denominator, or replace its zeros before dividing",
-        remedy="replace the zeros of the denominator before dividing: x / torch.where(d == 0, 1, d)",
-    ),
-    "Reciprocal": Op(
-        pole="1/x at 0 has the derivative -1/0² = infinity",
-        domain="1/0 is infinite: add eps",
-        remedy="add eps to x",
-        inverse=lambda y: 1 / y,
-    ),
-    "Pow": Op(
-        pole="a power below 1 has an infinite derivative at 0: p·0^(p-1)",
-        domain="0 to a negative power is infinite, a negative number to a fractional power is NaN: clamp the base",
-        remedy="clamp the base above 0: x.clamp(min=eps) ** p",
-    ),
-    "Std": Op(
-        domain="the standard deviation of a single element is NaN: use correction=0, or more elements",
-        remedy="torch.sqrt(x.var() + eps)",
-    ),
-    "Exp": Op(
-        pole="exp overflows: its derivative is its own value",
-        domain="exp overflows above 88 in float32 (11 in float16): subtract the maximum first, or use logsumexp / "
-        "softmax / log1p",
-        remedy="subtract the maximum first, or clamp the argument",
-    ),
-    "Acos": Op(
-        pole="acos at ±1 has the derivative -1/sqrt(1-1) = infinity",
-        domain="acos outside [-1, 1] is NaN: clamp",
-        remedy=_CLAMP,
-        recompute="acos",
-    ),
-    "Asin": Op(
-        pole="asin at ±1 has the derivative 1/sqrt(1-1) = infinity",
-        domain="asin outside [-1, 1] is NaN: clamp",
-        remedy=_CLAMP,
-        recompute="asin",
-    ),
-    "LinalgEigh": Op(
-        pole="eigh's derivative divides by differences of eigenvalues, and two of them are equal",
-        remedy=f"{_PERTURB} differentiate something that does not depend on the vectors",
-    ),
-    "LinalgSvd": Op(
-        pole="svd's derivative divides by differences of singular values, and two of them are equal",
-        remedy=f"{_PERTURB} use only the singular values",
-    ),
-    "Sinh": Op(domain="sinh overflows: clamp its argument", recompute="sinh"),
-    # Computed again from what they save, to find the element that broke.
-    "Acosh": Op(recompute="acosh"),
-    "Atanh": Op(recompute="atanh"),
-    "Cosh": Op(recompute="cosh"),
-    "Lgamma": Op(recompute="lgamma"),
-    "Log10": Op(recompute="log10"),
-    "Log1P": Op(recompute="log1p"),
-    "Log2": Op(recompute="log2"),
-    "Logit": Op(recompute="logit"),
+    # Their input from their result, which is all that they save.
+    "Sqrt": Op(inverse=lambda y: y * y),
+    "Rsqrt": Op(inverse=lambda y: y**-2),
+    "Reciprocal": Op(inverse=lambda y: 1 / y),
     # A derivative of zero where they are flat.
     "Softmax": Op(
-        domain="softmax of a row that is all -infinity (everything masked) is NaN: leave one element unmasked, or "
-        "replace the row afterwards with torch.where on the input",
         saturates=True,
         flat="it is saturated: one of its outputs is 1",
     ),
-    "LogSoftmax": Op(
-        domain="log_softmax of a row that is all -infinity is NaN: leave one element unmasked", saturates=True
-    ),
+    "LogSoftmax": Op(saturates=True),
     "Relu": Op(
         masks=True,
         sparse=True,
@@ -232,3 +136,32 @@ def op_of(op: str) -> Op:
     'rounding has a derivative of zero everywhere'
     """
     return OPS.get(op_name(op).removeprefix("_"), _UNLISTED)
+
+
+# Functions of PyTorch by one name each; those of the second table take their operands in the other order.
+_ALIASES = {
+    "subtract": "sub", "multiply": "mul", "divide": "div", "truediv": "div", "true_divide": "div", "itruediv": "div",
+    "idiv": "div", "iadd": "add", "isub": "sub", "imul": "mul", "ipow": "pow", "float_power": "pow", "arccos": "acos",
+    "arcsin": "asin", "arccosh": "acosh", "arctanh": "atanh", "special_logit": "logit", "mod": "remainder",
+}  # fmt: skip
+_SWAPPED = {"rsub": "sub", "rdiv": "div", "rtruediv": "div", "rpow": "pow", "rmod": "remainder"}
+_COMMUTES = {"radd": "add", "rmul": "mul"}
+# Functions that compute each element of their result from the elements at the same place.
+ELEMENTWISE = frozenset(
+    """abs acos acosh add addcdiv addcmul asin asinh atan atan2 atanh clamp cos cosh div erf erfinv exp exp2 expm1 fmod
+    lerp lgamma log log10 log1p log2 logit mul neg pow reciprocal relu remainder rsqrt sigmoid sin sinh sqrt square
+    sub tan tanh where masked_fill maximum minimum""".split()  # noqa: SIM905 - which is easier to read
+)
+
+
+def call_name(name: str) -> tuple[str, bool]:
+    """Return one name for all spellings of a function, and whether this one takes its operands the other way round.
+
+    >>> call_name("__truediv__"), call_name("__rpow__"), call_name("log_")
+    (('div', False), ('pow', True), ('log', False))
+    """
+    stem = name.strip("_")
+    if stem in _SWAPPED:
+        return _SWAPPED[stem], True
+    stem = _COMMUTES.get(stem, stem)
+    return _ALIASES.get(stem, stem), False

@@ -26,6 +26,16 @@ DEEPEST = 64  # lists in each other: the dimensions that a tensor can have
 _short = Repr()
 _short.maxstring = _short.maxother = 60
 _Shape = list[int]
+_BIRTH: list[Any] = [
+    ("op", str),
+    ("what", str),
+    ("from", str),
+    ("count", int),
+    ("dtype", str),
+    ("shape", _Shape),
+    ("element", _Shape),
+    ("operands", list[tuple[float | str | None, _Shape, float | None, float | None] | None]),
+]
 # What the checks rely on in the data of a fact; what may be missing has a default. More may be there.
 _FIELDS: dict[str, list[Any]] = {
     "freed": [("pass", int), ("same", bool)],
@@ -33,8 +43,9 @@ _FIELDS: dict[str, list[Any]] = {
     "unused": [("name", str), ("shape", _Shape)],
     "cut": [("how", str)],
     "broadcast": [("op", str), ("left", _Shape), ("right", _Shape), ("result", _Shape)],
-    "broken-data": [("saved", str), ("shape", _Shape)],
-    "broken-value": [("element", _Shape), ("value", float | str | None)],
+    "nonfinite": [("kind", str), ("what", str, "NaN"), ("shape", _Shape, msgspec.field(default_factory=list))],
+    "swallowed": _BIRTH,
+    "born": _BIRTH,
     "broken-gradient": [
         ("input", int),
         ("element", _Shape),
@@ -188,13 +199,14 @@ def _fact(fact: Fact, is_known: Callable[[str], bool]) -> Iterator[str]:
     yield from _unknown(fact.nodes, is_known)
     for value in fact.data.values():
         yield from _plain(value)
-    if fact.kind in _FACTS:
+    kind = "born" if fact.kind == "nonfinite" and fact.data.get("kind") == "born" else fact.kind
+    if kind in _FACTS:
         try:
-            msgspec.convert(fact.data, _FACTS[fact.kind])
+            msgspec.convert(fact.data, _FACTS[kind])
         except msgspec.ValidationError as error:
             yield f"the data of a fact {fact.kind!r} is wrong: {f'{error}'.replace('Expected', 'expected', 1)}"
-    if fact.kind == "broadcast" and not fact.nodes:
-        yield "a fact 'broadcast' has no node"
+    if fact.kind in {"broadcast", "swallowed"} and not fact.nodes:
+        yield f"a fact {fact.kind!r} has no node"
 
 
 def _unknown(node_ids: Iterable[str], is_known: Callable[[str], bool]) -> Iterator[str]:

@@ -9,7 +9,7 @@ from gradtrace.ops import op_of
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
-    from gradtrace.model import Attribute, BackwardPass, Edge, Fact, Node, TensorStats
+    from gradtrace.model import Attribute, BackwardPass, Edge, Fact, Node, Source, TensorStats
 
 __all__ = ["Element", "element_computed", "element_sent", "in_words", "input_name"]
 
@@ -21,13 +21,16 @@ SHORT = 40
 class Element(NamedTuple):
     """An element: its place as text, as ``[3, 1]``, the input and the gradient that arrived there, None if not known.
 
-    ``saved`` is what else the node kept of that place, by name, a word where it is not finite.
+    ``saved`` is what else the node kept of that place, by name, a word where it is not finite; ``came`` how an input
+    that is not finite came about, and ``source`` where.
     """
 
     place: str
-    value: float | None = None
+    value: float | str | None = None
     arrived: float | None = None
     saved: dict[str, float | str] = {}  # noqa: RUF012 - nobody writes to it
+    came: str = ""
+    source: Source | None = None
 
 
 def element_sent(graph: BackwardPass, edge: Edge) -> Element | None:
@@ -54,14 +57,18 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
     value = fact.data.get("value")
     for name in INPUTS[position] if position < len(INPUTS) else ():
         found = saved.get(name)
-        if value is None and isinstance(found, float) and (name != "result" or op_of(node.op).inverse):
-            value = _before(node, found) if name == "result" else found
+        if value is None and found is not None and (name != "result" or op_of(node.op).inverse):
+            value = _before(node, float(found)) if name == "result" else found
     arrived = fact.data["arrived"]
+    if "equal" in fact.data:
+        saved["equal"] = _read(fact.data["equal"])
     return Element(
         f"[{', '.join(str(i) for i in _list(fact.data['element']))}]",
-        value if isinstance(value, (int, float)) else None,
+        value if isinstance(value, (int, float, str)) else None,
         arrived if isinstance(arrived, (int, float)) else None,
         saved,
+        str(fact.data.get("came", "")),
+        fact.source,
     )
 
 
@@ -82,13 +89,8 @@ def _list(value: object) -> list[Attribute]:
     return value if isinstance(value, list) else []
 
 
-def element_computed(graph: BackwardPass, node: Node, stats: TensorStats, output: TensorStats | None) -> Element | None:
-    """Return the first element of what ``node`` computed that is broken though its input, of ``stats``, is not."""
-    fact = next((f for f in graph.facts if f.kind == "broken-value" and node.id in f.nodes), None)
-    if fact is not None:
-        value = fact.data["value"]
-        index = f"[{', '.join(str(i) for i in _list(fact.data['element']))}]"
-        return Element(index, value if isinstance(value, (int, float)) else dict(elements(stats)).get(index))
+def element_computed(stats: TensorStats, output: TensorStats | None) -> Element | None:
+    """Return the first element of an output that is broken though the input, of ``stats``, is not."""
     if output is None or output.shape != stats.shape:
         return None
     before = dict(elements(stats))
@@ -106,7 +108,8 @@ def input_name(node: Node) -> str:
 
 def in_words(name: str, element: Element) -> str:
     """Return ``x[3, 1] is 0 and a gradient of 1 arrived``, as far as it is known."""
-    known = [f"{name}{element.place} is {number(element.value)}"] if element.value is not None else []
+    value = element.value if isinstance(element.value, str) else number(element.value)
+    known = [f"{name}{element.place} is {'NaN' if value == 'nan' else value}"] if element.value is not None else []
     if not known and element.place:
         known = [f"at element {element.place} of {name}" + _kept(element)]
     if element.arrived is not None and known:

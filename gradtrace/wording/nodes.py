@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Node, Source, TensorStats
 
-__all__ = ["as_tuple", "bad_word", "position", "quoted", "some", "where"]
+__all__ = ["as_tuple", "bad_word", "how_many", "position", "quoted", "some", "where"]
 
 
 def where(node: Node) -> str:
@@ -74,3 +74,13 @@ def bad_word(stats: TensorStats | None) -> str:
     if stats is None:
         return "NaN"
     return "NaN and infinity" if stats.nan and stats.inf else "NaN" if stats.nan else "infinity"
+
+
+def how_many(stats: TensorStats | None) -> str:
+    """Return how many elements are not finite: ``2 of 8 elements``."""
+    if stats is None:
+        return "unknown"
+    total = 1
+    for length in stats.shape:
+        total *= length
+    return f"{stats.nan + stats.inf:,} of {total:,} element{'' if total == 1 else 's'}"

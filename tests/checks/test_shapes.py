@@ -316,4 +316,4 @@ def test_a_weight_that_a_broken_step_broke_is_part_of_the_same_story(tmp_path):
     code += "    opt.zero_grad()\n    (w ** 4).backward()\n    opt.step()"
     (found,) = findings(code, tmp_path)
     assert (found.check, found.pass_index) == ("nonfinite-forward", 2)
-    assert "float32 ends at 3.4e+38" in found.hint
+    assert "float32 ends at 3.4028e+38" in found.message

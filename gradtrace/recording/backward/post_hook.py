@@ -32,12 +32,23 @@ InFlight = tuple["ref[torch.Tensor]", int, Measured]
 _REMEMBERED = 4096
 
 
+def holds_nonfinite(values: Any) -> bool:
+    """Tell whether a number is not finite, or one in nested lists.
+
+    >>> holds_nonfinite([[1.0], [float("nan")]]), holds_nonfinite(2.0)
+    (True, False)
+    """
+    if type(values) is list:
+        return any(map(holds_nonfinite, values))
+    return type(values) is float and values - values != 0
+
+
 def is_suspect(measured: Measured | None) -> bool:
-    """Tell whether this may hold NaN or infinity, and is not so small that all its values are known."""
+    """Tell whether this may hold NaN or infinity."""
     found = None if measured is None else measured[1]
     if type(found) is Sums:
         return bool(found.nan or found.inf)
-    return isinstance(found, Pending)
+    return isinstance(found, Pending) or holds_nonfinite(found)
 
 
 class PythonPostHook:

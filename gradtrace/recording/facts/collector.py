@@ -8,10 +8,11 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     unused           an input that no output depends on: ``name``, ``shape``
     cut              where a tensor without a graph lost it: ``how``
     broadcast        operands of different shapes made pairs: ``op``, ``left``, ``right``, ``result``
-    broken-data      an op was given data, not a result, that is not finite: ``saved``, ``shape``
-    broken-value     where an op's output is not finite though its input was: ``element``, the input's ``value``
+    nonfinite        where an output that is not finite got that from: ``kind`` (born, given, data, leaf), ``what``,
+                     and of a birth ``op``, ``from``, ``count``, ``shape``, ``dtype``, ``element``, ``operands``
+    swallowed        an overflow in half precision of which a node made zeros: as above
     broken-gradient  where an op sent on what is not finite: ``input``, ``element``, ``sent``, ``arrived``, ``saved``,
-                     and the input's ``value``
+                     the input's ``value``, ``equal`` (of a spectrum), ``came``: as ``kind`` above, of a broken input
     held             leaves whose .grad was there already: ``passes`` (this one included)
     no-second-order  a custom Function gave no graph under create_graph
     reused           (of the run) an optimizer stepped twice on one gradient: ``names``, ``passes``, ``pass``
@@ -23,37 +24,36 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from gradtrace.model import CHANGED, FREED, Fact
 from gradtrace.recording.autograd.saved_tensors import saved_tensors
 from gradtrace.recording.backward.raw_pass import RawFact
+from gradtrace.recording.facts.failures import FreedGraphs, changed
 from gradtrace.recording.facts.leaf_history import LeafFacts
 from gradtrace.recording.facts.lost_graph import Cut
-from gradtrace.recording.facts.nonfinite_element import backward_element, forward_element, is_broken
+from gradtrace.recording.facts.nonfinite_element import backward_element, is_broken
+from gradtrace.recording.facts.nonfinite_facts import leaf_element, nonfinite, swallowed
 from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
 from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.isolation.patch import Registered
-from gradtrace.recording.stats.device import is_here
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from gradtrace.model import Attribute
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.backward.raw_pass import GraphSnapshot, RawPass
+    from gradtrace.recording.facts.nonfinite_births import Origin
     from gradtrace.recording.forward.mode import CallObserver
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.isolation.patch import Removable
     from gradtrace.recording.stats.kinds import Measured
-    from gradtrace.recording.user_code.frames import Place
     from gradtrace.recording.user_code.source_text import Sources
     from gradtrace.recording.user_code.variable_names import Names
 
@@ -62,18 +62,6 @@ if TYPE_CHECKING:
 __all__ = ["Facts"]
 
 _BROKEN = 8  # ops in a pass of which the element is looked for
-_PASSES = 50  # whose freed nodes are remembered
-_NODES = 2_000_000  # in all of them
-_VERSIONS = re.compile(r"\[(?:\d+(?:, )?)*\]\].*is at version (\d+); expected version (\d+)")
-
-
-class _Freed(NamedTuple):
-    """A pass that freed its graph: its thread's log, the numbers of its nodes, its index and place."""
-
-    log: ThreadLog
-    numbers: frozenset[int]
-    pass_index: int
-    place: Place | None
 
 
 class Facts:
@@ -81,19 +69,22 @@ class Facts:
 
     def __init__(self) -> None:
         self.shared = Shared()
-        self._calls: dict[ThreadLog, CallFacts] = {}
+        self.calls: dict[ThreadLog, CallFacts] = {}
         self.leaves = LeafFacts(self.shared)
         self._gradients: deque[Cut] = deque(maxlen=1000)
-        self._freed: deque[_Freed] = deque(maxlen=_PASSES)
+        self._freed = FreedGraphs()
 
     def call_observer(self, log: ThreadLog) -> CallObserver:
         """Return what is to be shown the torch calls of this log's thread."""
-        calls = self._calls[log] = CallFacts(self.shared)
+        calls = self.calls[log] = CallFacts(self.shared, log)
         return calls.see
 
     def parts(self) -> list[Removable]:
         """Return what looks at modules and at optimizers."""
-        return [Registered(register_optimizer_step_pre_hook, self.leaves.step)]
+        return [
+            Registered(register_optimizer_step_pre_hook, self.leaves.step),
+            Registered(register_optimizer_step_post_hook, self.leaves.stepped),
+        ]
 
     def of_pass(self, pass_index: int, log: ThreadLog) -> PassFacts:
         """Return what observes one pass."""
@@ -102,7 +93,8 @@ class Facts:
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk, seen: PassFacts) -> Iterator[RawFact]:
         """Yield what is known before the engine runs."""
         numbers = list(snapshot.numbers)
-        calls = self._calls.get(seen.log)
+        self.shared.is_stepping = False  # though a step may have raised
+        calls = self.calls.get(seen.log)
         if calls is not None:
             for position, pair in calls.pairs_among(numbers):
                 yield RawFact("broadcast", (position,), *pair)
@@ -124,13 +116,13 @@ class Facts:
             if not whole:
                 return
             if CHANGED in message:
-                yield from self._changes(message, raw, graph)
+                yield from changed(self.shared, message, raw, graph)
             if FREED in message:
-                yield from self._frees(raw)
+                yield from self._freed.fact(raw)
             if call.create_graph and raw.error is None:
                 yield from self._without_second_order(raw, graph)
         if not call.retains_graph:
-            self._remember(raw)
+            self._freed.remember(raw)
 
     def returned(self, raw: RawPass, call: EngineCall, result: Any) -> None:
         """Note the gradients that a pass returned without a graph."""
@@ -151,49 +143,6 @@ class Facts:
             ("detached", (), place, {"how": cut.how, "names": [], "pass": cut.flow}) for place, cut in terms.items()
         ]
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
-
-    def _remember(self, raw: RawPass) -> None:
-        graph = raw.graph
-        numbers = frozenset(n for position, n in enumerate(graph.numbers) if position not in graph.leaves)
-        self._freed.append(_Freed(raw.log, numbers, raw.pass_index, graph.place))
-        while sum(len(freed.numbers) for freed in self._freed) > _NODES and len(self._freed) > 1:
-            self._freed.popleft()
-
-    def _frees(self, raw: RawPass) -> list[RawFact]:
-        """Return which earlier pass freed a part of this graph, and the nodes at which the two meet."""
-        failed, graph = raw.failed(), raw.graph
-        number = graph.numbers[failed] if failed is not None else None
-        freed = next((f for f in self._freed if f.log is raw.log and number in f.numbers), None)
-        if freed is None:
-            return []
-        shared = {p for p, n in enumerate(graph.numbers) if p not in graph.leaves and n in freed.numbers}
-        roots = {position for position, _ in graph.roots}
-        ties = {target for source, _, target, _ in graph.links if target in shared and source not in shared}
-        same = roots <= shared
-        positions = tuple(sorted(roots if same else ties | (roots & shared)))
-        return [RawFact("freed", positions, freed.place, {"pass": freed.pass_index, "same": same})]
-
-    def _changes(self, message: str, raw: RawPass, graph: Walk) -> list[RawFact]:
-        """Return which call changed what the failed node had saved."""
-        failed = raw.failed()
-        versions = _VERSIONS.search(message)
-        if failed is None:
-            return []
-        version, was = map(int, versions.groups()) if versions else (None, None)
-        for name, tensor in saved_tensors(graph.nodes[failed]):
-            if version is not None and tensor._version != version:
-                continue
-            shape: list[Attribute] = list(tensor.shape)
-            change = self.shared.change_of(tensor, was)
-            data: dict[str, Attribute] = {
-                "op": change[0] if change else "",
-                "saved": name,
-                "shape": shape,
-                "was": was,
-                "version": version,
-            }
-            return [RawFact("changed", (failed,), change[1] if change else None, data)]
-        return []
 
     def cuts(self, call: EngineCall) -> list[RawFact]:
         """Return where the outputs that have no graph lost it."""
@@ -226,6 +175,7 @@ class PassFacts:
         self.log = log
         self._facts = facts
         self._found: list[RawFact] = []
+        self._numbers: Sequence[int] = ()
 
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""
@@ -236,7 +186,11 @@ class PassFacts:
             self._facts.leaves.learn(names)
             self._found += self._facts.before(snapshot, call, graph, self)
             self._found += _unused(call, graph, names)
-            self._found += _broken_data(call, graph)
+            births, calls = self._facts.shared.births, self._facts.calls.get(self.log)
+            self._numbers = snapshot.numbers
+            self._found += nonfinite(births, (snapshot.numbers, graph, self.log), call.outputs)
+            if calls is not None:
+                self._found += swallowed(calls, (snapshot.numbers, graph, self.log))
 
     def before_leaves(self, pass_index: int, call: EngineCall, graph: Walk) -> None:
         """Note the leaves of a pass of which a row for each leaf is kept."""
@@ -253,8 +207,17 @@ class PassFacts:
                 along = (position, data["input"])
                 target = next((link[2] for link in graph.links if link[:2] == along), None)
                 leaf = graph.nodes[target].variable if target in graph.leaves else None
-                data["value"] = _element(leaf, data["element"])
-                self._found.append(RawFact("broken-gradient", (position,), None, data))
+                data["value"] = leaf_element(leaf, data["element"])
+                came = self._came_from(target)
+                data |= {} if came is None else {"came": came.kind}
+                place = None if came is None else came.place or (came.entered or (None,))[0]
+                self._found.append(RawFact("broken-gradient", (position,), place, data))
+
+    def _came_from(self, target: int | None) -> Origin | None:
+        """Return where the output of a node got values that are not finite from."""
+        births = self._facts.shared.births
+        origins = births.of_number(self.log, self._numbers[target]) if target is not None else ()
+        return next((origin for origin in origins if origin.kind != "unseen"), None)
 
     def after(self, raw: RawPass, call: EngineCall, graph: Walk | None, *, whole: bool) -> tuple[RawFact, ...]:
         """Return all facts of the pass, when its engine has returned or raised."""
@@ -266,31 +229,6 @@ class PassFacts:
     def returned(self, raw: RawPass, call: EngineCall, result: Any) -> None:
         """Note the gradients that a pass returned without a graph."""
         self._facts.returned(raw, call, result)
-
-
-def _broken_data(call: EngineCall, graph: Walk) -> list[RawFact]:
-    """Return the ops that kept data which is not finite; looked for only where the output is not finite, either."""
-    # Those of other types may compute by code of their own, which would be seen.
-    outputs = [output for output in call.outputs if type(output) is torch.Tensor]
-    if all(not is_here(output) or bool(output.isfinite().all()) for output in outputs):
-        return []
-    found = []
-    for position, node in enumerate(graph.nodes):
-        element = forward_element(node)
-        if element:
-            found.append(RawFact("broken-value", (position,), None, element))
-        for name, tensor in saved_tensors(node):
-            data = type(tensor) is torch.Tensor and not tensor.requires_grad and name != "result" and is_here(tensor)
-            if data and tensor.is_floating_point() and not bool(tensor.isfinite().all()):
-                found.append(RawFact("broken-data", (position,), None, {"saved": name, "shape": list(tensor.shape)}))
-    return found
-
-
-def _element(leaf: torch.Tensor | None, element: Attribute) -> float | None:
-    if leaf is None or not isinstance(element, list) or leaf.layout is not torch.strided:
-        return None
-    value = float(leaf.detach()[tuple(int(str(index)) for index in element)])
-    return value if value - value == 0 else None
 
 
 def _unused(call: EngineCall, graph: Walk, names: Names) -> list[RawFact]:

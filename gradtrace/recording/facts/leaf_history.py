@@ -182,7 +182,7 @@ class LeafFacts:
 
     def step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
-        self._optimized = True
+        self._optimized = self._shared.is_stepping = True
         again, passes = [], 0
         with torch._C.DisableTorchFunction():
             for leaf in _parameters(optimizer):
@@ -196,6 +196,10 @@ class LeafFacts:
             place = find_user_place(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
             self._note_reused(place, data)
+
+    def stepped(self, _optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        """Note that a step has ended."""
+        self._shared.is_stepping = False
 
     def _note_reused(self, place: Place | None, data: dict[str, Any]) -> None:
         """Note it once for each line that steps: the first time, with the number of times."""

@@ -5,11 +5,11 @@ A hook that has just seen NaN or infinity leave a node has all at hand: the grad
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.ops import op_of
 from gradtrace.recording.autograd.saved_tensors import saved_tensors
 from gradtrace.recording.stats.reductions import Pending, Sums
 
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from gradtrace.model import Attribute
     from gradtrace.recording.stats.kinds import Measured
 
-__all__ = ["backward_element", "forward_element", "is_broken"]
+__all__ = ["backward_element", "first_index", "holds_nonfinite", "is_broken", "value_at"]
 
 Gradients = tuple[torch.Tensor | None, ...]
 
 
 def is_broken(measured: Measured | None) -> bool:
-    """Tell whether a large tensor that was measured holds NaN or infinity; of small ones all values are known."""
+    """Tell whether what was measured holds NaN or infinity; of what is not reduced yet, only on the CPU."""
     if measured is None:
         return False
-    found = measured[1]
-    if type(found) is Sums:
-        return bool(found.nan or found.inf)
-    tensor = found.tensor if type(found) is Pending else None
-    if tensor is None or not tensor.is_cpu:
-        return False
-    total = tensor.sum().item()
-    return bool(total - total != 0)
+    values = measured[1]
+    if type(values) is Sums:
+        return bool(values.nan or values.inf)
+    if type(values) is list:
+        while values and type(values[0]) is list:
+            values = [item for row in values for item in row]
+        values = math.fsum(values) if math.inf not in values and -math.inf not in values else math.nan
+    elif type(values) is Pending and values.tensor is not None and values.tensor.is_cpu:
+        values = values.tensor.sum().item()
+    return type(values) is float and values - values != 0
 
 
 def backward_element(node: Any, sending: Gradients, arriving: Gradients) -> dict[str, Attribute]:
@@ -47,45 +49,35 @@ def backward_element(node: Any, sending: Gradients, arriving: Gradients) -> dict
     for index, grad in enumerate(sending):
         if grad is None or grad.layout is not torch.strided or not grad.numel():
             continue
-        element = _first(~torch.isfinite(grad))
+        element = first_index(~torch.isfinite(grad))
         if element is not None:
-            arrived = next((_at(g, grad, element) for g in arriving if g is not None), None)
-            saved: list[Attribute] = [[name, _at(tensor, grad, element)] for name, tensor in saved_tensors(node)]
+            arrived = next((value_at(g, grad.shape, element) for g in arriving if g is not None), None)
+            saved: list[Attribute] = [
+                [name, value_at(tensor, grad.shape, element)] for name, tensor in saved_tensors(node)
+            ]
             kept: list[Attribute] = [pair for pair in saved if isinstance(pair, list) and pair[1] is not None]
             place: list[Attribute] = list(element)
             return {
                 "input": index,
                 "element": place,
-                "sent": _at(grad, grad, element),
+                "sent": value_at(grad, grad.shape, element),
                 "arrived": arrived,
                 "saved": kept,
+                **_equal(node),
             }
     return {}
 
 
-def forward_element(node: Any) -> dict[str, Attribute]:
-    """Return the first element of a node's output that is broken though its input was not, and its input there.
-
-    Told by what the node kept; nothing where that does not tell.
-    """
-    kept = dict(saved_tensors(node))
-    held, result = kept.get("self"), kept.get("result")
-    recompute = op_of(type(node).__name__).recompute
-    if held is not None and recompute:
-        element = _first(torch.isfinite(held) & ~torch.isfinite(getattr(torch, recompute)(held)))
-    elif held is not None and "other" in kept and type(node).__name__ == "DivBackward0":
-        held, element = kept["other"], _first(kept["other"] == 0)
-    elif result is not None and result.is_floating_point():
-        held, element = None, _first(~torch.isfinite(result))
-    else:
-        return {}
-    if element is None:
-        return {}
-    place: list[Attribute] = list(element)
-    return {"element": place, "value": None if held is None else _at(held, held, element)}
+def _equal(node: Any) -> dict[str, Attribute]:
+    """Return the first eigenvalue or singular value that comes twice, of a node that divides by their differences."""
+    for name, tensor in saved_tensors(node) if type(node).__name__.startswith("Linalg") else ():
+        if name in {"L", "S"} and tensor.is_floating_point() and tensor.dim():
+            twice = tensor[..., 1:][tensor[..., 1:] == tensor[..., :-1]]
+            return {"equal": float(twice[0])} if twice.numel() else {}
+    return {}
 
 
-def _first(mask: torch.Tensor) -> tuple[int, ...] | None:
+def first_index(mask: torch.Tensor) -> tuple[int, ...] | None:
     """Return the index of the first element that is true."""
     flat = mask.reshape(-1)
     if not bool(flat.any()):
@@ -97,14 +89,23 @@ def _first(mask: torch.Tensor) -> tuple[int, ...] | None:
     return tuple(reversed(found))
 
 
-def _at(tensor: torch.Tensor, like: torch.Tensor, element: Iterable[int]) -> float | str | None:
-    """Return the element there, a word if it is not finite; None where the tensor does not go as far."""
+def value_at(tensor: torch.Tensor, shape: torch.Size, element: Iterable[int]) -> float | str | None:
+    """Return the element there of a tensor expanded to this shape, a word if it is not finite; None if it can't be."""
     if tensor.layout is not torch.strided or tensor.is_complex():
         return None
-    if tensor.shape != like.shape:
+    if tensor.shape != shape:
         try:
-            tensor = torch.broadcast_to(tensor, like.shape)
+            tensor = torch.broadcast_to(tensor, shape)
         except RuntimeError:
             return None
     number = float(tensor[tuple(element)])
     return number if number - number == 0 else str(number)
+
+
+def holds_nonfinite(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor holds NaN or infinity; its sum does then, and few other sums are infinite."""
+    if tensor.layout is not torch.strided:
+        return False
+    tensor = tensor.detach()
+    total = tensor.sum().item()
+    return total - total != 0 and not bool(tensor.isfinite().all())

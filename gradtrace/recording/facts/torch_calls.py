@@ -12,12 +12,18 @@ from torch.nn import Parameter
 
 from gradtrace.recording.facts.grad_aliases import Aliases
 from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
+from gradtrace.recording.facts.nonfinite_births import Births
+from gradtrace.recording.facts.nonfinite_element import holds_nonfinite, is_broken
+from gradtrace.recording.stats.device import is_here
+from gradtrace.recording.stats.reductions import Sums
 from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.model import Attribute
+    from gradtrace.recording.facts.nonfinite_births import Origin
+    from gradtrace.recording.forward.thread_logs import ThreadLog
 
 __all__ = ["UNREADABLE", "CallFacts", "Shared"]
 
@@ -48,6 +54,7 @@ _NO_CHANGE = {"__index__", "__invert__", "__int__", "__iter__"}
 _RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "Slice", "Transpose", "Permute", "Expand")
 # What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
+_NONE: dict[int, Any] = {}
 _PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS = range(5)
 
 
@@ -58,6 +65,8 @@ class Shared:
         self.used: dict[int, weakref.ref[torch.Tensor]] = {}
         self.cuts = Cuts()
         self.aliases = Aliases()
+        self.births = Births()
+        self.is_stepping = False  # an optimizer
         self.changes: deque[tuple[tuple[int, ...], int, str, Place | None]] = deque(maxlen=_CHANGES)
 
     def change_of(self, tensor: torch.Tensor, was: int | None) -> tuple[str, Place | None] | None:
@@ -78,9 +87,12 @@ class CallFacts:
     What is known by sequence numbers is its own, for each thread counts for itself; the rest is shared.
     """
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, log: ThreadLog) -> None:
         self._shared = shared
+        self._log = log
         self._cuts = shared.cuts
+        self._births = shared.births
+        self._swallowed: dict[int, Origin] = {}
         self._aliases = shared.aliases
         self._flows: dict[int, tuple[Cut, ...]] = {}
         self._pairs: dict[int, tuple[Place | None, dict[str, Attribute]]] = {}
@@ -89,6 +101,8 @@ class CallFacts:
         """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
         # In one piece, for this runs for each op, and almost all of them leave here.
         known = _kinds.get(func)
+        if end >= 0 and (self._births or self._is_broken(end)):
+            self._follow((known or _kind(func))[1], args, kwargs, result, end)
         if known is not None and known[0] <= _PAIR and end >= 0 and not kwargs and not self._aliases.taken:
             cuts = self._cuts
             if not cuts:
@@ -121,6 +135,7 @@ class CallFacts:
         self._note_effects(kind, name, args, kwargs)
         if end < 0:
             self._cuts.note(name, given, result)
+            self._follow_plain(kind, (name, args, kwargs), result)
             return
         if self._cuts:
             self.note_flow(end - 1, given)
@@ -128,6 +143,62 @@ class CallFacts:
                 self.note_term(given)
         if kind == _PAIR:
             self.note_pair(end - 1, name, given)
+
+    def _is_broken(self, end: int) -> bool:
+        """Tell whether the result of the last call, as it was measured, holds NaN or infinity."""
+        calls = self._log.calls
+        last = calls.calls[-1]
+        measured = last[4]
+        if measured is None:
+            measured = calls.values.get(end - 1, _NONE).get(0)
+            if measured is None:
+                return False
+        values = measured[1]
+        return (values.nan > 0 or values.inf > 0) if type(values) is Sums else is_broken(measured)
+
+    def _follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
+        """Follow values that are not finite through a call with a graph."""
+        try:
+            if name == "__setitem__":
+                result = args[0]
+            for tensor in result if isinstance(result, (tuple, list)) else (result,):
+                if type(tensor) not in TENSORS or not tensor.is_floating_point() or not is_here(tensor):
+                    continue
+                if holds_nonfinite(tensor):
+                    self._births.see((name, args, kwargs), tensor, self._log, end - 1)
+                else:
+                    origin = self._births.swallowed(name, args, tensor)
+                    if origin is not None:
+                        self._swallowed[end - 1] = origin
+        except UNREADABLE:
+            return
+
+    def _follow_plain(self, kind: int, call: tuple[str, Any, Any], result: Any) -> None:
+        """Follow them through a call without a graph, other than those of an optimizer's step."""
+        name, args, _ = call
+        if self._shared.is_stepping:
+            return
+        if name == "__setitem__":
+            result = args[0] if self._is_given(args[2]) else None
+        for tensor in result if isinstance(result, (tuple, list)) else (result,):
+            if type(tensor) not in TENSORS or not tensor.is_floating_point() or not is_here(tensor):
+                continue
+            if tensor._base is not None and kind != _IN_PLACE and not self._births:
+                continue  # a view of what was looked at when it was made
+            if holds_nonfinite(tensor):
+                self._births.see(call, tensor, self._log, -1)
+
+    @staticmethod
+    def _is_given(value: Any) -> bool:
+        """Tell whether what is assigned to an element is not finite."""
+        if type(value) in TENSORS:
+            return value.is_floating_point() and is_here(value) and holds_nonfinite(value)
+        return type(value) is float and value - value != 0
+
+    def swallowed_among(self, numbers: list[int]) -> Iterator[tuple[int, Origin]]:
+        """Yield for each of these nodes that made zeros of an overflow the position and where it overflowed."""
+        if self._swallowed:
+            yield from ((p, self._swallowed[n]) for p, n in enumerate(numbers) if n in self._swallowed)
 
     def _read(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         if name == "data":

@@ -68,6 +68,10 @@ class PythonMode:
         return result
 
 
+def custom_function() -> None:
+    """Stand for ``apply`` of a custom Function, of any class, where calls are shown."""
+
+
 class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMode):  # type: ignore[misc]
     """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
 
@@ -96,6 +100,8 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         start = sequence_number()
         result = function(*args, **kwargs)
         self.note(start, sys._getframe(2), result)
+        end = sequence_number()
+        self._show((custom_function, (), args, kwargs), result, end if end != start else -1)
         return result
 
     def note(self, start: int, frame: FrameType, result: Any = None) -> None:

@@ -1,5 +1,7 @@
 /* The hook after a node, as backward/post_hook.py has it. */
 
+#include <math.h>
+
 #include "native.h"
 
 #include <time.h>
@@ -135,10 +137,20 @@ static int close_run(PostHook *self, PyObject *position, PyObject *task) {
     return 0;
 }
 
-/* Whether this may hold NaN or infinity, and is not so small that all its values are known. */
+/* Whether a number is not finite, or one in nested lists. */
+static int holds_nonfinite(PyObject *values) {
+    if (PyFloat_Check(values)) return !isfinite(PyFloat_AsDouble(values));
+    if (!PyList_Check(values)) return 0;
+    for (Py_ssize_t at = 0, count = PyList_Size(values); at < count; at++)
+        if (holds_nonfinite(PyList_GetItem(values, at))) return 1;
+    return 0;
+}
+
+/* Whether this may hold NaN or infinity. */
 static int is_suspect(PyObject *measured) {
     PyObject *found = measured == Py_None ? NULL : PyList_GetItem(measured, 1);
-    if (!found || PyList_Check(found) || PyFloat_Check(found)) return 0;
+    if (!found || found == Py_None) return 0;
+    if (PyList_Check(found) || PyFloat_Check(found)) return holds_nonfinite(found);
     if ((PyObject *)Py_TYPE(found) != g_Sums) return 1;
     return PyLong_AsLong(PyTuple_GetItem(found, 7)) > 0 || PyLong_AsLong(PyTuple_GetItem(found, 8)) > 0;
 }
