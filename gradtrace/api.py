@@ -105,16 +105,16 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
             kinds = [kind for kind in MEDIA if kind in wanted and kind not in (exclude or ())]
         except Exception:  # noqa: BLE001 - a repr that raises hides the object it should show
             kinds = list(MEDIA)
-        found, problems = {}, []
+        shown, problems = {}, []
         for kind in kinds:
             try:
                 if MEDIA[kind] in FORMATS:
-                    found[kind] = str(self.drawn(MEDIA[kind], number=number, style=IN_NOTEBOOK))
+                    shown[kind] = str(self.drawn(MEDIA[kind], number=number, style=IN_NOTEBOOK))
             except Exception as error:  # noqa: BLE001
                 problems.append(f"<gradtrace.Trace, which can't be drawn: {error}>")
         if problems:
-            found.setdefault("text/plain", problems[0])
-        return found
+            shown.setdefault("text/plain", problems[0])
+        return shown
 
     def __repr__(self) -> str:
         """Return a line that says what it is; all that a trace holds would fill screens."""
@@ -224,15 +224,15 @@ class GradientReport:
 
     def __bool__(self) -> bool:
         """Tell whether gradients were compared, and none was wrong."""
-        return not self.findings and any(found.agrees for found in self.comparisons)
+        return not self.findings and any(comparison.agrees for comparison in self.comparisons)
 
     def __str__(self) -> str:
         """Return what was compared, and what is wrong."""
-        compared = [found for found in self.comparisons if found.agrees is not None]
-        left = {found.note for found in self.comparisons if found.agrees is None}
+        compared = [each for each in self.comparisons if each.agrees is not None]
+        left = {each.note for each in self.comparisons if each.agrees is None}
         lines = [f"{len(compared)} of {len(self.comparisons)} gradients compared, {len(self.findings)} wrong"]
         lines += [f"not compared: {note}" for note in sorted(left)]
-        lines += [f"{found.check}: {found.message}; {found.hint}" for found in self.findings]
+        lines += [f"{each.check}: {each.message}; {each.hint}" for each in self.findings]
         return "\n".join(lines)
 
 
@@ -305,10 +305,10 @@ def choose_format(path: str, name: str | None = None) -> Plugin[Any]:
     """Return the format called ``name``, or else the one that the file's ending names; raises UnknownNameError."""
     if name is not None:
         return FORMATS[name]
-    found = FORMATS.for_suffix(path)
-    if found is None:
+    plugin = FORMATS.for_suffix(path)
+    if plugin is None:
         raise UnknownNameError.of("format", Path(path).suffix or path, FORMATS)
-    return found
+    return plugin
 
 
 def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass:
@@ -350,5 +350,5 @@ def _structure(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) 
     return structure_dot(*structure(tensors, (Given(names),)))
 
 
-def _trace(found: model.Trace) -> Trace:
-    return Trace(**{name: getattr(found, name) for name in msgspec.structs.asdict(found)})
+def _trace(plain: model.Trace) -> Trace:
+    return Trace(**{name: getattr(plain, name) for name in msgspec.structs.asdict(plain)})

@@ -292,18 +292,18 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     @cached_property
     def edges_from(self) -> dict[str, list[Edge]]:
         """The edges that leave each node, in their order; every node has an entry."""
-        found: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
+        edges: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
         for edge in self.edges:
-            found[edge.source].append(edge)
-        return found
+            edges[edge.source].append(edge)
+        return edges
 
     @cached_property
     def edges_into(self) -> dict[str, list[Edge]]:
         """The edges that reach each node, in their order; every node has an entry."""
-        found: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
+        edges: dict[str, list[Edge]] = {node.id: [] for node in self.nodes}
         for edge in self.edges:
-            found[edge.target].append(edge)
-        return found
+            edges[edge.target].append(edge)
+        return edges
 
 
 class LeafSeries(Struct, frozen=True, omit_defaults=True):

@@ -126,13 +126,13 @@ class Registry(Generic[F]):
 
     def for_suffix(self, filename: str) -> Plugin[F] | None:
         """Return the plugin with the longest file ending that ``filename`` has, or None."""
-        found = [
+        matching = [
             (len(suffix), name)
             for name in self
             for suffix in self._plugins[name].suffixes
             if filename.lower().endswith(suffix)
         ]
-        return self._plugins[max(found)[1]] if found else None
+        return self._plugins[max(matching)[1]] if matching else None
 
     def _place(self, plugin: Plugin[F]) -> None:
         """Take a plugin in, or report that its name, or an ending, belongs to another; gradtrace's own have theirs."""

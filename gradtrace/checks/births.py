@@ -101,13 +101,13 @@ def _why(fact: Fact, source: Source | None) -> tuple[list[str], str]:
 
 def _values(fact: Fact) -> list[float] | None:
     """Return the operands at the element; None where one of them is not known."""
-    found: list[float] = []
+    numbers: list[float] = []
     for operand in _list(fact.data["operands"]):
         value = operand[0] if isinstance(operand, list) else None
         if value is None:
             return None
-        found.append(float(str(value)))
-    return found
+        numbers.append(float(str(value)))
+    return numbers
 
 
 def _list(value: object) -> list[Attribute]:

@@ -56,9 +56,9 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
     saved = {str(pair[0]): _read(pair[1]) for pair in _list(fact.data["saved"]) if isinstance(pair, list)}
     value = fact.data.get("value")
     for name in INPUTS[position] if position < len(INPUTS) else ():
-        found = saved.get(name)
-        if value is None and found is not None and (name != "result" or op_of(node.op).inverse):
-            value = _before(node, float(found)) if name == "result" else found
+        kept = saved.get(name)
+        if value is None and kept is not None and (name != "result" or op_of(node.op).inverse):
+            value = _before(node, float(kept)) if name == "result" else kept
     arrived = fact.data["arrived"]
     if "equal" in fact.data:
         saved["equal"] = _read(fact.data["equal"])
@@ -118,5 +118,5 @@ def in_words(name: str, element: Element) -> str:
 
 
 def _kept(element: Element) -> str:
-    found = element.saved.get("result")
-    return "" if found is None else f", where its result is {found if isinstance(found, str) else number(found)}"
+    result = element.saved.get("result")
+    return "" if result is None else f", where its result is {result if isinstance(result, str) else number(result)}"

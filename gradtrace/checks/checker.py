@@ -52,12 +52,12 @@ class Checker:
 
     def see(self, graph: BackwardPass) -> None:
         """Check this pass."""
-        found = [replace(finding, pass_index=graph.index) for finding in self._in_pass(graph)]
-        found += [
+        findings = [replace(finding, pass_index=graph.index) for finding in self._in_pass(graph)]
+        findings += [
             self._with_limits(f) for name, along in self._along.items() for f in self._asked(name, along.see, graph)
         ]
-        for key in dict.fromkeys(map(_key, found)):
-            self._add(self._groups, [finding for finding in found if _key(finding) == key])
+        for key in dict.fromkeys(map(_key, findings)):
+            self._add(self._groups, [finding for finding in findings if _key(finding) == key])
         if graph.error is not None:
             self._errors[graph.error.message] = max(graph.index, self._errors.get(graph.error.message, 0))
 
@@ -85,11 +85,11 @@ class Checker:
         """
         causes = [cause for name in self._partial for cause in traits(name).after if cause in CHECKS]
         names = dict.fromkeys([*self._partial, *causes])
-        found = [f for name in names for f in self._asked(name, CHECKS[name].function, graph, self._limits)]
-        found = [self._with_limits(finding) for finding in found]
-        there = {finding.check for finding in found}
+        findings = [f for name in names for f in self._asked(name, CHECKS[name].function, graph, self._limits)]
+        findings = [self._with_limits(finding) for finding in findings]
+        there = {finding.check for finding in findings}
         errors = {group.first.check for group in self._groups.values() if group.first.severity == "error"}
-        for finding in found:
+        for finding in findings:
             known = traits(finding.check)
             told = finding.source is None and not errors.isdisjoint(known.carried)
             if finding.check in self._partial and there.isdisjoint(known.after) and not told:

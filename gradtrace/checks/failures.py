@@ -54,8 +54,8 @@ def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
         return
     fact = _fact(graph, "changed")
     saver = graph.by_id.get(error.node or "")
-    found = VERSIONS.search(error.message)
-    versions = f" (version {found[2]} was saved, it is at {found[1]} now)" if found else ""
+    match = VERSIONS.search(error.message)
+    versions = f" (version {match[2]} was saved, it is at {match[1]} now)" if match else ""
     told = (
         f"{where(saver) if saver else 'an op'} saved a tensor for backward, which was changed in place later{versions}"
     )

@@ -78,21 +78,21 @@ def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     Measured on the longest path, from the first tensor of more than one element, so that a mean over many
     elements is no fault; and only if several ops share in it, so that a deliberate scaling is none.
     """
-    found = _stretch(graph, limits, -1)
-    if found is not None and found.ratio < limits.vanishing:
-        finding = _finding(graph, found, "vanishing")
-        if found.is_recurrent:
-            finding = replace(finding, message=finding.message + _lost_steps(found, limits.vanishing), hint=REMEMBER)
+    stretch = _stretch(graph, limits, -1)
+    if stretch is not None and stretch.ratio < limits.vanishing:
+        finding = _finding(graph, stretch, "vanishing")
+        if stretch.is_recurrent:
+            finding = replace(finding, message=finding.message + _lost_steps(stretch, limits.vanishing), hint=REMEMBER)
         # A gated cell can learn to keep what it needs; a plain one can't.
-        yield replace(finding, severity="info") if found.is_recurrent and _is_gated(graph, found) else finding
+        yield replace(finding, severity="info") if stretch.is_recurrent and _is_gated(graph, stretch) else finding
 
 
 @check("exploding", after=NONFINITE, thresholds={"exploding": 1e6, "layers": 4})
 def exploding(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """The gradient's norm grows along the path from the loss beyond all measure."""
-    found = _stretch(graph, limits, +1)
-    if found is not None and found.ratio > limits.exploding:
-        yield _finding(graph, found, "exploding")
+    stretch = _stretch(graph, limits, +1)
+    if stretch is not None and stretch.ratio > limits.exploding:
+        yield _finding(graph, stretch, "exploding")
 
 
 def _stretch(graph: BackwardPass, limits: Thresholds, sign: int) -> _Stretch | None:
@@ -122,8 +122,8 @@ def _between(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thresh
 def _of_steps(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thresholds, sign: int) -> _Stretch | None:
     """Return the stretch to the step of a recurrence that is furthest from its start."""
     end = max(range(len(path)), key=lambda i: sign * math.log(path[i][1]))
-    found = _between(graph, path[: end + 1], limits, sign) if end >= limits.layers else None
-    return found if found is not None and found.is_recurrent else None
+    stretch = _between(graph, path[: end + 1], limits, sign) if end >= limits.layers else None
+    return stretch if stretch is not None and stretch.is_recurrent else None
 
 
 def _is_shared(steps: list[float], total: float, layers: float) -> bool:
@@ -136,14 +136,14 @@ def _is_shared(steps: list[float], total: float, layers: float) -> bool:
 
 def _weights(graph: BackwardPass, node: Node) -> frozenset[str]:
     """Return the leaves that the node sends a gradient to, at once or through what only transposes them."""
-    found: set[str] = set()
+    leaves: set[str] = set()
     for edge in graph.edges_from[node.id]:
         target = graph.by_id[edge.target]
         if target.kind == "function" and _only_prepares_leaf(graph, target):
-            found.update(below.target for below in graph.edges_from[target.id])
+            leaves.update(below.target for below in graph.edges_from[target.id])
         elif target.kind == "leaf":
-            found.add(target.id)
-    return frozenset(found)
+            leaves.add(target.id)
+    return frozenset(leaves)
 
 
 def _ranges(graph: BackwardPass, limits: Thresholds) -> bool:
@@ -155,15 +155,15 @@ def _ranges(graph: BackwardPass, limits: Thresholds) -> bool:
 
 def _profile(graph: BackwardPass) -> list[tuple[Node, float]]:
     """Return the nodes of the longest path and the norm that arrived at each, scalars before the first tensor aside."""
-    found: list[tuple[Node, float]] = []
+    profile: list[tuple[Node, float]] = []
     for node in longest_path(graph):
         if node.kind == "leaf" or (node.kind == "function" and _only_prepares_leaf(graph, node)):
             break
         stats = next((grad for grad in node.grads if grad is not None), None)
-        if node.kind == "function" and stats is not None and stats.norm is not None and (stats.norm or found):
-            found.append((node, stats.norm or LEAST))  # beyond the smallest number there is only zero
-    tensors = [i for i, (node, _) in enumerate(found) if any(g is not None and size(g) > 1 for g in node.grads)]
-    return found[tensors[0] :] if tensors else found
+        if node.kind == "function" and stats is not None and stats.norm is not None and (stats.norm or profile):
+            profile.append((node, stats.norm or LEAST))  # beyond the smallest number there is only zero
+    tensors = [i for i, (node, _) in enumerate(profile) if any(g is not None and size(g) > 1 for g in node.grads)]
+    return profile[tensors[0] :] if tensors else profile
 
 
 def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
@@ -174,30 +174,32 @@ def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
     )
 
 
-def _lost_steps(found: _Stretch, limit: float) -> str:
+def _lost_steps(stretch: _Stretch, limit: float) -> str:
     """Return how many steps of a recurrence are out of reach, in a sentence."""
-    lost = sum(found.norms[at] < limit * found.norms[0] for at, _ in found.layers)
+    lost = sum(stretch.norms[at] < limit * stretch.norms[0] for at, _ in stretch.layers)
     return (
-        f". The first {lost:,} of the {len(found.layers):,} steps get less than {number(limit)} of it: its weights "
+        f". The first {lost:,} of the {len(stretch.layers):,} steps get less than {number(limit)} of it: its weights "
         "learn from the later ones alone"
     )
 
 
-def _is_gated(graph: BackwardPass, found: _Stretch) -> bool:
-    last = found.nodes[-1]
+def _is_gated(graph: BackwardPass, stretch: _Stretch) -> bool:
+    last = stretch.nodes[-1]
     return any(op_name(node.op) == "Sigmoid" and node.source == last.source for node in graph.nodes)
 
 
-def _finding(graph: BackwardPass, found: _Stretch, name: str) -> Finding:
+def _finding(graph: BackwardPass, stretch: _Stretch, name: str) -> Finding:
     word, hint = ("vanished", KEEP) if name == "vanishing" else ("exploded", TAME)
-    first, last = found.nodes[0], found.nodes[-1]
-    step = max(1, (len(found.norms) - 1) // 4)
-    profile = " → ".join(number(norm if norm > LEAST else 0.0) for norm in [*found.norms[:-1:step], found.norms[-1]])
+    first, last = stretch.nodes[0], stretch.nodes[-1]
+    step = max(1, (len(stretch.norms) - 1) // 4)
+    profile = " → ".join(
+        number(norm if norm > LEAST else 0.0) for norm in [*stretch.norms[:-1:step], stretch.norms[-1]]
+    )
     leaves = [graph.by_id[edge.target] for edge in graph.edges_from[last.id]]
     hit = some(leaf.name for leaf in leaves if leaf.kind == "leaf" and leaf.name)
     message = (
         f"the gradient {word} between {where(first)} and {where(last)}: its norm went {profile} over "
-        f"{len(found.nodes):,} ops, {found.factor}"
+        f"{len(stretch.nodes):,} ops, {stretch.factor}"
         + (f". It ends at {hit}" if hit else "")
         + (f" (pass called at {position(graph.call)})" if graph.call else "")
     )
@@ -213,14 +215,14 @@ def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     node, edge, share = lost[0]
     stats = edge.grad
     assert stats is not None  # noqa: S101 - _lost yields no others
-    worst = max(lost, key=lambda found: found[2])
+    worst = max(lost, key=lambda each: each[2])
     yield Finding(
         "underflow", "warning",
         f"{share:.0%} of the float16 gradient that {where(node)} sent on is zero or subnormal (below "
         f"{SMALLEST_NORMAL:.2g}): its largest element is {number(max(abs(stats.min or 0.0), abs(stats.max or 0.0)))}. "
         f"{len(lost)} of {len(graph.edges)} gradients in this pass are like that, the worst with {worst[2]:.0%}",
         "scale the loss with torch.amp.GradScaler, or use bfloat16, which has the range of float32",
-        (node.id, *dict.fromkeys(found[0].id for found in lost[1:])), node.source or node.library,
+        (node.id, *dict.fromkeys(each[0].id for each in lost[1:])), node.source or node.library,
     )  # fmt: skip
 
 

@@ -63,9 +63,11 @@ def _operands(function: str, node: Node, element: Element, position: int) -> lis
         return [] if element.value is None else [_number(element.value)]
     second = "exponent" if function == "pow" else "other"
     other = element.saved.get(second, node.attributes.get(second))
-    found = [element.saved.get("self"), other if isinstance(other, (int, float, str)) else None]
-    found[position] = element.value if found[position] is None and position < len(found) else found[position]
-    return [_number(value) for value in found] if found[1] is not None else []
+    operands = [element.saved.get("self"), other if isinstance(other, (int, float, str)) else None]
+    operands[position] = (
+        element.value if operands[position] is None and position < len(operands) else operands[position]
+    )
+    return [_number(value) for value in operands] if operands[1] is not None else []
 
 
 def _of_broken_input(element: Element) -> Reason | None:

@@ -61,7 +61,7 @@ def elements(stats: TensorStats) -> Iterator[tuple[str, float | None]]:
 
 
 def _indices(shape: tuple[int, ...]) -> list[str]:
-    found: list[tuple[int, ...]] = [()]
+    indices: list[tuple[int, ...]] = [()]
     for length in shape:
-        found = [(*index, i) for index in found for i in range(length)]
-    return [f"[{', '.join(map(str, index))}]" if index else "" for index in found]
+        indices = [(*index, i) for index in indices for i in range(length)]
+    return [f"[{', '.join(map(str, index))}]" if index else "" for index in indices]

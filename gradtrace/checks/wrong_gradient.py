@@ -27,29 +27,33 @@ def wrong_gradient(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     One wrong op makes every gradient after it wrong, so the ops are what is reported; a leaf is reported
     only where it is wrong and no op is, for then something between the ops has changed the gradient.
     """
-    wrong = [found for found in graph.comparisons if found.agrees is False]
-    ops = [found for found in wrong if found.of == "function"]
-    for found in ops or wrong:
-        node = graph.by_id[found.node]
+    wrong = [comparison for comparison in graph.comparisons if comparison.agrees is False]
+    ops = [comparison for comparison in wrong if comparison.of == "function"]
+    for comparison in ops or wrong:
+        node = graph.by_id[comparison.node]
         yield Finding(
             check="wrong-gradient",
             severity="error" if ops else "warning",
-            message=_message(graph, node, found),
+            message=_message(graph, node, comparison),
             hint=_HINT if ops else "no op alone is wrong: look at what happens to the gradient between them",
-            nodes=tuple(dict.fromkeys((found.node, found.target))),
-            source=found.backward or node.source,
+            nodes=tuple(dict.fromkeys((comparison.node, comparison.target))),
+            source=comparison.backward or node.source,
             pass_index=graph.index,
         )
 
 
-def _message(graph: BackwardPass, node: Node, found: Comparison) -> str:
-    target = graph.by_id[found.target]
+def _message(graph: BackwardPass, node: Node, comparison: Comparison) -> str:
+    target = graph.by_id[comparison.target]
     to = target.name or (target.source.text if target.source else "") or target.op
-    what = f"the gradient of {to}" if found.of == "leaf" else f"the gradient that {node.op} sends to {to}"
-    how = f"is {factor_in_words(found.factor)} the true one" if found.factor is not None else "is not the true one"
+    what = f"the gradient of {to}" if comparison.of == "leaf" else f"the gradient that {node.op} sends to {to}"
+    how = (
+        f"is {factor_in_words(comparison.factor)} the true one"
+        if comparison.factor is not None
+        else "is not the true one"
+    )
     numbers = ""
-    if found.autograd is not None and found.numeric is not None:
-        numbers = f": autograd {_short(found.autograd)}, finite differences {_short(found.numeric)}"
+    if comparison.autograd is not None and comparison.numeric is not None:
+        numbers = f": autograd {_short(comparison.autograd)}, finite differences {_short(comparison.numeric)}"
     return f"{what} {how}{numbers}"
 
 

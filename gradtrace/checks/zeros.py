@@ -132,12 +132,12 @@ def _death_told(lives: list[_Life]) -> Finding:
 
 def _above(graph: BackwardPass, leaf: Node) -> set[str]:
     """Return the nodes from which the leaf can be reached."""
-    found, waiting = {leaf.id}, [leaf.id]
+    above, waiting = {leaf.id}, [leaf.id]
     for node_id in waiting:
-        fresh = [e.source for e in graph.edges_into[node_id] if e.source not in found]
-        found.update(fresh)
+        fresh = [e.source for e in graph.edges_into[node_id] if e.source not in above]
+        above.update(fresh)
         waiting += dict.fromkeys(fresh)
-    return found
+    return above
 
 
 def _kills(graph: BackwardPass, node: Node, above: set[str]) -> bool:

@@ -52,19 +52,19 @@ def diff(
     json, output = json or "json" in late, output or late.get("output")
     plugin = choose_format(output) if output is not None else None
     traces = tracefile.load(before), tracefile.load(after)
-    found = compare(*traces, Tolerance(rtol, atol))
+    difference = compare(*traces, Tolerance(rtol, atol))
     if json:
-        Target("-").write(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        Target("-").write(msgspec.json.format(msgspec.json.encode(difference), indent=2) + b"\n")
     else:
-        typer.echo(as_text(found), nl=False)
+        typer.echo(as_text(difference), nl=False)
     if plugin is not None and output is not None:
-        Target(output).write(plugin.function(_report(found, traces[1]), Style()))
+        Target(output).write(plugin.function(_report(difference, traces[1]), Style()))
         say(f"wrote {output}")
-    raise typer.Exit(int(found.differs))
+    raise typer.Exit(int(difference.differs))
 
 
-def _report(found: Difference, after: Trace) -> Report:
+def _report(difference: Difference, after: Trace) -> Report:
     """Return the second trace's pass in which the first difference is, with both numbers on each node."""
-    index = found.changes[0].pass_index if found.changes else 1
+    index = difference.changes[0].pass_index if difference.changes else 1
     graph = next((graph for graph in after.passes if graph.index == index), after.passes[-1])
-    return Report(after, graph, as_findings(found, graph.index))
+    return Report(after, graph, as_findings(difference, graph.index))

@@ -25,14 +25,14 @@ def embed(files: Files, *, check: Check = False) -> None:
 
     A graph stands between <!-- gradtrace: SCRIPT format=FORMAT --> and <!-- /gradtrace -->.
     """
-    found = {Path(name): _text(name) for name in files}
+    texts = {Path(name): _text(name) for name in files}
     if not check:
-        for path in found:
+        for path in texts:
             check_writable(path)
     from gradtrace.documents.blocks import refreshed  # noqa: PLC0415 - the formats, which a wrong file doesn't need
 
     stale = 0
-    for path, text in found.items():
+    for path, text in texts.items():
         stale += _settle(path, text, refreshed(path, text), check=check)
     raise typer.Exit(int(check and stale > 0))
 

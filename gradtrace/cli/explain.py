@@ -115,9 +115,9 @@ def _told(graph: BackwardPass, order: int, look: tuple[Plugin[Any], int], table:
     plugin, width = look
     told: str = plugin.function(explain(graph, order, table), width)
     wrong = wrong_gradient(graph, Thresholds()) if plugin.name == "text" else ()
-    return told + "".join(_finding(found) for found in wrong)
+    return told + "".join(_finding(finding) for finding in wrong)
 
 
-def _finding(found: Finding) -> str:
-    where = f" ({found.source.filename}:{found.source.line})" if found.source else ""
-    return f"{found.check}: {found.message}{where}\n  {found.hint}\n"
+def _finding(finding: Finding) -> str:
+    where = f" ({finding.source.filename}:{finding.source.line})" if finding.source else ""
+    return f"{finding.check}: {finding.message}{where}\n  {finding.hint}\n"

@@ -35,17 +35,17 @@ def take_late(context: typer.Context, options: Sequence[Late]) -> tuple[dict[str
     ``--`` ends gradtrace's options and is not passed on. An option that is passed to the script although it is
     spelled like one of gradtrace's is reported on stderr.
     """
-    rest, found = list(context.args), {}
+    rest, taken = list(context.args), {}
     while rest:
         option, value, used = _read(rest, options)
         if option is None or (option.accepts is not None and not option.accepts(value)):
             break
-        found[option.key] = value
+        taken[option.key] = value
         rest = rest[used:]
     if rest[:1] == ["--"]:
-        return found, rest[1:]
+        return taken, rest[1:]
     _report(rest, options, context)
-    return found, rest
+    return taken, rest
 
 
 def _read(rest: Sequence[str], options: Sequence[Late]) -> tuple[Late | None, str, int]:

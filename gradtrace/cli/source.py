@@ -40,16 +40,16 @@ class Recorded(NamedTuple):
         """Return the passes of these numbers, and the exit code: 3 if the script made no pass of some number."""
         if self.loaded:
             return [select(self.trace, index) for index in sorted(keep)], self.exit_code
-        found = [graph for graph in self.trace.passes if graph.index in keep]
-        missing = sorted(keep - {graph.index for graph in found})
+        chosen = [graph for graph in self.trace.passes if graph.index in keep]
+        missing = sorted(keep - {graph.index for graph in chosen})
         if not missing:
-            return found, self.exit_code
+            return chosen, self.exit_code
         passes = f"{self.made:,} backward pass{'' if self.made == 1 else 'es'}"
         message = f"the script made {passes}; there is no pass {', '.join(map(str, missing))}"
-        if not found and not self.exit_code:
+        if not chosen and not self.exit_code:
             raise NothingRecordedError(message)
         say(message)
-        return found, self.exit_code or NothingRecordedError.exit_code
+        return chosen, self.exit_code or NothingRecordedError.exit_code
 
 
 class Work(NamedTuple):
@@ -104,7 +104,7 @@ def _explain(trace: Trace, *, asked: bool) -> None:
     if asked and trace.error is not None:
         failed = replace(trace, passes=tuple(graph for graph in trace.passes if graph.error))
         # Not those that it caught: the script goes on as it would without us.
-        print_findings([found for found in run(failed, names=failures()) if found.severity == "error"])
+        print_findings([finding for finding in run(failed, names=failures()) if finding.severity == "error"])
 
 
 def _exit_code(session: Session) -> int:

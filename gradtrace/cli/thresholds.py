@@ -58,10 +58,10 @@ def _of_project() -> dict[str, object]:
 
 
 def _of_table(table: dict[str, object], path: str) -> dict[str, object]:
-    found = table.get("thresholds", {})
-    if not isinstance(found, dict):
+    thresholds = table.get("thresholds", {})
+    if not isinstance(thresholds, dict):
         raise GradtraceError(f"[tool.gradtrace] thresholds in {path!r} is no table", "write NAME = VALUE")
     astray = next((name for name in table if name in default_thresholds()), None)
     if astray is not None:
         raise GradtraceError(f"{astray!r} in {path!r} is not read", "write it under [tool.gradtrace.thresholds]")
-    return found
+    return thresholds

@@ -87,12 +87,12 @@ def blocks(path: Path, text: str) -> Iterator[Block]:
 
 def fence_after(line: str, fence: str) -> str:
     """Return the fence that code stands in after this line, or nothing."""
-    found = FENCE.fullmatch(line)
-    if not found:
+    match = FENCE.fullmatch(line)
+    if not match:
         return fence
     if not fence:
-        return found["mark"]
-    return "" if found["mark"].startswith(fence) and not found["rest"].strip() else fence
+        return match["mark"]
+    return "" if match["mark"].startswith(fence) and not match["rest"].strip() else fence
 
 
 def _read(words: str, where: str) -> tuple[str, dict[str, str]]:

@@ -22,20 +22,20 @@ def local_modules(code: str, folder: str, paths: Sequence[str]) -> list[Path]:
     """Return the files that the code imports, directly or not, sorted; installed packages are left out.
 
     Args:
-        code: what is run; nothing is found in what is no Python.
+        code: what is run; nothing is modules in what is no Python.
         folder: where it stands, and finds modules first.
         paths: where it finds them then.
     """
-    found: dict[Path, None] = {}
+    modules: dict[Path, None] = {}
     waiting = [(code, "", [folder, *filter(None, paths)])]
     while waiting:
         text, package, places = waiting.pop()
         for name in _imported(text, package):
             for file, own in _files(name, places):
-                if file not in found and _is_local(file):
-                    found[file] = None
+                if file not in modules and _is_local(file):
+                    modules[file] = None
                     waiting.append((file.read_text(encoding="utf-8", errors="replace"), own, places))
-    return sorted(found)
+    return sorted(modules)
 
 
 def _imported(text: str, package: str) -> Iterator[str]:

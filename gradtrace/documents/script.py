@@ -81,12 +81,12 @@ def read(path: str | Path, number: str = "last", timeout: float = TIMEOUT) -> Sc
 def seconds(text: str) -> float:
     """Return a limit of time as documents write it; raises DocumentError if it is none."""
     try:
-        found = float(text)
+        limit = float(text)
     except ValueError:
-        found = 0.0
-    if not 0 < found < float("inf"):
+        limit = 0.0
+    if not 0 < limit < float("inf"):
         raise DocumentError(f"timeout {text!r} is no number of seconds above 0")
-    return found
+    return limit
 
 
 def attribute_code(reference: str) -> str:

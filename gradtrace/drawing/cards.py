@@ -11,7 +11,7 @@ from gradtrace.drawing.cells import alarm, bold, chip, row, small, table
 from gradtrace.drawing.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL, WARNED
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding
-from gradtrace.wording.numbers import Kind, Scale, kind, number, shape, stats
+from gradtrace.wording.numbers import GradientKind, Scale, kind, number, shape, stats
 from gradtrace.wording.phrases import expression, gradient, positions
 from gradtrace.wording.quoting import escaped, one_line, shorten
 
@@ -25,7 +25,7 @@ __all__ = ["Context", "badge", "card", "crossing", "heading", "kept"]
 LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
 BADGES = {"error": ("×", FAILED), "warning": ("!", WARNED), "info": ("i", SPECIAL["zero"])}
 MOST_ROWS = 4  # forward outputs that get a row each
-SAMPLES: dict[Kind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
+SAMPLES: dict[GradientKind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
 
 
 class Context(Struct, frozen=True):
@@ -51,7 +51,7 @@ def card(node: Node, context: Context, more: Sequence[str] = ()) -> str:
     return table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
 
 
-def heading(title: str, lines: Iterable[str], scale: Scale, kinds: Iterable[Kind]) -> str:
+def heading(title: str, lines: Iterable[str], scale: Scale, kinds: Iterable[GradientKind]) -> str:
     """Return the picture's title, lines in small print, and under them a legend of what occurs in it."""
     cells = [bold(title), *(small(line) for line in lines if line), "".join(_legend(scale, set(kinds)))]
     rows = [row(cell, 'align="left"') for cell in cells if cell]
@@ -134,8 +134,8 @@ def _failure(error: ErrorInfo | None) -> Iterator[str]:
 
 def _badges(node: Node, findings: tuple[Finding, ...]) -> Iterator[str]:
     """Yield a row for each finding that names this node first: its sign, and the name of the check."""
-    found = {f.check: f.severity for f in findings if f.nodes and f.nodes[0] == origin(node.id)}
-    yield from (badge(severity, name) for name, severity in found.items())
+    severities = {f.check: f.severity for f in findings if f.nodes and f.nodes[0] == origin(node.id)}
+    yield from (badge(severity, name) for name, severity in severities.items())
 
 
 def badge(severity: str, words: str) -> str:
@@ -151,7 +151,7 @@ def _place(node: Node) -> Iterator[str]:
     yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
 
 
-def _legend(scale: Scale, kinds: set[Kind]) -> Iterator[str]:
+def _legend(scale: Scale, kinds: set[GradientKind]) -> Iterator[str]:
     gap = ""
     if scale.low < scale.high:
         yield small(f"gradient {number(scale.low)} ")

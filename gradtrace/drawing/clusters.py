@@ -53,15 +53,15 @@ class Frames:
         return bool(self._frames)
 
     def _outward(self, call: int | None) -> list[int]:
-        found = []
+        outward = []
         while call is not None:
-            found.append(call)
+            outward.append(call)
             call = self._graph.calls[call].parent
-        return found
+        return outward
 
     def _frame(self, call: int) -> graphviz.Digraph:
-        found = self._graph.calls[call]
-        label = escaped(" · ".join(filter(None, dict.fromkeys((one_line(found.path), found.type)))))
+        made = self._graph.calls[call]
+        label = escaped(" · ".join(filter(None, dict.fromkeys((one_line(made.path), made.type)))))
         frame = type(self._picture)(f"cluster_{self._prefix}{call}")
         look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10", "peripheries": "1"}
         frame.attr(label=label, labeljust="l", labelloc="t", fontsize="9", fontcolor=MUTED, tooltip=label, **look)

@@ -48,12 +48,12 @@ class _Sheet(Struct, frozen=True):
         """Return the ranks at which columns begin, each near its even share, where the fewest edges cross."""
         ends = list(accumulate(self.heights))
         room = max(1, len(ends) // (4 * count))
-        found: list[int] = []
+        cuts: list[int] = []
         for i in range(1, count):
             ideal = sum(end < ends[-1] * i / count for end in ends) + 1
             near = range(max(1, ideal - room), min(len(ends) - 1, ideal + room) + 1)
-            found.append(min(near, key=lambda rank: (self.crossings[rank], abs(rank - ideal)), default=ideal))
-        return found
+            cuts.append(min(near, key=lambda rank: (self.crossings[rank], abs(rank - ideal)), default=ideal))
+        return cuts
 
 
 def columns_of(folded: Folded, sizes: Mapping[str, Size], asked: str, *, page: bool = False) -> dict[str, int]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from gradtrace.drawing.cards import badge
 from gradtrace.drawing.cells import bold, chip, row, small, table
-from gradtrace.drawing.fold_wording import content, curve_ends, flow, found, inside, made_by, names
+from gradtrace.drawing.fold_wording import content, counted_findings, curve_ends, flow, inside, made_by, names
 from gradtrace.drawing.palette import BORDER, CARD, LINE, SPECIAL, step
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.model import TensorStats
@@ -38,17 +38,17 @@ STYLES = {"run": ("rounded", 3), "module": ("rounded", 2), "chain": ("rounded", 
 def fold_card(box: Box, graph: BackwardPass, context: Context) -> str:
     """Return a fold's label: what it is, gradient in, the curve along a run, gradient out, extremes, findings."""
     title, what = names(box, graph)
-    truth = box.truth
+    summary = box.summary
     small_print = [
         shorten(text, LONGEST) for text in (f"{what} · {content(box)}" if what else content(box), made_by(box, graph))
     ]
     rows = [row(bold(title)), *(row(small(text)) for text in small_print if text)]
-    rows.append(chip(truth.arrived.stats, flow(truth.arrived, "in"), context.scale))
-    if len(truth.curve) > 2:  # noqa: PLR2004 - in and out say as much
+    rows.append(chip(summary.arrived.stats, flow(summary.arrived, "in"), context.scale))
+    if len(summary.curve) > 2:  # noqa: PLR2004 - in and out say as much
         rows.append(row(_sparkline(box, context)))
-    if truth.left.tensors:
-        rows.append(chip(truth.left.stats, flow(truth.left, "out"), context.scale))
-    if inside(box) and (box.kind != "chain" or truth.broken or truth.zero):
+    if summary.left.tensors:
+        rows.append(chip(summary.left.stats, flow(summary.left, "out"), context.scale))
+    if inside(box) and (box.kind != "chain" or summary.broken or summary.zero):
         rows.append(row(small(inside(box))))
     rows += [*badges(box), *leaf_rows(box, graph, context)]
     style, width = STYLES[box.kind]
@@ -60,7 +60,7 @@ def fold_card(box: Box, graph: BackwardPass, context: Context) -> str:
 def badges(box: Box, beside: str = "") -> Iterator[str]:
     """Yield a row for each kind of finding in a box, but for those of the node whose card says them itself."""
     others = tuple(finding for finding in box.findings if beside not in finding.nodes)
-    for severity, words in found(replace(box, findings=others)):
+    for severity, words in counted_findings(replace(box, findings=others)):
         yield badge(severity, words)
 
 
@@ -110,8 +110,8 @@ def _pair(left: str, right: str, grad: TensorStats | None, context: Context) -> 
 
 def _sparkline(box: Box, context: Context) -> str:
     """Return the norm along a run as bars on a logarithmic scale of its own, between its first and last value."""
-    points = _sampled(box.truth.curve)
-    known = [math.log10(p) for p in box.truth.curve if p and not math.isnan(p)]
+    points = _sampled(box.summary.curve)
+    known = [math.log10(p) for p in box.summary.curve if p and not math.isnan(p)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
     widening = max(0.0, LEAST_SPAN - (high - low)) / 2
     bars = [_bar(p, low - widening, high + widening, context) for p in points]

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from gradtrace.fold import Box, Flow, Folded
     from gradtrace.model import BackwardPass, TensorStats
 
-__all__ = ["content", "curve_ends", "details", "flow", "found", "inside", "made_by", "names", "opening_lines"]
+__all__ = [
+    "content",
+    "counted_findings",
+    "curve_ends",
+    "details",
+    "flow",
+    "inside",
+    "made_by",
+    "names",
+    "opening_lines",
+]
 
 MOST_OPS = 4  # that a box names
 MOST_FACTS = 12  # lines of a list in a tooltip
@@ -73,17 +83,17 @@ def flow(gradients: Flow, word: str) -> str:
 
 def inside(box: Box) -> str:
     """Return the smallest and largest norm inside, and what has none."""
-    truth = box.truth
+    summary = box.summary
     parts = []
-    if truth.low and truth.high:
-        same = truth.low[0] == truth.high[0]
-        ends = f"{number(truth.low[0])} ({truth.low[1]}) to {number(truth.high[0])} ({truth.high[1]})"
-        parts.append(f"inside ‖{number(truth.low[0])}‖" if same else f"inside {ends}")
-    counts = ((truth.zero, "zero"), (truth.none, "without gradient"), (truth.broken, "not finite"))
+    if summary.low and summary.high:
+        same = summary.low[0] == summary.high[0]
+        ends = f"{number(summary.low[0])} ({summary.low[1]}) to {number(summary.high[0])} ({summary.high[1]})"
+        parts.append(f"inside ‖{number(summary.low[0])}‖" if same else f"inside {ends}")
+    counts = ((summary.zero, "zero"), (summary.none, "without gradient"), (summary.broken, "not finite"))
     return ", ".join([*parts, *(f"{count:,} {word}" for count, word in counts if count)])
 
 
-def found(box: Box) -> list[tuple[str, str]]:
+def counted_findings(box: Box) -> list[tuple[str, str]]:
     """Return severity and words of what the checks found in a box, the worst first, equal ones counted."""
     order = {"error": 0, "warning": 1, "info": 2}
     counts = Counter((finding.severity, finding.check) for finding in box.findings)
@@ -93,7 +103,7 @@ def found(box: Box) -> list[tuple[str, str]]:
 
 def curve_ends(box: Box) -> tuple[str, str]:
     """Return the first and the last value of a run's curve."""
-    return _point(box.truth.curve[0]), _point(box.truth.curve[-1])
+    return _point(box.summary.curve[0]), _point(box.summary.curve[-1])
 
 
 def opening_lines(folded: Folded) -> list[str]:

@@ -93,10 +93,10 @@ def _size(own: str, frame: Frame) -> str:
 
 def _themed(css: str, *, dark: bool) -> str:
     """Return the style sheet with its rules for a dark system bound to what the page says of itself."""
-    found = DARK_RULES.search(css)
-    if not found:
+    match = DARK_RULES.search(css)
+    if not match:
         return css
-    before, rules, after = css[: found.start()], _grounded(found[1].strip()), css[found.end() :]
+    before, rules, after = css[: match.start()], _grounded(match[1].strip()), css[match.end() :]
     light = _grounded(f".gradtrace .graph>polygon{{fill:{PAGE}}}\n{before}")
     preferred = f"@media (prefers-color-scheme:dark){{\n{_within(UNSAID, rules)}}}\n" if dark else ""
     return f"{light}{_within(DARK, rules)}{preferred}{after}"

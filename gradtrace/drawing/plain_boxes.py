@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gradtrace.drawing.fold_wording import content, curve_ends, flow, found, inside, names
+from gradtrace.drawing.fold_wording import content, counted_findings, curve_ends, flow, inside, names
 from gradtrace.wording.numbers import stats
 from gradtrace.wording.phrases import expression
 from gradtrace.wording.quoting import one_line, shorten
@@ -25,16 +25,16 @@ def sentences(box: Box, folded: Folded) -> list[str]:
     leaves = [folded.graph.by_id[leaf] for leaf in box.leaves]
     some = [f"{_name(leaf)} grad {_grad(leaf)}" for leaf in leaves] if len(leaves) <= MOST_LEAVES else []
     more = [f"{len(leaves)} leaves"] if len(leaves) > MOST_LEAVES and box.kind in {"node", "op"} else []
-    findings = [f"{severity}: {words}" for severity, words in found(box)]
+    findings = [f"{severity}: {words}" for severity, words in counted_findings(box)]
     return [shorten(line, LONGEST) for line in [*told, *some, *more, *findings] if line] or ["node"]
 
 
 def _fold(box: Box, folded: Folded) -> list[str]:
-    curve = " → ".join(curve_ends(box)) if len(box.truth.curve) > 2 else ""  # noqa: PLR2004
-    out = flow(box.truth.left, "out") if box.truth.left.tensors else ""
+    curve = " → ".join(curve_ends(box)) if len(box.summary.curve) > 2 else ""  # noqa: PLR2004
+    out = flow(box.summary.left, "out") if box.summary.left.tensors else ""
     title, what = names(box, folded.graph)
     along = f"along it {curve}" if curve else ""
-    return [title, what, content(box), flow(box.truth.arrived, "in"), along, out, inside(box)]
+    return [title, what, content(box), flow(box.summary.arrived, "in"), along, out, inside(box)]
 
 
 def _node(node: Node) -> list[str]:

@@ -85,11 +85,11 @@ class Theme(Struct, frozen=True):
 
     def painted(self, text: str) -> str:
         """Return DOT with the colours of a light page."""
-        return re.sub(r'(?<=color=")[#0-9a-f:]+(?=")', lambda found: self.colored(found[0]), text)
+        return re.sub(r'(?<=color=")[#0-9a-f:]+(?=")', lambda match: self.colored(match[0]), text)
 
     def lettered(self, text: str) -> str:
         """Return DOT with the fonts."""
-        return re.sub(r'(?<=(?:face|name)=")[^"]+(?=")', lambda found: self.fonts.get(found[0], found[0]), text)
+        return re.sub(r'(?<=(?:face|name)=")[^"]+(?=")', lambda match: self.fonts.get(match[0], match[0]), text)
 
     def colored(self, colors: str) -> str:
         """Return a colour, or several with a colon between, as they are on a light page."""
@@ -142,13 +142,13 @@ def _color(value: object, where: str) -> str:
 
 def _ramp(colors: Sequence[str]) -> list[str]:
     """Return the colours spread evenly over the palette's five."""
-    found = []
+    ramp = []
     for step in range(len(FILL)):
         place = step * (len(colors) - 1) / (len(FILL) - 1)
         one, two = colors[int(place)], colors[min(int(place) + 1, len(colors) - 1)]
         mixed = (round(a + (b - a) * (place % 1)) for a, b in zip(_rgb(one), _rgb(two), strict=True))
-        found.append("#" + "".join(f"{part:02x}" for part in mixed))
-    return found
+        ramp.append("#" + "".join(f"{part:02x}" for part in mixed))
+    return ramp
 
 
 def _rgb(color: str) -> tuple[int, int, int]:
@@ -158,7 +158,7 @@ def _rgb(color: str) -> tuple[int, int, int]:
 
 def _apart(light: Mapping[str, str]) -> dict[str, str]:
     """Return all colours of a light page, those that are the same a hair apart: on a dark page they may differ."""
-    found: dict[str, str] = {}
+    apart: dict[str, str] = {}
     taken: set[str] = set()
     for color in (*COLORS.values(), *FILL, *LINE):
         red, green, blue = _rgb(light.get(color, color))
@@ -166,5 +166,5 @@ def _apart(light: Mapping[str, str]) -> dict[str, str]:
         while (mine := f"#{red:02x}{green:02x}{blue:02x}") in taken:
             blue += step
         taken.add(mine)
-        found[color] = mine
-    return found
+        apart[color] = mine
+    return apart

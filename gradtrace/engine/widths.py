@@ -45,13 +45,13 @@ def _glyphs(data: mmap, cmap: int) -> dict[int, int]:
     ends, firsts, deltas, ranges = (
         unpack_from(f">{double // 2}H", data, start + skip + n * double) for n, skip in enumerate((14, 16, 16, 16))
     )
-    found = {}
+    glyphs = {}
     for i, (first, end) in enumerate(zip(firsts, ends, strict=True)):
         for character in range(first, end + 1):
             glyph = character
             if ranges[i]:  # an index into the glyphs that follow, counted from where it stands itself
                 place = start + 16 + 3 * double + 2 * i + ranges[i] + 2 * (character - first)
                 glyph = unpack_from(">H", data, place)[0]
-            found[character] = (glyph + deltas[i]) & 0xFFFF
-    found.pop(0xFFFF, None)  # the table's own end mark
-    return found
+            glyphs[character] = (glyph + deltas[i]) & 0xFFFF
+    glyphs.pop(0xFFFF, None)  # the table's own end mark
+    return glyphs

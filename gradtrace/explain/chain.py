@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from gradtrace.explain.formulas import Formula, Table
 
-__all__ = ["Flow", "Meeting", "Step", "called", "only_number", "steps"]
+__all__ = ["Meeting", "Step", "Term", "called", "only_number", "steps"]
 
 
 _FACTORS = ("alpha", "beta")  # that nearly always are 1, and then go without saying
 
 
-class Flow(Struct, frozen=True):
+class Term(Struct, frozen=True):
     """One gradient that left a node: along which edge, by which formula.
 
     ``formula`` and ``local`` are text (the second without the gradient that arrived, empty where it is no
@@ -49,7 +49,7 @@ class Step(Struct, frozen=True):
     """One node of the chain rule."""
 
     node: Node
-    flows: tuple[Flow, ...] = ()
+    terms: tuple[Term, ...] = ()
     meetings: tuple[Meeting, ...] = ()
 
 
@@ -68,8 +68,8 @@ def called(node: Node) -> str:
 
 def only_number(stats: TensorStats | None) -> float | None:
     """Return the number that a tensor of no dimension held, None for any other."""
-    found = stats.values if stats is not None and not stats.shape else None
-    return float(found) if isinstance(found, (int, float)) else None
+    value = stats.values if stats is not None and not stats.shape else None
+    return float(value) if isinstance(value, (int, float)) else None
 
 
 class _Chain:
@@ -79,16 +79,16 @@ class _Chain:
         self._calls = {call.nodes[0]: call for call in graph.forward if len(call.nodes) == 1}
 
     def step(self, node: Node) -> Step:
-        flows = tuple(self._flow(node, edge) for edge in self._graph.edges_from[node.id])
-        return Step(node, flows if node.kind == "function" else (), tuple(self._meetings(node)))
+        terms = tuple(self._term(node, edge) for edge in self._graph.edges_from[node.id])
+        return Step(node, terms if node.kind == "function" else (), tuple(self._meetings(node)))
 
-    def _flow(self, node: Node, edge: Edge) -> Flow:
+    def _term(self, node: Node, edge: Edge) -> Term:
         formula = self._table.formula(node.op, edge.source_index)
         arrived = only_number(node.grads[0]) if len(node.grads) == 1 else None
         sent = only_number(edge.grad)
         ratio = sent / arrived if sent is not None and arrived else None
         if formula is None:
-            return Flow(edge, number=ratio)
+            return Term(edge, number=ratio)
         ones = {name: 1 for name in _FACTORS if node.attributes.get(name) == 1}
         formula = replace(formula, expression=put_in(formula.expression, ones)) if ones else formula
         local = formula.local()
@@ -97,23 +97,23 @@ class _Chain:
         filled = notation(put_in(put_in(local, values), LETTERS), " · ") if local else ""
         numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
         exact = ratio if ratio is not None else evaluated(local, numbers)
-        return Flow(edge, formula.text, text, filled, exact)
+        return Term(edge, formula.text, text, filled, exact)
 
     def _values(self, node: Node, formula: Formula) -> dict[str, float | str]:
         """Return what is known of the names in a formula: numbers, and the names of tensors of more elements."""
-        found: dict[str, float | str] = {}
+        values: dict[str, float | str] = {}
         plain = ((n, v) for n, v in node.attributes.items() if isinstance(v, (int, float)) and not isinstance(v, bool))
-        found.update(plain)
+        values.update(plain)
         for name, stats, shown in self._operands(node):
             if stats is not None and name == formula.input:
-                found["numel"] = math.prod(stats.shape)
+                values["numel"] = math.prod(stats.shape)
             value = only_number(stats)
             if value is not None:
-                found[name] = value
+                values[name] = value
             elif shown.isidentifier():
-                found[name] = shown
+                values[name] = shown
         result = only_number(node.values[0]) if node.values else None
-        return found if result is None else {**found, "result": result}
+        return values if result is None else {**values, "result": result}
 
     def _operands(self, node: Node) -> Iterator[tuple[str, TensorStats | None, str]]:
         """Yield the forward's tensor arguments: name in the formulas, what it held, name in the script."""

@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from gradtrace.explain.shapes import Value
     from gradtrace.model import BackwardPass, Comparison, Node, Source, TensorStats
 
-__all__ = ["Line", "derive"]
+__all__ = ["Equation", "derive"]
 
 LONGEST = 60  # characters of an expression inside a name, as in ∂z1/∂(tanh(x))
 MOST_LEAVES = 40  # that get a line each
 MOST_MIXED = 6  # leaves of which all pairs are differentiated
 
 
-class Line(Struct, frozen=True):
+class Equation(Struct, frozen=True):
     """One equation: its left side, its right side as text and in LaTeX, and what is known of its number.
 
     ``number`` is the right side at the recorded values, and how far it is from ``autograd``, what the pass
@@ -55,7 +55,7 @@ class Line(Struct, frozen=True):
         return self.number is not None and self.number.agrees is False
 
 
-def derive(graph: BackwardPass, order: int = 1) -> list[Line]:
+def derive(graph: BackwardPass, order: int = 1) -> list[Equation]:
     """Return the derivation of a pass, up to derivatives of this order; none where no calls were recorded."""
     if not graph.forward or len(graph.forward) > MOST_CALLS:
         return []
@@ -72,14 +72,14 @@ class _Derivation:
         outputs = [node for node in graph.nodes if node.kind == "output"]
         self.output = outputs[0] if len(outputs) == 1 else None
         self.name = (self.output.name or "f") if self.output is not None else "f"
-        self.of_leaf = {found.node: found for found in graph.comparisons if found.of == "leaf"}
+        self.of_leaf = {comparison.node: comparison for comparison in graph.comparisons if comparison.of == "leaf"}
         for letter in self.algebra.letters:
             if letter.definition is not None:
                 self.values.learn(letter.symbol, letter.definition, axes(letter.shape))
         self.pieces = [self.whole]  # whose derivatives, added up, are that of the output
         self.adjoints = {letter.symbol: self._adjoint(letter) for letter in reversed(self.algebra.letters)}
 
-    def lines(self, order: int) -> Iterator[Line]:
+    def lines(self, order: int) -> Iterator[Equation]:
         """Yield the equations in the order to read them."""
         yield from self._first()
         letters = [letter for letter in self.algebra.letters if self.adjoints[letter.symbol] != 0]
@@ -91,8 +91,8 @@ class _Derivation:
         for node_id, leaf in leaves[:MOST_LEAVES]:
             if not self._was_asked(self.graph.by_id[node_id]):
                 continue
-            found = self._total(_base(leaf), leaf.shape)
-            yield self._line(_base(leaf), leaf.shape, found, (self.graph.by_id[node_id], 0))
+            total = self._total(_base(leaf), leaf.shape)
+            yield self._line(_base(leaf), leaf.shape, total, (self.graph.by_id[node_id], 0))
         if order > 1:
             yield from self._higher([leaf for _, leaf in leaves[:MOST_LEAVES]], order)
 
@@ -100,7 +100,7 @@ class _Derivation:
         """Tell whether a gradient came to a leaf; autograd.grad() asks for some only."""
         return self.graph.kind != "grad" or any(edge.grad for edge in self.graph.edges_into[leaf.id])
 
-    def _first(self) -> Iterator[Line]:
+    def _first(self) -> Iterator[Equation]:
         """Yield what was computed: as the script wrote it, and as a formula where that tells more."""
         node = self.output
         made = self.graph.by_id[self.graph.edges_from[node.id][0].target] if node is not None else None
@@ -115,10 +115,10 @@ class _Derivation:
         if code and self._names_in(code) == self._names_of(self.whole):
             text = code
         elif code and self._names_in(code) and code not in {text, self.name}:
-            yield Line(left, code, source=made.source if made is not None else None)
+            yield Equation(left, code, source=made.source if made is not None else None)
             source = None
         place = made.source if made is not None and source is not None else None
-        yield Line(left, text, tex, self.write.latex(self.whole), number, source=place)
+        yield Equation(left, text, tex, self.write.latex(self.whole), number, source=place)
 
     def _names_in(self, code: str) -> set[str]:
         """Return the names of tensors in a piece of code; none where it calls something that is no torch function."""
@@ -133,33 +133,33 @@ class _Derivation:
         symbols = {symbol for symbol in expression.free_symbols if not isinstance(symbol, Index)}
         return {self.algebra.names[symbol.name] for symbol in symbols}
 
-    def _definition(self, letter: Letter) -> Line:
+    def _definition(self, letter: Letter) -> Equation:
         source = self.graph.by_id[letter.node].source
         name = self.algebra.names[letter.symbol.name]
         if letter.definition is None:
             text = f"{letter.function}({', '.join(self._of_whole(each)[0] for each in letter.operands)})"
             given = ", ".join(self._of_whole(each)[1] for each in letter.operands)
-            return Line(name, text, tex_name(name), rf"{tex_name(letter.function)}({given})", source=source)
+            return Equation(name, text, tex_name(name), rf"{tex_name(letter.function)}({given})", source=source)
         indices = _free(letter.shape)
         right = shortened(letter.definition.xreplace(dict(zip(axes(letter.shape), indices, strict=True))))
         left, left_tex = self.write.element(letter.symbol, indices)
         held = self.graph.by_id[letter.node].values[letter.output : letter.output + 1]
         number = self.values.number(right, indices, held[0] if held else None)
-        return Line(left, self.write.text(right, indices), left_tex, self.write.latex(right, indices), number,
+        return Equation(left, self.write.text(right, indices), left_tex, self.write.latex(right, indices), number,
                     source=source)  # fmt: skip
 
     def _adjoint(self, letter: Letter) -> Any:
         """Return the derivative of the output by a letter, and let what the letter is made of see it."""
-        found = self._total(letter.symbol, letter.shape)
-        if found != 0:
-            self.pieces += self._through(letter, found)
-        return found
+        total = self._total(letter.symbol, letter.shape)
+        if total != 0:
+            self.pieces += self._through(letter, total)
+        return total
 
-    def _through(self, letter: Letter, found: Any) -> Iterator[Any]:
+    def _through(self, letter: Letter, adjoint: Any) -> Iterator[Any]:
         name, tex = f"∂{self.name}/∂{self.algebra.names[letter.symbol.name]}", self._tex_slope(self.name, letter)
         if letter.definition is not None:
             symbol = self.algebra.term(name, tex, "A")
-            self.values.learn(symbol, found, _free(letter.shape))
+            self.values.learn(symbol, adjoint, _free(letter.shape))
             yield over_all(_element(symbol, letter.shape) * letter.definition, letter.shape)
             return
         for operand in letter.operands:
@@ -186,10 +186,10 @@ class _Derivation:
             name = _base(value).name
             return self.algebra.names[name], self.algebra.tex.get(name) or tex_name(self.algebra.names[name])
         indices = _free(value.shape)
-        found = value.expression.xreplace(dict(zip(axes(value.shape), indices, strict=True)))
-        return self.write.text(found, indices), self.write.latex(found, indices)
+        element = value.expression.xreplace(dict(zip(axes(value.shape), indices, strict=True)))
+        return self.write.text(element, indices), self.write.latex(element, indices)
 
-    def _line(self, by: Any, shape: tuple[int, ...], right: Any, of: tuple[Node, int]) -> Line:
+    def _line(self, by: Any, shape: tuple[int, ...], right: Any, of: tuple[Node, int]) -> Equation:
         node, output = of
         indices = _free(shape)
         autograd = node.grads[output] if output < len(node.grads) else None
@@ -201,7 +201,7 @@ class _Derivation:
         if indices and all(part in whole and whole[part].name.startswith("B") for part in parts(right)):
             shown, tex, right = name, name_tex, right.xreplace(whole)  # products of whole matrices
             text, latex = self.write.text(right), self.write.latex(right)
-        return Line(
+        return Equation(
             f"∂{self.name}/∂{shown}",
             text,
             rf"\frac{{\partial {tex_name(self.name)}}}{{\partial {tex}}}",
@@ -211,7 +211,7 @@ class _Derivation:
             self.of_leaf.get(node.id),
         )
 
-    def _higher(self, leaves: Sequence[Value], order: int) -> Iterator[Line]:
+    def _higher(self, leaves: Sequence[Value], order: int) -> Iterator[Equation]:
         for times in range(2, order + 1):
             groups = list(combinations_with_replacement(leaves, times))
             if len(leaves) > MOST_MIXED:
@@ -219,7 +219,7 @@ class _Derivation:
             for group in groups:
                 yield self._mixed(group)
 
-    def _mixed(self, group: tuple[Value, ...]) -> Line:
+    def _mixed(self, group: tuple[Value, ...]) -> Equation:
         """Return a derivative by several leaves, each with indices of its own."""
         every: list[Any] = []
         below = []
@@ -229,13 +229,13 @@ class _Derivation:
             below.append((leaf, indices))
         left, left_tex = self._left(below, every)
         try:
-            found = self.algebra.expanded(self.whole)
+            mixed = self.algebra.expanded(self.whole)
             for leaf, indices in below:
-                found = shortened(derivative(found, _base(leaf), indices))
+                mixed = shortened(derivative(mixed, _base(leaf), indices))
         except NoFormulaError as error:
-            return Line(left, f"not written as a formula: {error}")
-        number = self.values.number(found, every, None)
-        return Line(left, self.write.text(found, every), left_tex, self.write.latex(found, every), number)
+            return Equation(left, f"not written as a formula: {error}")
+        number = self.values.number(mixed, every, None)
+        return Equation(left, self.write.text(mixed, every), left_tex, self.write.latex(mixed, every), number)
 
     def _left(self, below: list[tuple[Value, list[Any]]], every: list[Any]) -> tuple[str, str]:
         times = len(below)

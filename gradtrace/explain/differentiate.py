@@ -36,8 +36,8 @@ def derivative(of: Any, by: Any, targets: Sequence[Any] = ()) -> Any:
         by: the symbol of the tensor, or of a number.
         targets: an index for each axis of the tensor.
     """
-    found = _Derivative(by, targets).terms(of)
-    return sp.Add(*(coefficient * _conditions(pairs) for coefficient, pairs in found))
+    terms = _Derivative(by, targets).terms(of)
+    return sp.Add(*(coefficient * _conditions(pairs) for coefficient, pairs in terms))
 
 
 def _conditions(pairs: Sequence[tuple[Any, Any]]) -> Any:
@@ -46,15 +46,15 @@ def _conditions(pairs: Sequence[tuple[Any, Any]]) -> Any:
 
 def parts(expression: Any) -> list[Any]:
     """Return the outermost elements, sums and products of an expression, and its symbols outside of them."""
-    found: dict[Any, None] = {}
+    symbols: dict[Any, None] = {}
     waiting = [expression]
     while waiting:
         each = waiting.pop()
         if isinstance(each, _WHOLE) or each.is_Symbol:
-            found[each] = None
+            symbols[each] = None
         else:
             waiting += reversed(each.args)
-    return list(found)
+    return list(symbols)
 
 
 class _Derivative:
@@ -68,12 +68,12 @@ class _Derivative:
         letters = {part: sp.Dummy(real=True) for part in parts(of) if part.has(self._by)}
         back = {letter: part for part, letter in letters.items()}
         outer = of.xreplace(letters)
-        found: dict[tuple[tuple[Any, Any], ...], Any] = {}
+        terms: dict[tuple[tuple[Any, Any], ...], Any] = {}
         for part, letter in letters.items():
             slope = outer.diff(letter).xreplace(back)
             for coefficient, pairs in self._inner(part) if slope != 0 else ():
-                found[pairs] = found.get(pairs, sp.Integer(0)) + slope * coefficient
-        return [(coefficient, pairs) for pairs, coefficient in found.items()]
+                terms[pairs] = terms.get(pairs, sp.Integer(0)) + slope * coefficient
+        return [(coefficient, pairs) for pairs, coefficient in terms.items()]
 
     def _inner(self, part: Any) -> Iterator[Term]:
         if part == self._by:

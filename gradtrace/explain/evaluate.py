@@ -51,9 +51,9 @@ def evaluate(expression: Any, indices: Sequence[Any], values: Holder) -> Array:
         TooLargeError: if it would take more than 128 MB.
     """
     with np.errstate(all="ignore"):
-        found = _Evaluation(values).of(expression)
+        array = _Evaluation(values).of(expression)
     sizes = [index.size for index in indices]
-    return np.broadcast_to(_aligned(found, tuple(indices)), sizes)
+    return np.broadcast_to(_aligned(array, tuple(indices)), sizes)
 
 
 def _aligned(given: _Labelled, labels: tuple[Any, ...]) -> Array:
@@ -146,10 +146,10 @@ def _sum(*terms: Array) -> Array:
 
 
 def _multiplied(*factors: Array) -> Array:
-    found = factors[0]
+    product = factors[0]
     for factor in factors[1:]:
-        found = found * factor
-    return found
+        product = product * factor
+    return product
 
 
 _FUNCTIONS: dict[str, Callable[..., Any]] = {

@@ -11,7 +11,7 @@ from gradtrace.explain.formulas import Table, pinned
 from gradtrace.explain.phrasing import place
 
 if TYPE_CHECKING:
-    from gradtrace.explain.derivation import Line
+    from gradtrace.explain.derivation import Equation
     from gradtrace.model import BackwardPass
 
 __all__ = ["Explanation", "explain"]
@@ -23,7 +23,7 @@ class Explanation(Struct, frozen=True):
     """One pass, explained: the derivation (where its calls were recorded), and the chain rule."""
 
     graph: BackwardPass
-    lines: tuple[Line, ...]
+    equations: tuple[Equation, ...]
     steps: tuple[Step, ...]
     title: str = ""
     notes: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Explanation(Struct, frozen=True):
 def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> Explanation:
     """Return the explanation of a pass, with derivatives up to this order and the formulas of this table."""
     notes = []
-    lines: list[Line] = []
+    lines: list[Equation] = []
     try:
         from gradtrace.explain.derivation import derive  # noqa: PLC0415 - sympy takes a quarter of a second
     except ImportError:
@@ -43,8 +43,8 @@ def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> 
         notes.append(NO_CALLS)
     elif not lines and not notes:
         notes.append(f"no formula of the whole: {len(graph.forward):,} calls are too many to write out")
-    found = steps(graph, table or pinned())
-    return Explanation(graph, tuple(lines), tuple(found), _title(graph), tuple(notes))
+    chain = steps(graph, table or pinned())
+    return Explanation(graph, tuple(lines), tuple(chain), _title(graph), tuple(notes))
 
 
 def _title(graph: BackwardPass) -> str:

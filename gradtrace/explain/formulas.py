@@ -47,9 +47,9 @@ class Formula(Struct, frozen=True):
 class Table:
     """The formulas of one torch version, by backward function."""
 
-    def __init__(self, found: Mapping[str, Any]) -> None:
-        self.torch = str(found["torch"])
-        self._functions: dict[str, dict[str, Any]] = found["functions"]
+    def __init__(self, formulas: Mapping[str, Any]) -> None:
+        self.torch = str(formulas["torch"])
+        self._functions: dict[str, dict[str, Any]] = formulas["functions"]
 
     def __contains__(self, op: str) -> bool:
         """Tell whether PyTorch's table has this backward function; a custom one it has not."""
@@ -72,7 +72,7 @@ class Table:
     def formulas(self, op: str) -> list[Formula]:
         """Return the formulas of all inputs of a backward function."""
         entry = self._functions.get(op, {"inputs": {}})
-        return [found for index in range(len(entry["inputs"])) if (found := self.formula(op, index))]
+        return [formula for index in range(len(entry["inputs"])) if (formula := self.formula(op, index))]
 
     def arguments(self, op: str) -> tuple[str, ...]:
         """Return the names of the forward's arguments, in their order."""

@@ -37,10 +37,10 @@ def derivation(rows: list[Row], width: int) -> list[str]:
     narrow = [row for row in rows if any(row[1:4]) and len(SPACE.join(filter(None, row))) <= width]
     while narrow and max(map(len, _table(narrow, narrow))) > width:
         narrow.remove(max(narrow, key=lambda row: (len(row[0]), row)))
-    found: list[str] = []
+    lines: list[str] = []
     for row in rows:
-        found += _table([row], narrow) if row in narrow else _stacked(row, width)
-    return found
+        lines += _table([row], narrow) if row in narrow else _stacked(row, width)
+    return lines
 
 
 def _table(rows: list[Row], among: list[Row]) -> list[str]:

@@ -49,12 +49,12 @@ def _rows(shape: tuple[int, ...]) -> Value:
 
 
 def _cross_entropy(logits: Value, target: Value, weight: Any = None, **more: Any) -> Value:
-    found = SHAPED["log_softmax"](logits, dim=-1)
-    assert isinstance(found, Value)  # noqa: S101 - it returns one tensor
+    logarithms = SHAPED["log_softmax"](logits, dim=-1)
+    assert isinstance(logarithms, Value)  # noqa: S101 - it returns one tensor
     if weight is None and target.shape == logits.shape and len(logits.shape) == 2:  # noqa: PLR2004 - rows of classes
-        whole = over_all(-found.expression * target.expression, logits.shape)
+        whole = over_all(-logarithms.expression * target.expression, logits.shape)
         return _averaged(Value(whole / logits.shape[0], ()), **{**more, "reduction": _mean_only(**more)})
-    return _nll(found, target, weight, **more)
+    return _nll(logarithms, target, weight, **more)
 
 
 def _mean_only(reduction: str = "mean", **_: Any) -> str:

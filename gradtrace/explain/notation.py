@@ -82,10 +82,10 @@ def evaluated(expression: str, values: Mapping[str, float]) -> float | None:
     """
     try:
         tree = ast.parse(expression, mode="eval")
-        found = _number_of(tree.body, values)
+        result = _number_of(tree.body, values)
     except (SyntaxError, KeyError, ArithmeticError, ValueError, TypeError):
         return None
-    return float(found) if isinstance(found, (int, float)) else None
+    return float(result) if isinstance(result, (int, float)) else None
 
 
 class _Fold(ast.NodeTransformer):
@@ -139,25 +139,25 @@ def _write(node: ast.expr, look: _Look) -> tuple[str, int]:
     """Return the text of an expression and how tightly it binds."""
     match node:
         case ast.Constant():
-            found = _literal(node.value)
+            written = _literal(node.value)
         case ast.BinOp(op=ast.Pow()):
-            found = _power(node, look)
+            written = _power(node, look)
         case ast.BinOp():
-            found = _infix(node, look)
+            written = _infix(node, look)
         case ast.UnaryOp(op=ast.USub()):
-            found = f"-{_within(node.operand, NEGATIVE, look)}", NEGATIVE
+            written = f"-{_within(node.operand, NEGATIVE, look)}", NEGATIVE
         case ast.Call():
-            found = _call(node, look)
+            written = _call(node, look)
         case ast.Compare():
             right = _within(node.comparators[0], 1, look)
-            found = f"[{_within(node.left, 1, look)} {_COMPARE.get(type(node.ops[0]), '?')} {right}]", ATOM
+            written = f"[{_within(node.left, 1, look)} {_COMPARE.get(type(node.ops[0]), '?')} {right}]", ATOM
         case ast.Attribute(attr="T"):
-            found = f"{_within(node.value, ATOM, look)}ᵀ", ATOM
+            written = f"{_within(node.value, ATOM, look)}ᵀ", ATOM
         case ast.Name():
-            found = look.names.get(node.id, node.id), ATOM
+            written = look.names.get(node.id, node.id), ATOM
         case _:
-            found = ast.unparse(node), ATOM
-    return found
+            written = ast.unparse(node), ATOM
+    return written
 
 
 def _literal(value: object) -> tuple[str, int]:

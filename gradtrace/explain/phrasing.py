@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
-    from gradtrace.explain.chain import Flow
-    from gradtrace.explain.derivation import Line
+    from gradtrace.explain.chain import Term
+    from gradtrace.explain.derivation import Equation
     from gradtrace.model import BackwardPass, Comparison, Source, TensorStats
 
 __all__ = ["by_autograd", "compared", "held", "local", "place", "symbol"]
@@ -17,7 +17,7 @@ __all__ = ["by_autograd", "compared", "held", "local", "place", "symbol"]
 MOST_VALUES = 4  # elements that are written out
 
 
-def by_autograd(line: Line) -> str:
+def by_autograd(line: Equation) -> str:
     """Return what autograd computed: the number, or how far it is from the formula's."""
     if line.autograd is None:
         return ""
@@ -28,20 +28,20 @@ def by_autograd(line: Line) -> str:
     return held(line.autograd)
 
 
-def compared(found: Comparison) -> str:
+def compared(comparison: Comparison) -> str:
     """Return what finite differences say, in a few words: the number, or how far it is off."""
-    if found.agrees is None:
-        return f"not compared: {found.note}"
-    note = f" ({found.note})" if found.note else ""
+    if comparison.agrees is None:
+        return f"not compared: {comparison.note}"
+    note = f" ({comparison.note})" if comparison.note else ""
     how = (
-        f"{found.elements} element{'s' if found.elements > 1 else ''}"
-        if found.elements
-        else f"{found.directions} random directions"
+        f"{comparison.elements} element{'s' if comparison.elements > 1 else ''}"
+        if comparison.elements
+        else f"{comparison.directions} random directions"
     )
-    if isinstance(found.numeric, (int, float)):
-        return f"{found.numeric:#.4g}{'' if found.agrees else ' WRONG'}{note}"
-    word = "agree to" if found.agrees else "DISAGREE by"
-    return f"{word} {number(found.error)} in {how}{note}"
+    if isinstance(comparison.numeric, (int, float)):
+        return f"{comparison.numeric:#.4g}{'' if comparison.agrees else ' WRONG'}{note}"
+    word = "agree to" if comparison.agrees else "DISAGREE by"
+    return f"{word} {number(comparison.error)} in {how}{note}"
 
 
 def held(stats: TensorStats | None) -> str:
@@ -72,14 +72,14 @@ def symbol(graph: BackwardPass, name: str) -> str:
     return f"∂{outputs[0].name or 'f'}/∂{name}" if len(outputs) == 1 else f"gradient of {name}"
 
 
-def local(flow: Flow) -> str:
+def local(term: Term) -> str:
     """Return the local derivative: as a formula, with values put in, and as a number."""
-    if not flow.local:
-        slope = f"local {number(flow.number)}" if flow.number is not None else ""
-        return "   ".join(filter(None, (flow.formula, slope)))
-    shown = [flow.formula] if flow.formula != flow.local or flow.number is None else []
-    chain = [flow.local]
-    chain += [flow.filled] if flow.filled != flow.local else []
-    if flow.number is not None and number(flow.number) != chain[-1]:
-        chain.append(number(flow.number))
+    if not term.local:
+        slope = f"local {number(term.number)}" if term.number is not None else ""
+        return "   ".join(filter(None, (term.formula, slope)))
+    shown = [term.formula] if term.formula != term.local or term.number is None else []
+    chain = [term.local]
+    chain += [term.filled] if term.filled != term.local else []
+    if term.number is not None and number(term.number) != chain[-1]:
+        chain.append(number(term.number))
     return "   ".join([*shown, f"local {' = '.join(chain)}"])

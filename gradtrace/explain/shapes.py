@@ -143,13 +143,13 @@ def _var(value: Value, dim: Any = None, correction: int = 1, keepdim: bool = Fal
     dims = _dims(value, dim)
     count = math.prod(value.shape[at] for at in dims)
     squares = (value.expression - summed(value, dims) / count) ** 2
-    found = summed(Value(squares, value.shape), dims) / (count - correction)
-    return reduced(value, found, dim, keepdim=keepdim)
+    variance = summed(Value(squares, value.shape), dims) / (count - correction)
+    return reduced(value, variance, dim, keepdim=keepdim)
 
 
 def _std(value: Value, *args: Any, **kwargs: Any) -> Value:
-    found = _var(value, *args, **kwargs)
-    return Value(sp.sqrt(found.expression), found.shape)
+    variance = _var(value, *args, **kwargs)
+    return Value(sp.sqrt(variance.expression), variance.shape)
 
 
 def _norm(value: Value, p: Any = None, dim: Any = None, keepdim: bool = False, **more: Any) -> Value:  # noqa: FBT001, FBT002
@@ -165,8 +165,8 @@ def _softmax(value: Value, dim: int, dtype: Any = None, **_: Any) -> Value:  # n
 
 
 def _logsumexp(value: Value, dim: Any, keepdim: bool = False) -> Value:  # noqa: FBT001, FBT002
-    found = sp.log(summed(Value(sp.exp(value.expression), value.shape), _dims(value, dim)))
-    return reduced(value, found, dim, keepdim=keepdim)
+    logarithm = sp.log(summed(Value(sp.exp(value.expression), value.shape), _dims(value, dim)))
+    return reduced(value, logarithm, dim, keepdim=keepdim)
 
 
 def _log_softmax(value: Value, dim: int, dtype: Any = None, **_: Any) -> Value:  # noqa: ARG001
@@ -190,8 +190,8 @@ def _matmul(a: Value, b: Value) -> Value:
     size, free = left.shape[-1], axis(99, left.shape[-1])  # an axis that no tensor has
     one = left.expression.xreplace({axis(1, size): free}) if size != 1 else left.expression
     two = right.expression.xreplace({axis(2, size): free}) if size != 1 else right.expression
-    found = total(one * two, free) if size != 1 else one * two
-    whole = Value(found, (*batch, left.shape[-2], right.shape[-1]))
+    product = total(one * two, free) if size != 1 else one * two
+    whole = Value(product, (*batch, left.shape[-2], right.shape[-1]))
     shape = whole.shape if len(b.shape) > 1 else whole.shape[:-1]
     return _reshaped(whole, shape if len(a.shape) > 1 else (*batch, *shape[len(batch) + 1 :]))
 
@@ -199,21 +199,21 @@ def _matmul(a: Value, b: Value) -> Value:
 def _broadcast(*shapes: Shape) -> Shape:
     count = max(map(len, shapes), default=0)
     padded = [(1,) * (count - len(shape)) + shape for shape in shapes]
-    found = tuple(max(sizes) for sizes in zip(*padded, strict=True))
-    if any(size not in {1, out} for shape in padded for size, out in zip(shape, found, strict=True)):
+    broadcast = tuple(max(sizes) for sizes in zip(*padded, strict=True))
+    if any(size not in {1, out} for shape in padded for size, out in zip(shape, broadcast, strict=True)):
         raise ValueError("shapes do not fit")
-    return found
+    return broadcast
 
 
 def joined(function: Callable[..., Any], values: Sequence[Value], **more: Any) -> Value:
     """Return an operation on each element of tensors that broadcast: their axes are lined up from the last."""
-    found = function(*(value.expression for value in values), **more)
-    return Value(sp.sympify(found), _broadcast(*(value.shape for value in values)))
+    expression = function(*(value.expression for value in values), **more)
+    return Value(sp.sympify(expression), _broadcast(*(value.shape for value in values)))
 
 
 def _linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
-    found = _matmul(x, _turned(weight))
-    return found if bias is None else joined(lambda a, b: a + b, [found, bias])
+    product = _matmul(x, _turned(weight))
+    return product if bias is None else joined(lambda a, b: a + b, [product, bias])
 
 
 def _addmm(bias: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Value:

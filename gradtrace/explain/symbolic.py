@@ -115,11 +115,11 @@ class Algebra:
         values = None if named else self._checked(call)
         if values is None:
             values = self._opaque(call)
-        for result, found in zip(call.results, values, strict=False):
+        for result, value in zip(call.results, values, strict=False):
             if result.node:
-                self._made[result.node, result.output] = self._short(result, found)
+                self._made[result.node, result.output] = self._short(result, value)
             elif result.key:
-                self._constants[result.key] = found
+                self._constants[result.key] = value
 
     def _short(self, result: Operand, value: Value) -> Value:
         """Return a value, or a letter for it if it is large, or a matrix product that goes into another."""
@@ -127,11 +127,11 @@ class Algebra:
         return self._defined(result, value) if again or value.expression.count_ops() > LARGEST else value
 
     def _defined(self, result: Operand, value: Value) -> Value:
-        found = self._symbol(self._name(result), value.shape, self._stats(result))
-        symbol = _base(found)
+        letter = self._symbol(self._name(result), value.shape, self._stats(result))
+        symbol = _base(letter)
         self.held[symbol] = result.node, result.output
         self.letters.append(Letter(symbol, value.shape, result.node, result.output, value.expression))
-        return Value(found, value.shape)
+        return Value(letter, value.shape)
 
     def _name(self, result: Operand) -> str:
         name = self.graph.by_id[result.node].name if result.node else ""
@@ -165,16 +165,16 @@ class Algebra:
         function = LOSSES.get(name) or SHAPED.get(name)
         if function is None:
             return None
-        found = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
-        return found if isinstance(found, list) else [found]
+        result = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
+        return result if isinstance(result, list) else [result]
 
     def _elementwise(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Value:
         values = [arg if isinstance(arg, Value) else _number(arg) for arg in args if arg is not None]
         more = {key: value for key, value in kwargs.items() if value is not None and value is not False}
-        found = {key: _number(value).expression if _is_number(value) else value for key, value in more.items()}
-        if len(values) < len(args) or any(isinstance(value, Value) for value in found.values()):
+        numbers = {key: _number(value).expression if _is_number(value) else value for key, value in more.items()}
+        if len(values) < len(args) or any(isinstance(value, Value) for value in numbers.values()):
             raise TypeError("other arguments than the plain ones")
-        return joined(ELEMENTWISE[name], values, **found)
+        return joined(ELEMENTWISE[name], values, **numbers)
 
     def _given(self, operand: Operand) -> Any:
         if operand.items is not None:
@@ -190,8 +190,8 @@ class Algebra:
             raise NoFormulaError("a derivative by something computed")
         targets = [Index(f"f{number}", index.size) for number, index in enumerate(axes(by.shape))]
         whole = self.expanded(over_all(of.expression, of.shape))
-        found = shortened(derivative(whole, base, targets))
-        return Value(found.xreplace(dict(zip(targets, axes(by.shape), strict=True))), by.shape)
+        gradient = shortened(derivative(whole, base, targets))
+        return Value(gradient.xreplace(dict(zip(targets, axes(by.shape), strict=True))), by.shape)
 
     def _tensor(self, operand: Operand) -> Value:
         if operand.node:
@@ -208,9 +208,9 @@ class Algebra:
         if stats is not None and stats.dtype.startswith(("int", "uint")) and stats.min is not None and stats.min < 0:
             raise NoFormulaError("indices from the end")
         shape = stats.shape if stats is not None else ()
-        found = self._symbol(operand.name, shape, stats, "c")
-        self.held[_base(found)] = "", operand.key
-        return Value(found, shape)
+        symbol = self._symbol(operand.name, shape, stats, "c")
+        self.held[_base(symbol)] = "", operand.key
+        return Value(symbol, shape)
 
     def _of_node(self, node_id: str, output: int) -> Value:
         known = self._made.get((node_id, output))
@@ -223,9 +223,9 @@ class Algebra:
 
     def _leaf(self, node: Node, stats: TensorStats | None) -> Value:
         shape = stats.shape if stats else ()
-        found = self._symbol(node.name or "x", shape, stats)
-        self.held[_base(found)] = node.id, 0
-        self.leaves[node.id] = Value(found, shape)
+        symbol = self._symbol(node.name or "x", shape, stats)
+        self.held[_base(symbol)] = node.id, 0
+        self.leaves[node.id] = Value(symbol, shape)
         return self.leaves[node.id]
 
     def _opaque(self, call: ForwardCall) -> list[Value]:
@@ -240,10 +240,10 @@ class Algebra:
         known = self.graph.by_id[node]
         stats = known.values[output] if output < len(known.values) else None
         shape = stats.shape if stats else ()
-        found = self._symbol(self._name(Operand(node, output)), shape, stats)
-        self.held[_base(found)] = node, output
-        self.letters.append(Letter(_base(found), shape, node, output, None, function, operands))
-        return Value(found, shape)
+        symbol = self._symbol(self._name(Operand(node, output)), shape, stats)
+        self.held[_base(symbol)] = node, output
+        self.letters.append(Letter(_base(symbol), shape, node, output, None, function, operands))
+        return Value(symbol, shape)
 
     def _operands(self, call: ForwardCall) -> Iterator[Value]:
         for operand in _flat(call):
@@ -326,8 +326,8 @@ def _number(value: Any) -> Value:
     if not _is_number(value):
         raise TypeError("no number")
     exact = Fraction(value)
-    found = sp.Rational(exact.numerator, exact.denominator) if exact.denominator <= 64 else sp.Float(value)  # noqa: PLR2004
-    return Value(found, ())
+    number = sp.Rational(exact.numerator, exact.denominator) if exact.denominator <= 64 else sp.Float(value)  # noqa: PLR2004
+    return Value(number, ())
 
 
 def _literal(value: Any) -> Any:
@@ -336,5 +336,5 @@ def _literal(value: Any) -> Any:
         return [_literal(item) for item in value]
     if value == "Ellipsis":
         return Ellipsis
-    found = _SLICE.fullmatch(value) if isinstance(value, str) else None
-    return slice(*(None if part == "None" else int(part) for part in found.groups())) if found else value
+    match = _SLICE.fullmatch(value) if isinstance(value, str) else None
+    return slice(*(None if part == "None" else int(part) for part in match.groups())) if match else value

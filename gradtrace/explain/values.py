@@ -61,22 +61,22 @@ class Values:
 
     def number(self, expression: Any, indices: Sequence[Any], held: TensorStats | None) -> Number | None:
         """Return an expression's number beside that of a tensor of which statistics were recorded."""
-        found = self._evaluated(expression, indices)
+        array = self._evaluated(expression, indices)
         other = None if held is None or held.values is None else _array(held.values)
-        return None if found is None else _compared(found, other, held, self._around)
+        return None if array is None else _compared(array, other, held, self._around)
 
     def gradient(self, expression: Any, indices: Sequence[Any], of: tuple[Node, int]) -> Number | None:
         """Return an expression's number beside the gradient that arrived at an output of a node."""
         node, output = of
-        found = self._evaluated(expression, indices)
+        array = self._evaluated(expression, indices)
         stats = node.grads[output] if output < len(node.grads) else None
-        if found is None or stats is None:
-            return None if found is None else _compared(found, None, None, 0.0)
+        if array is None or stats is None:
+            return None if array is None else _compared(array, None, None, 0.0)
         held = self._held.get((node.id, output))
         other = np.frombuffer(held.grad, f"<{held.dtype}") if held is not None and held.grad else None
         if other is None and stats.values is not None:
             other = _array(stats.values)
-        return _compared(found, other, stats, self._largest)
+        return _compared(array, other, stats, self._largest)
 
     def __getitem__(self, symbol: Any) -> Array:
         """Return what a symbol held; raises KeyError if that is not known."""
@@ -92,18 +92,18 @@ class Values:
         held = self._held.get(self._algebra.held.get(symbol, ("", 0)))
         stats = self._algebra.stats.get(symbol)
         if held is not None and held.value and stats is not None:
-            found = np.frombuffer(held.value, f"<{held.dtype}").astype(float)
-            return found.reshape([size for size in stats.shape if size != 1])
+            elements = np.frombuffer(held.value, f"<{held.dtype}").astype(float)
+            return elements.reshape([size for size in stats.shape if size != 1])
         if stats is None or stats.values is None or stats.nan or stats.inf:
             raise KeyError(symbol)
         return _array(stats.values).reshape([size for size in stats.shape if size != 1])
 
     def _evaluated(self, expression: Any, indices: Sequence[Any]) -> Array | None:
         try:
-            found = evaluate(expression, indices, self)
+            array = evaluate(expression, indices, self)
         except (KeyError, TooLargeError):
             return None
-        return found if np.isfinite(found).all() else None
+        return array if np.isfinite(array).all() else None
 
 
 def _array(values: Any) -> Array:
@@ -114,20 +114,20 @@ def _size(stats: TensorStats) -> float:
     return max(abs(stats.min or 0.0), abs(stats.max or 0.0))
 
 
-def _compared(found: Array, other: Array | None, like: TensorStats | None, around: float) -> Number:
+def _compared(array: Array, other: Array | None, like: TensorStats | None, around: float) -> Number:
     """Return the number of a formula, beside another one of a tensor that is like it but for rounding.
 
     Where all cancels out, rounding is that of the numbers ``around``.
     """
-    if like is not None and math.prod(like.shape) == found.size:
-        found = found.reshape(like.shape)
-    values = found.tolist() if found.size <= MOST_VALUES else None
-    stats = TensorStats(found.shape, "float64", norm=float(np.linalg.norm(found.reshape(-1))), values=values)
-    if other is None or like is None or other.size != found.size:
+    if like is not None and math.prod(like.shape) == array.size:
+        array = array.reshape(like.shape)
+    values = array.tolist() if array.size <= MOST_VALUES else None
+    stats = TensorStats(array.shape, "float64", norm=float(np.linalg.norm(array.reshape(-1))), values=values)
+    if other is None or like is None or other.size != array.size:
         return Number(stats)
-    error = float(np.abs(found.reshape(-1) - other.reshape(-1)).max(initial=0.0))
+    error = float(np.abs(array.reshape(-1) - other.reshape(-1)).max(initial=0.0))
     if not np.isfinite(error):
         return Number(stats)
     close = _RELATIVE.get(like.dtype, 1e-3)
-    close *= max(float(np.abs(found).max(initial=0.0)), around * _CANCELLED, 1e-30)
-    return Number(stats, error <= close, error, found.size)
+    close *= max(float(np.abs(array).max(initial=0.0)), around * _CANCELLED, 1e-30)
+    return Number(stats, error <= close, error, array.size)

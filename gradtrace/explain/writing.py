@@ -113,8 +113,8 @@ class Writer:
         """Return a tensor's element as text and in LaTeX; the letters are those of its indices ``among`` others."""
         if not indices:
             return self._names[symbol.name], self._tex_of(symbol.name)
-        found = self._element(At(symbol, *indices), self._letters(among or indices))
-        return self._shown[found.name], self._tex[found.name]
+        written = self._element(At(symbol, *indices), self._letters(among or indices))
+        return self._shown[written.name], self._tex[written.name]
 
     def _tex_of(self, name: str) -> str:
         return self._tex.get(name) or self._given_tex.get(name) or tex_name(self._names.get(name, name))

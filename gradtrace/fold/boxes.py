@@ -9,12 +9,12 @@ from msgspec import Struct
 
 from gradtrace.model import BackwardPass, Edge, Finding, TensorStats
 
-__all__ = ["Box", "Flow", "Folded", "Link", "Opening", "Truth", "View", "Wire"]
+__all__ = ["Box", "Flow", "Folded", "GradientSummary", "Link", "Opening", "View", "Wire"]
 
 # Which of its grad_inputs an edge leaves by and which output it arrives at, between positions of a run's
 # nodes: source, target, source_index, target_index. The source lies in the run's first segment.
 Wire = tuple[int, int, int, int]
-Kind = Literal["node", "op", "chain", "run", "module", "stretch"]
+BoxKind = Literal["node", "op", "chain", "run", "module", "stretch"]
 
 
 class Opening(Struct, frozen=True):
@@ -51,7 +51,7 @@ class Flow(Struct, frozen=True):
     stats: TensorStats | None = None
 
 
-class Truth(Struct, frozen=True):
+class GradientSummary(Struct, frozen=True):
     """What is true of the gradients of the nodes in a box.
 
     ``arrived`` is what came in over its border, ``left`` what it sent on to other boxes. ``low`` and ``high``
@@ -78,14 +78,14 @@ class Box(Struct, frozen=True):
     """
 
     id: str
-    kind: Kind
+    kind: BoxKind
     nodes: tuple[str, ...]
     leaves: tuple[str, ...] = ()
     count: int = 1
     name: str = ""
     call: int | None = None
     wires: tuple[Wire, ...] = ()
-    truth: Truth = Truth()
+    summary: GradientSummary = GradientSummary()
     findings: tuple[Finding, ...] = ()
 
     @property
@@ -129,10 +129,10 @@ class Folded(Struct, frozen=True, dict=True):
         """Return the ids of all nodes, and all edges, sorted: those of the recorded graph if the fold is exact."""
         ids = {node_id for box in self.boxes for node_id in (*box.nodes, *box.leaves)}
         edges = [edge for link in self.links for edge in link.edges]
-        found = [(e.source, e.target, e.source_index, e.target_index) for e in (*edges, *self.inner)]
+        edge_keys = [(e.source, e.target, e.source_index, e.target_index) for e in (*edges, *self.inner)]
         for box in self.boxes:
-            found += _replayed(box)
-        return ids, sorted(found)
+            edge_keys += _replayed(box)
+        return ids, sorted(edge_keys)
 
 
 def _replayed(box: Box) -> list[tuple[str, str, int, int]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from gradtrace.fold.boxes import Box, Folded, Link, Truth
-from gradtrace.fold.gradient_summary import truth_of
+from gradtrace.fold.boxes import Box, Folded, GradientSummary, Link
+from gradtrace.fold.gradient_summary import summary_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +71,7 @@ def _box(line: Line, part: Part, box_id: str, leaves: tuple[str, ...], by_node: 
         part.name,
         part.call,
         _wires(line, part) if kind == "run" else (),
-        truth_of(line, part) if len(nodes) > 1 else Truth(),
+        summary_of(line, part) if len(nodes) > 1 else GradientSummary(),
         tuple(inside.values()),
     )
 
@@ -102,15 +102,15 @@ def _sorted_out(line: Line, parts: Sequence[Part], home: Mapping[str, int]) -> t
 
 def _leaves(line: Line, home: Mapping[str, int]) -> dict[int, list[str]]:
     """Return for each box the leaves that its nodes use, in the order of use; one that nobody uses is in the first."""
-    found: dict[int, dict[str, None]] = defaultdict(dict)
+    leaves: dict[int, dict[str, None]] = defaultdict(dict)
     for edge in line.graph.edges:
         if edge.target not in home and edge.source in home:
-            found[home[edge.source]][edge.target] = None
-    used = {leaf for mine in found.values() for leaf in mine}
+            leaves[home[edge.source]][edge.target] = None
+    used = {leaf for mine in leaves.values() for leaf in mine}
     for node in line.graph.nodes:
         if node.kind == "leaf" and node.id not in used and node.id not in home:
-            found[0][node.id] = None
-    return {i: list(mine) for i, mine in found.items()}
+            leaves[0][node.id] = None
+    return {i: list(mine) for i, mine in leaves.items()}
 
 
 def _links(edges: Iterable[Edge], box_of: Mapping[str, str]) -> tuple[Link, ...]:
@@ -121,8 +121,8 @@ def _links(edges: Iterable[Edge], box_of: Mapping[str, str]) -> tuple[Link, ...]
 
 
 def _by_node(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
-    found: dict[str, list[Finding]] = defaultdict(list)
+    by_node: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         for node_id in finding.nodes:
-            found[node_id].append(finding)
-    return found
+            by_node[node_id].append(finding)
+    return by_node

@@ -25,9 +25,9 @@ def with_containers(graph: BackwardPass) -> BackwardPass:
     missing = {at: paths for at in range(len(graph.calls)) if (paths := _containers(graph, at))}
     if not missing:
         return graph
-    found = _Found(graph, missing)
-    calls = [replace(call, parent=found.parents.get(at, call.parent)) for at, call in enumerate(graph.calls)]
-    return replace(graph, calls=(*calls, *found.made))
+    containers = _Found(graph, missing)
+    calls = [replace(call, parent=containers.parents.get(at, call.parent)) for at, call in enumerate(graph.calls)]
+    return replace(graph, calls=(*calls, *containers.made))
 
 
 def _containers(graph: BackwardPass, at: int) -> list[str]:
@@ -52,7 +52,7 @@ class _Found:
 
     def _stretches(self) -> dict[tuple[Key, int], list[int]]:
         """Return the calls that have a container in common and stand together, by container and stretch."""
-        found: dict[tuple[Key, int], list[int]] = {}
+        stretches: dict[tuple[Key, int], list[int]] = {}
         ends: dict[Key, tuple[int, int]] = {}  # of each container: the number of its stretch, and where that ends
         homes: dict[int, tuple[Key, int]] = {}
         functions = (node for node in self._graph.nodes if node.kind != "leaf")
@@ -64,16 +64,16 @@ class _Found:
                 ends[key] = (number, place)
                 if call not in homes:
                     homes[call] = (key, number)
-                    found.setdefault(homes[call], []).append(call)
-        return found
+                    stretches.setdefault(homes[call], []).append(call)
+        return stretches
 
     def _around(self, call: int | None) -> list[int]:
-        found = []
+        around = []
         while call is not None:
             if call in self._missing:
-                found.append(call)
+                around.append(call)
             call = self._graph.calls[call].parent
-        return found
+        return around
 
     def _make(self, members: list[int]) -> None:
         """Make the call of one container, and those between it and its members that some have in common."""

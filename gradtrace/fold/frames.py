@@ -28,11 +28,11 @@ def frames_of(graph: BackwardPass, boxes: Iterable[Box]) -> dict[str, tuple[int,
 
 def _chain(graph: BackwardPass, box: Box) -> list[int]:
     call = graph.calls[box.call].parent if box.call is not None and box.kind == "module" else box.call
-    found: list[int] = []
+    chain: list[int] = []
     while call is not None:
-        found.append(call)
+        chain.append(call)
         call = graph.calls[call].parent
-    return found[::-1]
+    return chain[::-1]
 
 
 def spaced_ranks(folded: Folded) -> dict[str, int]:
@@ -80,16 +80,16 @@ def _hanging(folded: Folded) -> dict[str, str]:
     for link in folded.links:
         users[link.target].append(link.source)
         onward[link.source] += 1
-    found: dict[str, str] = {}
+    hanging: dict[str, str] = {}
     waiting = [box.id for box in folded.boxes if folded.graph.by_id[box.nodes[0]].kind == "leaf"]
     while waiting:
         box_id = waiting.pop()
         if len(users[box_id]) != 1:
             continue
-        user = found[box_id] = users[box_id][0]
+        user = hanging[box_id] = users[box_id][0]
         if onward[user] == 1 and is_cheap(folded.graph.by_id[folded.by_id[user].nodes[0]].op):
             waiting.append(user)
-    return found
+    return hanging
 
 
 def _root(box_id: str, hangs: Mapping[str, str]) -> str:
@@ -100,10 +100,10 @@ def _root(box_id: str, hangs: Mapping[str, str]) -> str:
 
 def _exits(folded: Folded, frames: Mapping[str, tuple[int, ...]]) -> dict[int, list[str]]:
     """Return for each framed call the boxes outside of it that its lines lead to."""
-    found: dict[int, dict[str, None]] = defaultdict(dict)
+    exits: dict[int, dict[str, None]] = defaultdict(dict)
     for link in folded.links:
         there = set(frames[link.target])
         for call in frames[link.source]:
             if call not in there:
-                found[call][link.target] = None
-    return {call: list(targets) for call, targets in found.items()}
+                exits[call][link.target] = None
+    return {call: list(targets) for call, targets in exits.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from gradtrace.fold.boxes import Flow, Truth
+from gradtrace.fold.boxes import Flow, GradientSummary
 from gradtrace.model import TensorStats
 
 if TYPE_CHECKING:
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from gradtrace.fold.groups import Part
     from gradtrace.fold.line import Line
 
-__all__ = ["joined", "truth_of"]
+__all__ = ["joined", "summary_of"]
 
 # The same elements, summed in another order, make norms that differ by so much: the first of them is meant.
 _ALIKE = 1e-6
 
 
-def truth_of(line: Line, part: Part) -> Truth:
+def summary_of(line: Line, part: Part) -> GradientSummary:
     """Return what is true of the nodes in a part."""
     inside = set(part.places)
     low, high = None, None
@@ -36,7 +36,7 @@ def truth_of(line: Line, part: Part) -> Truth:
         elif s.norm is not None:
             zero += 1
     curve = _curve(line, part) if part.kind == "run" else ()
-    return Truth(
+    return GradientSummary(
         _arrived(line, part.places, inside), _left(line, part.places, inside), low, high, zero, none, broken, curve
     )
 
@@ -71,9 +71,9 @@ def _gradients(line: Line, places: Iterable[int]) -> Iterable[tuple[TensorStats 
 
 def _entries(line: Line, places: Iterable[int], inside: set[int]) -> list[tuple[int, int]]:
     """Return the places and outputs at which gradients come in from elsewhere."""
-    found = {(at, edge.target_index): None for at in places for s, edge in line.inward[at] if s not in inside}
+    entries = {(at, edge.target_index): None for at in places for s, edge in line.inward[at] if s not in inside}
     outputs = {(at, 0): None for at in places if line.nodes[at].kind == "output"}
-    return [*outputs, *found]
+    return [*outputs, *entries]
 
 
 def _at(line: Line, place: int, output: int) -> TensorStats | None:

@@ -44,12 +44,12 @@ class Calls:
         if call is None:
             return ()
         if call not in self._chains:
-            found: list[int] = []
+            chain: list[int] = []
             around: int | None = call
             while around is not None:
-                found.append(around)
+                chain.append(around)
                 around = self._calls[around].parent
-            self._chains[call] = tuple(reversed(found))
+            self._chains[call] = tuple(reversed(chain))
         return self._chains[call]
 
     def at_depth(self, call: int | None, depth: int, shown: frozenset[int] = frozenset()) -> int | None:
@@ -61,8 +61,8 @@ class Calls:
 
     def key(self, call: int) -> tuple[str, str]:
         """Return what calls of one kind have in common: ``h.3`` and ``h.4``, both a Block."""
-        found = self._calls[call]
-        return pattern(found.path), found.type
+        made = self._calls[call]
+        return pattern(made.path), made.type
 
     def _stays_open(self, call: int) -> bool:
         path = self._calls[call].path
@@ -92,22 +92,22 @@ def common_call(calls: Calls, members: Iterable[int | None]) -> int | None:
 
 def by_call(parts: Sequence[Part], calls: Calls, depth: int, shown: frozenset[int] = frozenset()) -> list[Part]:
     """Return the parts with each unbroken stretch of one module call at this depth as one, but for those shown."""
-    found: list[Part] = []
+    grouped: list[Part] = []
     stretch: list[Part] = []
     key: int | None = None
     for part in parts:
         mine = calls.at_depth(part.call, depth, shown) if part.kind != "open" else None
         if stretch and (mine is None or mine != key):
-            found.append(_joined(stretch, key))
+            grouped.append(_joined(stretch, key))
             stretch = []
         key = mine
         if mine is None:
-            found.append(part)
+            grouped.append(part)
         else:
             stretch.append(part)
     if stretch:
-        found.append(_joined(stretch, key))
-    return found
+        grouped.append(_joined(stretch, key))
+    return grouped
 
 
 def _joined(stretch: list[Part], call: int | None) -> Part:
@@ -120,15 +120,15 @@ def chunked(parts: Sequence[Part], most: int, calls: Calls) -> list[Part]:
     """Return the parts with neighbours put together, so that no more than ``most`` are left; open ones stay."""
     free = sum(part.kind != "open" for part in parts)
     size = max(2, -(-free // max(1, most - (len(parts) - free))))
-    found: list[Part] = []
+    grouped: list[Part] = []
     stretch: list[Part] = []
     for part in [*parts, None]:
         if stretch and (part is None or part.kind == "open" or len(stretch) == size):
-            found.append(stretch[0] if len(stretch) == 1 else _chunk(stretch, calls))
+            grouped.append(stretch[0] if len(stretch) == 1 else _chunk(stretch, calls))
             stretch = []
         if part is not None:
-            (found if part.kind == "open" else stretch).append(part)
-    return found
+            (grouped if part.kind == "open" else stretch).append(part)
+    return grouped
 
 
 def _chunk(stretch: list[Part], calls: Calls) -> Part:

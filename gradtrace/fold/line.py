@@ -39,11 +39,11 @@ class Line(Struct, frozen=True, dict=True):
     @cached_property
     def inward(self) -> list[list[tuple[int, Edge]]]:
         """For each place the edges that arrive, with the place of the source."""
-        found: list[list[tuple[int, Edge]]] = [[] for _ in self.nodes]
+        inward: list[list[tuple[int, Edge]]] = [[] for _ in self.nodes]
         for at, edges in enumerate(self.onward):
             for target, edge in edges:
-                found[target].append((at, edge))
-        return found
+                inward[target].append((at, edge))
+        return inward
 
     @cached_property
     def to_leaves(self) -> list[list[Edge]]:

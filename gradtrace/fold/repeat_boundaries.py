@@ -79,14 +79,14 @@ class _Segments:
         return any(self._start <= source < self._start + self._width for source, _ in self._line.inward[place])
 
     def _leaves(self, segment: int) -> tuple[str, ...]:
-        found = self._slots.get(segment)
-        if found is None:
+        leaves = self._slots.get(segment)
+        if leaves is None:
             begin = self._start + segment * self._width
             to_leaves = self._line.to_leaves
-            found = tuple([e.target for at in range(begin, begin + self._width) for e in to_leaves[at]])
-            self._slots[segment] = found
+            leaves = tuple([e.target for at in range(begin, begin + self._width) for e in to_leaves[at]])
+            self._slots[segment] = leaves
             self._slots.pop(segment - 3, None)
-        return found
+        return leaves
 
     def _same_sharing(self, one: tuple[str, ...], two: tuple[str, ...]) -> bool:
         """Tell whether both use one leaf in two places where the other does."""
@@ -109,9 +109,9 @@ class _Segments:
 
 
 def _step(later: Mapping[str, object], earlier: Mapping[str, object]) -> list[int]:
-    found = []
+    steps = []
     for key in PROGRESSES:
         one, two = later.get(key), earlier.get(key)
         if isinstance(one, int) and isinstance(two, int):
-            found.append(one - two)
-    return found
+            steps.append(one - two)
+    return steps

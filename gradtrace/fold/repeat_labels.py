@@ -23,12 +23,12 @@ def labels_of(line: Line, opened: frozenset[int]) -> list[int]:
     numbers: dict[Hashable, int] = {}
     failed = line.graph.error.node if line.graph.error else None
     kinds = _Kinds(line)
-    found = []
+    labels = []
     for at, node in enumerate(line.nodes):
         apart = at if at in opened or node.id == failed or node.kind == "output" else -1
         key = (apart, kinds.node(node), kinds.ends(at))
-        found.append(numbers.setdefault(key, len(numbers)))
-    return found
+        labels.append(numbers.setdefault(key, len(numbers)))
+    return labels
 
 
 def pattern(path: str) -> str:
@@ -67,10 +67,10 @@ class _Kinds:
         return self._pattern(leaf.name), _tensors(leaf.values), _tensors(leaf.grads), leaf.order is None
 
     def _pattern(self, path: str) -> str:
-        found = self._patterns.get(path)
-        if found is None:
-            found = self._patterns[path] = pattern(path.replace("[", ".").replace("]", ""))
-        return found
+        known = self._patterns.get(path)
+        if known is None:
+            known = self._patterns[path] = pattern(path.replace("[", ".").replace("]", ""))
+        return known
 
 
 def _tensors(tensors: tuple[TensorStats | None, ...]) -> Hashable:

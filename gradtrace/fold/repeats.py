@@ -58,19 +58,19 @@ class _Stretch(Struct, frozen=True):
 def runs_of(line: Line, opened: frozenset[int] = frozenset()) -> list[Run]:
     """Return runs that do not overlap, those that save most first."""
     labels = labels_of(line, opened)
-    found: list[Run] = []
+    runs: list[Run] = []
     taken = bytearray(len(line.nodes))
     for stretch in sorted(_stretches(line, labels), key=lambda s: (-s.run().saved, s.period, s.start)):
         for free in _untaken(stretch, taken):
             for exact in _exact(line, labels, _aligned(line, free)):
                 if _worth(exact):
-                    found.append(exact)
+                    runs.append(exact)
                     taken[exact.start : exact.end] = b"\1" * (exact.end - exact.start)
-    return sorted(found, key=lambda run: (-run.saved, run.start))
+    return sorted(runs, key=lambda run: (-run.saved, run.start))
 
 
 def _exact(line: Line, labels: list[int], run: Run) -> Iterator[Run]:
-    yield from (Run(*found) for found in alike(line, labels, run.start, run.width, run.count))
+    yield from (Run(*stretch) for stretch in alike(line, labels, run.start, run.width, run.count))
 
 
 def _worth(run: Run) -> bool:
@@ -94,7 +94,7 @@ def _untaken(stretch: _Stretch, taken: bytearray) -> Iterator[_Stretch]:
 
 def _stretches(line: Line, labels: list[int]) -> list[_Stretch]:
     """Return all stretches of at least two segments, as far as they reach."""
-    found: dict[_Stretch, None] = {}
+    stretches: dict[_Stretch, None] = {}
     for periods in _periods(labels):
         known: dict[int, int] = {}  # by period: up to which place it has been tried with sequences this long
         for at, period in periods:
@@ -104,8 +104,8 @@ def _stretches(line: Line, labels: list[int]) -> list[_Stretch]:
             known[period] = matched
             stretch = _Stretch(at, min(matched + period, limit), period)
             if stretch.run().count >= 2:  # noqa: PLR2004
-                found[stretch] = None
-    return list(found)
+                stretches[stretch] = None
+    return list(stretches)
 
 
 def _periods(labels: list[int]) -> Iterator[list[tuple[int, int]]]:
@@ -113,15 +113,15 @@ def _periods(labels: list[int]) -> Iterator[list[tuple[int, int]]]:
     grams, length = labels, 1
     while length <= min(LONGEST_GRAM, len(labels)):
         last: dict[int, int] = {}
-        found = []
+        places = []
         for at in range(len(grams) - 1, -1, -1):
             again = last.get(grams[at])
             last[grams[at]] = at
             if again is not None:
-                found.append((at, again - at))
-        found.reverse()
-        yield found
-        if all(2 * period <= length for _, period in found):
+                places.append((at, again - at))
+        places.reverse()
+        yield places
+        if all(2 * period <= length for _, period in places):
             return  # longer sequences repeat no otherwise than these
         grams, length = _doubled(grams, length), 2 * length
 

@@ -33,9 +33,9 @@ def sampled(stages: Stages, plan: Plan, parts: list[Part]) -> list[Part]:
             break
         tried.add(choice.places[0])
         more = _opened(choice, plan)
-        found = stages.assembled(more)
-        if stages.fits(found) and not is_tangled(stages.line, found):
-            plan, parts = more, found
+        opened = stages.assembled(more)
+        if stages.fits(opened) and not is_tangled(stages.line, opened):
+            plan, parts = more, opened
     return parts
 
 

@@ -44,9 +44,9 @@ def named(graph: BackwardPass, name: str) -> set[str]:
     Raises UnknownNameError with the names that are most like it.
     """
     for key in (_by_id, _by_name, _by_line, _by_op, _by_module):
-        found = {node.id for node in graph.nodes if key(node, name)}
-        if found:
-            return found
+        matching = {node.id for node in graph.nodes if key(node, name)}
+        if matching:
+            return matching
     near = _near_lines(graph, name) or _nearest(name, _names(graph))
     hint = f"perhaps {', '.join(near)}" if near else "name a variable, an op, a module, an id, or a line as train.py:42"
     raise UnknownNameError(f"unknown node {name!r}", hint)
@@ -69,8 +69,8 @@ def _module_paths(graph: BackwardPass) -> set[tuple[str, ...]]:
 def _nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return the names that are most like this one, whatever their case."""
     by_lower = {each.lower(): each for each in known if each}
-    found = get_close_matches(name.lower(), by_lower, n=MOST_NAMES, cutoff=0.75)
-    return [by_lower[each] for each in found]
+    near = get_close_matches(name.lower(), by_lower, n=MOST_NAMES, cutoff=0.75)
+    return [by_lower[each] for each in near]
 
 
 def _names(graph: BackwardPass) -> dict[str, None]:
@@ -126,11 +126,11 @@ def _backward(graph: BackwardPass, seeds: Iterable[str]) -> set[str]:
 
 
 def _reached(seeds: Iterable[str], next_ones: Callable[[str], Iterable[str]]) -> set[str]:
-    found = set(seeds)
-    waiting = list(found)
+    reached = set(seeds)
+    waiting = list(reached)
     while waiting:
         for other in next_ones(waiting.pop()):
-            if other not in found:
-                found.add(other)
+            if other not in reached:
+                reached.add(other)
                 waiting.append(other)
-    return found
+    return reached

@@ -98,10 +98,10 @@ class Stages:
             if len(part.places) - 1 <= room:
                 room -= len(part.places) - 1
                 opened.add(part)
-        found: list[Part] = []
+        kept: list[Part] = []
         for part in parts:
-            found += [self._alone(at) for at in part.places] if part in opened else [part]
-        return found
+            kept += [self._alone(at) for at in part.places] if part in opened else [part]
+        return kept
 
     def _alone(self, at: int) -> Part:
         return Part("open" if at in self._fixed else "node", (at,), call=self.line.nodes[at].call)
@@ -151,15 +151,15 @@ class Stages:
 
     def _said(self, plan: Plan, parts: Sequence[Part]) -> list[Opening]:
         """Return what a plan folds."""
-        found = [self._modules(plan.depth)] if plan.depth else []
+        openings = [self._modules(plan.depth)] if plan.depth else []
         if not plan.runs:
-            return found
+            return openings
         runs = [part for part in parts if part.kind == "run"] or [self._run(plan.runs[0])]
         first = max(runs, key=lambda part: len(part.places))
         path = next((node.module for at in first.places if (node := self.line.nodes[at]).module), "")
         option = f"--open {path}" if path else f"--max-nodes {len(self.line.nodes)}"
         count = len(plan.runs)
-        return [Opening(f"{count} repeated stretch{'es' * (count > 1)}", option), *found]
+        return [Opening(f"{count} repeated stretch{'es' * (count > 1)}", option), *openings]
 
     def _modules(self, depth: int) -> Opening:
         return Opening(f"modules at depth {depth}", f"--open MODULE or --depth {depth + 1}")

@@ -52,7 +52,7 @@ def _lines(report: Report, style: Style) -> Iterator[str]:
 def _cells(box: Box, folded: Folded) -> list[str]:
     node = folded.graph.by_id[box.nodes[0]]
     if box.kind not in {"node", "op"}:
-        ends = [flow(box.truth.arrived, "in"), flow(box.truth.left, "out") if box.truth.left.tensors else ""]
+        ends = [flow(box.summary.arrived, "in"), flow(box.summary.left, "out") if box.summary.left.tensors else ""]
         return [names(box, folded.graph)[0], content(box), "; ".join(filter(None, ends)), names(box, folded.graph)[1]]
     value = node.values[0] if node.values else None
     parts = (one_line(node.name), expression(node), stats(value) if value else "")

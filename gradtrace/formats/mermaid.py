@@ -60,7 +60,7 @@ def _lines(report: Report, folded: Folded) -> Iterator[str]:
 
 def _dressed(line: str, theme: Theme | None) -> str:
     """Return a line with the theme's colours; only those that set a style have any, as a script's # is escaped."""
-    return re.sub("#[0-9a-f]{6}(?=,|$)", lambda found: theme.colored(found[0]), line) if theme else line
+    return re.sub("#[0-9a-f]{6}(?=,|$)", lambda match: theme.colored(match[0]), line) if theme else line
 
 
 def _shape(box: Box, folded: Folded) -> str:
@@ -92,7 +92,9 @@ def _line_style(link: Link, scale: Scale) -> str:
 
 def _box_style(box: Box, folded: Folded, scale: Scale) -> str:
     node = folded.graph.by_id[box.nodes[0]]
-    grad: TensorStats | None = box.truth.arrived.stats if box.truth.arrived.tensors else next(iter(node.grads), None)
+    grad: TensorStats | None = (
+        box.summary.arrived.stats if box.summary.arrived.tensors else next(iter(node.grads), None)
+    )
     what = kind(grad)
     fill = step(scale.share(grad), FILL) if what == "finite" else "#ffffff"
     border = BORDER[node.kind] if what == "finite" else SPECIAL[what]

@@ -64,7 +64,7 @@ def _dressed(text: str, theme: Theme) -> str:
     """Return the picture in a theme's colours; its fonts are the document's."""
     new = {_rgb(plain): _rgb(theme.colored(plain)) for plain in DARK}
     text = text.replace("text=black", f"text={_rgb(INK)}").replace(r"\node[", rf"\node[text={_rgb(INK)},")
-    return re.sub(r"\{rgb,255:[\w:,;]+\}", lambda found: new.get(found[0], found[0]), text)
+    return re.sub(r"\{rgb,255:[\w:,;]+\}", lambda match: new.get(match[0], match[0]), text)
 
 
 class _Sheet(Struct, frozen=True):
@@ -191,7 +191,7 @@ def _border(box: Box, folded: Folded) -> str:
 
 def _fill(box: Box, folded: Folded, scale: Scale) -> str:
     node = folded.graph.by_id[box.nodes[0]]
-    grad = box.truth.arrived.stats if box.truth.arrived.tensors else next(iter(node.grads), None)
+    grad = box.summary.arrived.stats if box.summary.arrived.tensors else next(iter(node.grads), None)
     return step(scale.share(grad), FILL) if kind(grad) == "finite" else "#ffffff"
 
 

@@ -111,20 +111,20 @@ class _Fences(Preprocessor):
 
     def run(self, lines: list[str]) -> list[str]:
         """Replace each of our blocks by a place for its HTML."""
-        found, at, outer = [], 0, ""
+        written, at, outer = [], 0, ""
         while at < len(lines):
             opening = OPENING.fullmatch(lines[at]) if not outer else None
             end = _end(lines, at, opening["mark"]) if opening else 0
             if opening and end:
                 text = "\n".join(line.removeprefix(opening["indent"]) for line in lines[at + 1 : end])
                 html = self._draw(text, _options(opening["options"]))
-                found += ["", self.md.htmlStash.store(html), ""]
+                written += ["", self.md.htmlStash.store(html), ""]
                 at = end + 1
                 continue
             outer = fence_after(lines[at], outer)
-            found.append(lines[at])
+            written.append(lines[at])
             at += 1
-        return found
+        return written
 
 
 def makeExtension(**settings: Any) -> GradtraceExtension:  # noqa: N802 - Python-Markdown's name

@@ -48,9 +48,9 @@ class Page(Struct):
         lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
         wanted = [line.strip() for line in source.strip("\n").splitlines()]
         opened = [(at, mark[1]) for at, line in enumerate(lines) if (mark := OPENING.fullmatch(line))]
-        found = [at + 1 for at, mark in opened if _holds(lines[at + 1 :], wanted, mark)]
+        matching = [at + 1 for at, mark in opened if _holds(lines[at + 1 :], wanted, mark)]
         number = self.done[source] = self.done.get(source, 0) + 1
-        return found[min(number, len(found)) - 1] if found else 0
+        return matching[min(number, len(matching)) - 1] if matching else 0
 
 
 def _holds(lines: list[str], wanted: list[str], mark: str) -> bool:

@@ -64,9 +64,9 @@ class Gradtrace:
 
         __tracebackhide__ = True
         bad = SEVERITIES[: SEVERITIES.index(severity) + 1]
-        found = [finding for finding in self.check(*tensors) if finding.severity in bad]
-        if found:
-            raise AssertionError(f"the backward pass is not healthy\n{as_text(found)}")
+        findings = [finding for finding in self.check(*tensors) if finding.severity in bad]
+        if findings:
+            raise AssertionError(f"the backward pass is not healthy\n{as_text(findings)}")
 
 
 @pytest.fixture

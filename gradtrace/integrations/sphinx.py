@@ -32,11 +32,11 @@ TRUE = ("yes", "true", "1")
 
 def _parts(text: str | None) -> list[str]:
     """Return the parts that ``:show:`` names, in its order."""
-    found = [part.strip() for part in (text or "").split(",")]
-    for part in found:
+    words = [part.strip() for part in (text or "").split(",")]
+    for part in words:
         if part not in PARTS:
             raise ValueError(str(UnknownNameError.of("part", part, PARTS)))
-    return found
+    return words
 
 
 def _pass(text: str | None) -> str:

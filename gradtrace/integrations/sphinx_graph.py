@@ -52,7 +52,7 @@ def _links(node: nodes.Element, template: str) -> dict[str, str]:
     if not template or not script.file:
         return {}
     shown = api.select(_ran(node).trace or model.Trace(model.FORMAT_VERSION), "last")
-    sources = {found.id: found.source for found in shown.nodes if found.source}
+    sources = {each.id: each.source for each in shown.nodes if each.source}
     own = {name: at.line for name, at in sources.items() if Path(at.filename).name == script.name}
     return {name: template.format(path=node["path"], line=line) for name, line in own.items()}
 

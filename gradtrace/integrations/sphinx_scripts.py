@@ -55,9 +55,9 @@ def of_directive(directive: SphinxDirective) -> Script:
 def of_path(env: BuildEnvironment, name: str, number: str = "last", timeout: float | None = None) -> Script:
     """Return the script at a path, or ``module:attribute``; raises ScriptError where there is none."""
     seconds = float(env.config.gradtrace_timeout) if timeout is None else timeout
-    found = _find(env, name)
-    if found:
-        return read(found, number, seconds)
+    path = _find(env, name)
+    if path:
+        return read(path, number, seconds)
     module, colon, attribute = name.partition(":")
     if colon and all(part.isidentifier() for part in (*module.split("."), *attribute.split("."))):
         return Script(f"{attribute}.py", attribute_code(name), env.gradtrace_confdir, number=number, timeout=seconds)
@@ -161,8 +161,8 @@ def _definition(reference: str) -> str:
     except (ImportError, OSError, ValueError):
         return ""
     body: list[ast.stmt] = ast.parse(text).body
-    found: ast.AST | None = None
+    definition: ast.AST | None = None
     for name in attribute.split("."):
-        found = next((node for node in body if getattr(node, "name", None) == name), None)
-        body = getattr(found, "body", [])
-    return inspect.cleandoc(ast.get_source_segment(text, found, padded=True) or "") if found else ""
+        definition = next((node for node in body if getattr(node, "name", None) == name), None)
+        body = getattr(definition, "body", [])
+    return inspect.cleandoc(ast.get_source_segment(text, definition, padded=True) or "") if definition else ""

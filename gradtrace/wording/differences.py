@@ -19,29 +19,30 @@ __all__ = ["as_findings", "as_text"]
 SHOWN = 5  # changes, leaves and nodes of each kind; --json has all
 
 
-def as_text(found: Difference) -> str:
+def as_text(difference: Difference) -> str:
     """Return the difference to be read: where it begins, which leaves moved most, what came and went."""
-    return "".join(f"{line}\n" for line in _lines(found))
+    return "".join(f"{line}\n" for line in _lines(difference))
 
 
-def _lines(found: Difference) -> Iterator[str]:
-    if found.passes[0] != found.passes[1]:
-        yield f"{found.passes[0]:,} backward passes before, {found.passes[1]:,} after; the first of each are compared"
-    if found.changes:
-        yield f"{len(found.changes):,} gradients differ; in backward order they part first at"
-        yield from (f"  {_change(change)}" for change in found.changes[:SHOWN])
-        leaves = [change for change in found.changes if change.kind == "leaf"]
+def _lines(difference: Difference) -> Iterator[str]:
+    before, after = difference.passes
+    if before != after:
+        yield f"{before:,} backward passes before, {after:,} after; the first of each are compared"
+    if difference.changes:
+        yield f"{len(difference.changes):,} gradients differ; in backward order they part first at"
+        yield from (f"  {_change(change)}" for change in difference.changes[:SHOWN])
+        leaves = [change for change in difference.changes if change.kind == "leaf"]
         leaves.sort(key=lambda change: -1.0 if change.relative is None else -change.relative)
         if leaves:
             yield f"{len(leaves):,} leaves moved, most of all"
             yield from (f"  {_change(change)}" for change in leaves[:SHOWN])
-    for word, labels in (("gone", found.gone), ("come", found.come)):
+    for word, labels in (("gone", difference.gone), ("come", difference.come)):
         if labels:
             yield f"{len(labels):,} node{'s have' if len(labels) > 1 else ' has'} {word}"
             yield from (f"  {one_line(label)}" for label in labels[:SHOWN])
-    if not (found.changes or found.gone or found.come):
+    if not (difference.changes or difference.gone or difference.come):
         yield "the gradients are the same"
-    yield from (f"note: {one_line(reason)}" for reason in found.reasons)
+    yield from (f"note: {one_line(reason)}" for reason in difference.reasons)
 
 
 def _change(change: Change) -> str:
@@ -58,15 +59,15 @@ def _said(gradient: TensorStats | None) -> str:
     return "none" if gradient is None else stats(gradient)
 
 
-def as_findings(found: Difference, pass_index: int) -> tuple[Finding, ...]:
+def as_findings(difference: Difference, pass_index: int) -> tuple[Finding, ...]:
     """Return a mark for each node of one pass that differs: what its gradient was, or that the node is new."""
     new = [
         Finding("new", "info", "not in the first trace", nodes=(i,))
-        for index, i in found.come_ids
+        for index, i in difference.come_ids
         if index == pass_index
     ]
     return tuple(new) + tuple(
         Finding(f"was {_said(c.before)}", "warning", _both(c), nodes=(c.after_id,), source=c.source)
-        for c in found.changes
+        for c in difference.changes
         if c.pass_index == pass_index
     )

@@ -54,9 +54,9 @@ def some(words: Iterable[str], limit: int = 5) -> str:
     >>> some("abc"), some("abcdefg", 2)
     ('a, b, c', 'a, b and 5 more')
     """
-    found = list(words)
-    more = f" and {len(found) - limit:,} more" if len(found) > limit else ""
-    return ", ".join(found[:limit]) + more
+    listed = list(words)
+    more = f" and {len(listed) - limit:,} more" if len(listed) > limit else ""
+    return ", ".join(listed[:limit]) + more
 
 
 def as_tuple(shape: object) -> str:

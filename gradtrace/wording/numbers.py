@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass, TensorStats, Values
 
-__all__ = ["Kind", "Scale", "kind", "number", "shape", "stats"]
+__all__ = ["GradientKind", "Scale", "kind", "number", "shape", "stats"]
 
-Kind = Literal["none", "nan", "inf", "unknown", "zero", "finite"]
+GradientKind = Literal["none", "nan", "inf", "unknown", "zero", "finite"]
 
 WHOLE, EXPONENT = 1e3, 1e6 - 0.5  # from the first on without decimals, from the second on with an exponent
 LONGEST = 40  # characters of a list of values; a longer one is shortened
@@ -41,7 +41,7 @@ def shape(sizes: Sequence[int]) -> str:
     return "×".join(map(str, sizes)) if len(sizes) > 1 else f"({''.join(map(str, sizes))})"
 
 
-def kind(s: TensorStats | None) -> Kind:
+def kind(s: TensorStats | None) -> GradientKind:
     """Tell apart no tensor, one that is not finite, one that has no numbers, all zeros, and the rest."""
     if s is None:
         return "none"

@@ -26,8 +26,8 @@ def operand_texts(text: str, function: str) -> list[str]:
         tree = ast.parse(text.strip(), mode="exec").body
     except SyntaxError:
         return []
-    found = _operands(tree[0], function) if len(tree) == 1 else []
-    return [_shown(ast.unparse(node)) for node in found]
+    operands = _operands(tree[0], function) if len(tree) == 1 else []
+    return [_shown(ast.unparse(node)) for node in operands]
 
 
 def _operands(statement: ast.stmt, function: str) -> list[ast.expr]:

@@ -20,13 +20,13 @@ def test_where_paths_meet_the_sum_tells_what_each_brought():
 
 
 def test_a_power_has_its_formula_with_the_values_put_in():
-    (flow,) = by_id(partials())["n4"].flows
+    (flow,) = by_id(partials())["n4"].terms
     assert (flow.formula, flow.local, flow.filled, flow.number) == ("grad · n · xⁿ⁻¹", "n · xⁿ⁻¹", "3 · 4²", 48.0)
 
 
 def test_the_local_derivative_times_what_came_in_is_what_went_out():
     for step in steps(partials(), pinned()):
-        for flow in step.flows:
+        for flow in step.terms:
             assert flow.number * step.node.grads[0].values == pytest.approx(flow.edge.grad.values)
 
 

@@ -127,9 +127,9 @@ def test_a_fold_keeps_what_came_in_what_went_out_and_the_extremes():
     finding = Finding("test", "error", "message", nodes=("n2",))
     folded = fold(BackwardPass(1, "backward", tuple(nodes), tuple(edges)), View(max_nodes=3), [finding])
     _, box, _ = folded.boxes
-    assert (box.kind, box.count, box.truth.curve) == ("run", 6, tuple(norms))
-    assert (box.truth.arrived.stats.norm, box.truth.left.stats.norm) == (4.0, 0.25)
-    assert (box.truth.low, box.truth.high) == ((0.5, "n3"), (8.0, "n2"))
+    assert (box.kind, box.count, box.summary.curve) == ("run", 6, tuple(norms))
+    assert (box.summary.arrived.stats.norm, box.summary.left.stats.norm) == (4.0, 0.25)
+    assert (box.summary.low, box.summary.high) == ((0.5, "n3"), (8.0, "n2"))
     assert box.findings == (finding,)
 
 
@@ -177,7 +177,7 @@ def test_a_hundred_thousand_nodes_fold_without_recursion():
     size = 100_000
     graph = long_chain(size)
     output, run, _ = fold(graph).boxes
-    assert (output.kind, run.count, len(run.truth.curve)) == ("node", size - 1, size - 1)
+    assert (output.kind, run.count, len(run.summary.curve)) == ("node", size - 1, size - 1)
 
 
 def long_chain(size):

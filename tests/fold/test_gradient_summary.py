@@ -67,18 +67,18 @@ def check(graph, box, inside, leaves):
     mine = [s for node_id in box.nodes for s in graph.by_id[node_id].grads]
     mine += [e.grad for e in graph.edges if e.source in inside and e.target in leaves]
     finite = [s.norm for s in mine if s and s.norm and not s.nan and not s.inf]
-    low, high = box.truth.low, box.truth.high
+    low, high = box.summary.low, box.summary.high
     assert (low is None, high is None) == (not finite, not finite)
     if low and high:
         assert (low[0], high[0]) == pytest.approx((min(finite), max(finite)), rel=1e-6)
-    assert box.truth.none == sum(s is None for s in mine)
-    assert box.truth.zero == sum(s is not None and s.norm == 0 for s in mine)
-    assert box.truth.broken == sum(s is not None and s.nan + s.inf > 0 for s in mine)
+    assert box.summary.none == sum(s is None for s in mine)
+    assert box.summary.zero == sum(s is not None and s.norm == 0 for s in mine)
+    assert box.summary.broken == sum(s is not None and s.nan + s.inf > 0 for s in mine)
     out = [e.grad for e in graph.edges if e.source in inside and e.target not in inside | leaves]
-    assert flow(box.truth.left) == pytest.approx(together(out))
+    assert flow(box.summary.left) == pytest.approx(together(out))
     entered = {e.target for e in graph.edges if e.target in inside and e.source not in inside}
     entered |= {node_id for node_id in inside if graph.by_id[node_id].kind == "output"}
-    assert flow(box.truth.arrived) == pytest.approx(together([graph.by_id[n].grads[0] for n in entered]))
+    assert flow(box.summary.arrived) == pytest.approx(together([graph.by_id[n].grads[0] for n in entered]))
 
 
 def test_the_curve_is_the_norm_that_arrived_at_each_step():
@@ -86,7 +86,7 @@ def test_the_curve_is_the_norm_that_arrived_at_each_step():
     graph = repeated(3, 40)
     nodes = [replace(n, grads=(tensor(norm=norms[i // 3] if i < 120 else 1.0),)) for i, n in enumerate(graph.nodes)]
     (run,) = [box for box in fold(replace(graph, nodes=tuple(nodes)), View(max_nodes=3)).boxes if box.kind == "run"]
-    assert run.truth.curve == tuple(norms)
+    assert run.summary.curve == tuple(norms)
 
 
 def test_a_step_that_received_zero_or_no_number_is_in_the_curve_and_one_that_received_nothing_is_no_such_step():
@@ -95,8 +95,8 @@ def test_a_step_that_received_zero_or_no_number_is_in_the_curve_and_one_that_rec
     nodes[12] = replace(nodes[12], grads=(replace(tensor(), nan=1),))
     nodes[18] = replace(nodes[18], grads=(replace(tensor(norm=0.0), zeros=1.0),))
     (run,) = [box for box in fold(replace(graph, nodes=tuple(nodes)), View(max_nodes=3)).boxes if box.kind == "run"]
-    assert math.isnan(run.truth.curve[4])
-    assert run.truth.curve[5:7] == (1.0, 0.0)
+    assert math.isnan(run.summary.curve[4])
+    assert run.summary.curve[5:7] == (1.0, 0.0)
     nodes[15] = replace(nodes[15], grads=(None,))
     counts = [box.count for box in fold(replace(graph, nodes=tuple(nodes)), View(max_nodes=8)).boxes]
     assert 10 not in counts

@@ -25,11 +25,11 @@ def markdown(explanation: Explanation, _width: int) -> str:
 
 
 def _table(explanation: Explanation) -> Iterator[str]:
-    if not explanation.lines:
+    if not explanation.equations:
         return
     yield "| | value | autograd | finite differences |"
     yield "|---|---|---|---|"
-    for line in explanation.lines:
+    for line in explanation.equations:
         formula = f"${line.left_latex} = {line.right_latex}$" if line.left_latex else f"`{line.left} = {line.right}`"
         value = held(line.number.stats) if line.number is not None else ""
         autograd = by_autograd(line) + (" — THE TWO DIFFER" if line.differs else "")
@@ -44,7 +44,7 @@ def _nodes(explanation: Explanation) -> Iterator[str]:
         yield f"- **{step.node.op}** `{called(step.node)}`{where}"
         yield from (
             f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(local(f))}"
-            for f in step.flows
+            for f in step.terms
         )
         for meeting in step.meetings:
             parts = " + ".join(f"{held(grad)} (through `{name}`)" for grad, name in meeting.parts)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gradtrace.explain.chain import Meeting, Step
-    from gradtrace.explain.derivation import Line
+    from gradtrace.explain.derivation import Equation
     from gradtrace.explain.explanation import Explanation
     from gradtrace.model import BackwardPass, Comparison, Node
 
@@ -29,7 +29,7 @@ def text(explanation: Explanation, width: int = WIDEST) -> str:
     """Lines of text, not wider than ``width`` columns where they can be broken."""
     notes = [f"({note})" for note in explanation.notes]
     lines = [line for note in notes for line in wrapped(note, width)]
-    lines += derivation([_row(line) for line in explanation.lines], width)
+    lines += derivation([_row(line) for line in explanation.equations], width)
     lines += [line for each in _checked(explanation.graph) for line in wrapped(each, width)]
     lines += ["", *wrapped(explanation.title, width), ""]
     for step in explanation.steps:
@@ -39,27 +39,27 @@ def text(explanation: Explanation, width: int = WIDEST) -> str:
 
 def _checked(graph: BackwardPass) -> Iterator[str]:
     """Yield what finite differences say of each op alone: how many, how closely, and what was left out."""
-    of_ops = [found for found in graph.comparisons if found.of == "function"]
-    done = [found for found in of_ops if found.agrees is not None]
+    of_ops = [each for each in graph.comparisons if each.of == "function"]
+    done = [each for each in of_ops if each.agrees is not None]
     if done:
-        wrong = sum(found.agrees is False for found in done)
-        steps_ = [found.step for found in done if found.step is not None]
+        wrong = sum(each.agrees is False for each in done)
+        steps_ = [each.step for each in done if each.step is not None]
         error, allowed = (max(filter(None, values), default=0.0) for values in _errors(done))
         step = " to ".join(dict.fromkeys((number(min(steps_)), number(max(steps_)))))
         verdict = f"{wrong} WRONG" if wrong else "all agree"
         yield ""
         yield f"each op alone, by finite differences: {len(done)} gradients compared, {verdict}"
         yield f"    step {step}, largest error {number(error)}, tolerance up to {number(allowed)}"
-    for note in dict.fromkeys(found.note for found in of_ops if found.note):
-        ops = dict.fromkeys(graph.by_id[found.node].op for found in of_ops if found.note == note)
+    for note in dict.fromkeys(each.note for each in of_ops if each.note):
+        ops = dict.fromkeys(graph.by_id[each.node].op for each in of_ops if each.note == note)
         yield f"    {', '.join(ops)}: {note}"
 
 
 def _errors(done: list[Comparison]) -> tuple[list[float | None], list[float | None]]:
-    return [found.error for found in done], [found.tolerance for found in done]
+    return [each.error for each in done], [each.tolerance for each in done]
 
 
-def _row(line: Line) -> Row:
+def _row(line: Equation) -> Row:
     shown = held(line.number.stats) if line.number is not None else ""
     value = f"= {shown}" if shown and shown != line.right else ""
     check = f"finite differences {compared(line.comparison)}" if line.comparison else ""
@@ -82,9 +82,9 @@ def _step(explanation: Explanation, step: Step, width: int) -> list[str]:
     for meeting in step.meetings:
         lines += wrapped(f"    in     {_sum(meeting)}", width, 11)
     lines += [f"    in     {held(grad)}" for grad in ([] if step.meetings else node.grads)]
-    for flow in step.flows:
-        target = explanation.graph.by_id[flow.edge.target]
-        lines += beside(f"    out    {held(flow.edge.grad)} → {_short(called(target))}", local(flow), width)
+    for term in step.terms:
+        target = explanation.graph.by_id[term.edge.target]
+        lines += beside(f"    out    {held(term.edge.grad)} → {_short(called(target))}", local(term), width)
     return [*lines, ""]
 
 
