@@ -1,4 +1,4 @@
-"""One parameter used at many points: the derivative of Σ a·sin(x) by a is Σ sin(x)."""
+"""A parameter that is used at 50 points: the derivative of Σ a·sin(x) by a is Σ sin(x)."""
 
 import torch
 

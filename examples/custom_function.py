@@ -1,10 +1,10 @@
-"""An operation with a backward of its own: it rounds forward, and lets the gradient through as if it had not."""
+"""A custom function with its own backward: it rounds, but passes the gradient on as if it did not."""
 
 import torch
 
 
 class Round(torch.autograd.Function):
-    """Round to whole numbers; the true slope is 0 nearly everywhere, and nothing would learn from it."""
+    """Round to whole numbers. The true derivative is 0 nearly everywhere, so nothing would learn from it."""
 
     @staticmethod
     def forward(_ctx, x):

@@ -1,4 +1,4 @@
-"""Two ways lead from f to v: 3v² = 48 along one, u = 2 along the other, 50 together."""
+"""Partial derivatives: v is used twice, so its gradient is a sum, 3v² + u = 48 + 2 = 50."""
 
 import torch
 

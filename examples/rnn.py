@@ -1,4 +1,4 @@
-"""A hundred steps of an RNN, drawn as one box: along it the gradient fades to nothing."""
+"""A hundred steps of an RNN, drawn as one box: the gradient vanishes towards the first step."""
 
 import torch
 from torch import nn

@@ -1,8 +1,8 @@
-"""A derivative of a derivative: create_graph=True records the first backward pass, so that it has one itself."""
+"""The second derivative of sin at π/6: create_graph=True makes the first derivative differentiable, too."""
 
 import torch
 
-x = torch.tensor(torch.pi / 4, requires_grad=True)
+x = torch.tensor(torch.pi / 6, requires_grad=True)
 y = torch.sin(x)
 
 (first,) = torch.autograd.grad(y, x, create_graph=True)

@@ -1,4 +1,4 @@
-"""The chain rule: sin(x / 2√2) has the slope cos(x / 2√2) / 2√2, which is -0.2469 at 100."""
+"""The derivative of sin(x / 2√2) at 100 is cos(100 / 2√2) / 2√2 = -0.2469."""
 
 import math
 

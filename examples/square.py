@@ -1,4 +1,4 @@
-"""The slope of x² at 9 is 2x = 18."""
+"""The derivative of x² at 9 is 2x = 18."""
 
 import torch
 

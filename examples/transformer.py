@@ -1,4 +1,4 @@
-"""Twelve blocks of a transformer: eleven in one box, and one that shows what a block is."""
+"""Twelve blocks of a transformer: one is drawn in full, the other eleven are one box."""
 
 import torch
 from torch import nn

@@ -90,7 +90,7 @@ def test_transformer():
 
 
 def test_second_derivative():
-    assert printed("second_derivative") == pytest.approx([math.cos(math.pi / 4), -math.sin(math.pi / 4)], abs=1e-4)
+    assert printed("second_derivative") == pytest.approx([math.cos(math.pi / 6), -math.sin(math.pi / 6)], abs=1e-4)
 
 
 def test_amplitude():
@@ -108,10 +108,37 @@ def test_mlp_learns():
     assert steps[1] > steps[3] > steps[5] > 0
 
 
-def test_backward_twice_ends_in_the_error_of_pytorch_after_the_gradient_went_to_zero():
+def test_chain():
+    assert printed("chain") == [2 * (3 * 2 + 1) * 3]
+
+
+def test_two_layers():
+    x, target, w1, b1, w2, b2 = 2, 1, 3, -1, 0.5, 1.5
+    hidden = w1 * x + b1
+    slope = 2 * (w2 * hidden + b2 - target)
+    numbers = re.findall(r"\w\d (\d+)", plain("two_layers").stdout)
+    assert list(map(float, numbers)) == [slope * w2 * x, slope * w2, slope * hidden, slope]
+
+
+def test_accumulate():
+    slope = 2 * 3
+    assert printed("accumulate")[1::2][:3] == [slope, 2 * slope, 3 * slope]
+    assert printed("accumulate")[-3:] == [0, slope, 0]
+
+
+def test_layer():
+    torch.manual_seed(0)
+    first, second = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1)
+    x, y = torch.randn(5, 3), torch.randn(5, 1)
+    hidden = (x @ first.weight.T + first.bias).clamp(min=0)
+    expected = ((hidden @ second.weight.T + second.bias - y) ** 2).mean().item()
+    assert printed("layer") == pytest.approx([expected], abs=1e-5)
+
+
+def test_backward_twice_ends_in_the_error_of_pytorch():
     done = plain("backward_twice")
     assert done.code == 1
-    assert [float(line.rpartition(":")[2]) for line in done.stdout.splitlines()] == [2 * 3, 0]
+    assert [float(line.rpartition(":")[2]) for line in done.stdout.splitlines()] == [2 * 3]
     assert "Trying to backward through the graph a second time" in done.stderr
 
 

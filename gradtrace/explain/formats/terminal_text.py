@@ -46,9 +46,10 @@ def _checked(graph: BackwardPass) -> Iterator[str]:
         steps_ = [each.step for each in done if each.step is not None]
         error, allowed = (max(filter(None, values), default=0.0) for values in _errors(done))
         step = " to ".join(dict.fromkeys((number(min(steps_)), number(max(steps_)))))
-        verdict = f"{wrong} WRONG" if wrong else "all agree"
+        verdict = f"{wrong} WRONG" if wrong else "all agree" if len(done) > 1 else "it agrees"
         yield ""
-        yield f"each op alone, by finite differences: {len(done)} gradients compared, {verdict}"
+        gradients = f"{len(done):,} gradient{'' if len(done) == 1 else 's'}"
+        yield f"each op alone, by finite differences: {gradients} compared, {verdict}"
         yield f"    step {step}, largest error {number(error)}, tolerance up to {number(allowed)}"
     for note in dict.fromkeys(each.note for each in of_ops if each.note):
         ops = dict.fromkeys(graph.by_id[each.node].op for each in of_ops if each.note == note)
