@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import Module, PassNumber, Source, is_pass, kept_passes
 from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import find
+from gradtrace.errors import UnknownNameError
 from gradtrace.explain.formats.base import EXPLANATIONS
 
 if TYPE_CHECKING:
@@ -86,9 +88,13 @@ def explain(
 
 
 def _format(name: str | None, output: str, *, latex: bool) -> Plugin[Any]:
-    if name is None and not latex:
-        return EXPLANATIONS.for_suffix(output) or EXPLANATIONS["text"]
-    return EXPLANATIONS[name or "latex"]
+    if name is not None or latex or output == "-":
+        return EXPLANATIONS[name or ("latex" if latex else "text")]
+    found = EXPLANATIONS.for_suffix(output)
+    if found is None:
+        endings = [suffix for each in EXPLANATIONS for suffix in EXPLANATIONS[each].suffixes]
+        raise UnknownNameError.of("file ending", Path(output).suffix, endings)
+    return found
 
 
 def _chosen(recorded: Recorded, number: str, keep: frozenset[int] | None) -> tuple[list[BackwardPass], int]:

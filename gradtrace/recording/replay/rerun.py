@@ -18,6 +18,7 @@ __all__ = ["Replay", "float64"]
 _CASTS = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double", "type", "type_as")}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _DIFFER = 0.05  # of the largest element: more than rounding explains, even in half precision
+_ROUNDED = 1e-6  # of the largest argument: rounding in float32, which is all that is left where a sum cancels
 
 Tensors = dict[Key, torch.Tensor]
 
@@ -78,7 +79,9 @@ class Replay:
             return f"{short} does not run in float64: {type(error).__name__}"
         if set(made) != set(call.results):
             return f"{short} returns something else when it runs again"
-        return "" if all(self._same(key, tensor) for key, tensor in made.items()) else f"{short} gives another result"
+        given = max((_largest(self.held[key]) for key in references(call)), default=0.0)
+        same = all(self._same(key, tensor, given) for key, tensor in made.items())
+        return "" if same else f"{short} gives another result"
 
     def _unfit(self, call: TapedCall, short: str) -> str:
         if call.random:
@@ -90,15 +93,16 @@ class Replay:
         away = any(self.held[key].device.type != "cpu" for key in references(call))
         return "only tensors on the CPU are compared" if away else ""
 
-    def _same(self, key: Key, tensor: torch.Tensor) -> bool:
+    def _same(self, key: Key, tensor: torch.Tensor, given: float) -> bool:
+        """Tell whether a result is the recorded one, but for rounding, also where the ``given`` numbers cancel."""
         before = self.held.get(key)
         if before is None or before.shape != tensor.shape:
             return False
         if not before.is_floating_point():
             return True
         finite = torch.isfinite(before) & torch.isfinite(tensor)
-        scale = before[finite].abs().max().item() if finite.any() else 1.0
-        return bool(((before - tensor)[finite].abs() <= _DIFFER * (scale + 1e-30)).all())
+        allowed = _DIFFER * _largest(before) + _ROUNDED * given + 1e-30
+        return bool(((before - tensor)[finite].abs() <= allowed).all())
 
     def downstream(self, key: Key) -> list[TapedCall]:
         """Return the calls that a tensor has an influence on, in their order."""
@@ -116,3 +120,11 @@ class Replay:
         for call in calls:
             changed.update(self.run(call, changed))
         return changed
+
+
+def _largest(tensor: torch.Tensor) -> float:
+    """Return the largest finite element of a tensor of floating-point numbers, 0 for any other."""
+    if not tensor.is_floating_point():
+        return 0.0
+    finite = tensor[torch.isfinite(tensor)]
+    return finite.abs().max().item() if finite.numel() else 0.0
