@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import gradtrace
-from gradtrace.checks.base import run
+from gradtrace.checks.checker import run
 
 FOLDER = Path(__file__).parent.parent / "examples" / "models"
 TWICE = {"gan": {"discriminator"}}  # modules that a later pass adds a gradient to
