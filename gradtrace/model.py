@@ -17,9 +17,7 @@ __all__ = [
     "FREED",
     "Attribute",
     "BackwardPass",
-    "Change",
     "Comparison",
-    "Difference",
     "Edge",
     "ErrorInfo",
     "Fact",
@@ -38,6 +36,7 @@ __all__ = [
     "TensorStats",
     "Trace",
     "Values",
+    "World",
 ]
 
 # History of the trace file; a reader refuses what is newer than itself.
@@ -136,7 +135,8 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     rank of execution, None if the node never ran. ``source`` is the user's own line; ``library`` the
     line of the library that made the op, where the user's frame is further out. ``call`` is the position
     of the module call in the pass's ``calls``, which tells two calls of one module apart. ``formula`` is
-    what a picture says of the node's derivative; it is put in when it is drawn, and never recorded.
+    what a picture says of the node's derivative; it is put in when it is drawn, and never recorded. ``reduced``
+    is what a leaf's ``.grad`` held after the processes had reduced it, where that is not what arrived.
     """
 
     id: str
@@ -155,6 +155,7 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     seconds: Amount | None = None
     origin: Origin | None = None
     formula: str = ""
+    reduced: TensorStats | None = None
 
 
 class Edge(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -242,12 +243,13 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):
-    """An exception: its type and message, the user's line, and the node that was running."""
+    """An exception: its type and message, the user's line, the node that was running, and the process."""
 
     type: str
     message: str
     source: Source | None = None
     node: str | None = None
+    rank: Position = 0
 
 
 class Fact(Struct, frozen=True, omit_defaults=True):
@@ -261,13 +263,16 @@ class Fact(Struct, frozen=True, omit_defaults=True):
     nodes: tuple[str, ...] = ()
     source: Source | None = None
     data: dict[str, Attribute] = {}
+    rank: Position = 0
 
 
 class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
 
     ``forward`` are the calls that made the graph, in their order, ``held`` what their tensors held, and
-    ``comparisons`` finite differences of them; all are there only if they were asked for.
+    ``comparisons`` finite differences of them; all are there only if they were asked for. ``step`` is the number of
+    optimizer steps before it. ``seconds`` are those of the whole call; ``waiting`` are those after the last node ran,
+    where the processes wait for each other (None where there is one process).
     """
 
     index: Count
@@ -283,6 +288,9 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
     held: tuple[Held, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     facts: tuple[Fact, ...] = ()
+    step: Count | None = None
+    seconds: Amount | None = None
+    waiting: Amount | None = None
 
     @cached_property
     def by_id(self) -> dict[str, Node]:
@@ -314,10 +322,26 @@ class LeafSeries(Struct, frozen=True, omit_defaults=True):
     passes: list[Count] = []
     norms: list[Amount | None] = []
     reached: list[bool] = []
+    rank: Position = 0
+
+
+class World(Struct, frozen=True, omit_defaults=True):
+    """The processes that train together: how many there are, and those recorded, each with its host.
+
+    ``restarts`` is how often the launcher had started them again.
+    """
+
+    size: Count
+    ranks: tuple[Position, ...] = ()
+    hosts: tuple[str, ...] = ()
+    restarts: Count = 0
 
 
 class Trace(Struct, frozen=True, omit_defaults=True):
-    """Everything that one run recorded; ``facts`` are those about the whole run."""
+    """Everything that one run recorded; ``facts`` are those about the whole run.
+
+    ``errors`` are those of all processes that died, where several were merged; ``error`` is then the first.
+    """
 
     format_version: int
     command: tuple[str, ...] = ()
@@ -326,6 +350,8 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     series: tuple[LeafSeries, ...] = ()
     error: ErrorInfo | None = None
     facts: tuple[Fact, ...] = ()
+    world: World | None = None
+    errors: tuple[ErrorInfo, ...] = ()
 
     @property
     def made(self) -> int:
@@ -338,7 +364,8 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     """Something wrong with a backward pass: where, the proof, and what to do.
 
     ``pass_index`` is the first pass that has it (0: the run as a whole), ``count`` the number of passes
-    that do, ``nodes`` are ids in the first. ``thresholds`` are the limits that it was measured against.
+    that do, ``nodes`` are ids in the first. ``thresholds`` are the limits that it was measured against, ``ranks``
+    the processes that have it, the one of that first pass in front; none where there is one process.
     """
 
     check: str
@@ -350,6 +377,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     pass_index: int = 0
     count: int = 1
     thresholds: dict[str, float] = {}
+    ranks: tuple[int, ...] = ()
 
 
 class Report(Struct, frozen=True):
@@ -358,40 +386,3 @@ class Report(Struct, frozen=True):
     trace: Trace
     graph: BackwardPass
     findings: tuple[Finding, ...] = ()
-
-
-class Change(Struct, frozen=True, omit_defaults=True):
-    """A node whose gradient differs: its pass and ids in both, what it is, both gradients, how far apart.
-
-    ``relative`` is the largest difference over the scale of the larger one; None where there is no number
-    for it (one is missing, of another shape, or not finite).
-    """
-
-    pass_index: int
-    before_id: str
-    after_id: str
-    kind: Literal["output", "function", "leaf"]
-    label: str
-    source: Source | None = None
-    before: TensorStats | None = None
-    after: TensorStats | None = None
-    relative: float | None = None
-
-
-class Difference(Struct, frozen=True, omit_defaults=True):
-    """What differs between two traces: gradients in backward order, nodes that went and came, and why perhaps.
-
-    ``come_ids`` are the pass and the id, in the second trace, of each node in ``come``.
-    """
-
-    changes: tuple[Change, ...] = ()
-    gone: tuple[str, ...] = ()
-    come: tuple[str, ...] = ()
-    come_ids: tuple[tuple[int, str], ...] = ()
-    passes: tuple[int, int] = (0, 0)
-    reasons: tuple[str, ...] = ()
-
-    @property
-    def differs(self) -> bool:
-        """Tell whether anything does."""
-        return bool(self.changes or self.gone or self.come or self.passes[0] != self.passes[1])

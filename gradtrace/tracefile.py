@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass
 
-__all__ = ["dumps", "is_trace", "load", "loads", "pieces", "save"]
+__all__ = ["dumps", "is_trace", "load", "loads", "pass_pieces", "pieces", "save"]
 
 T = TypeVar("T")
 _CHUNK = 1000  # nodes or edges
@@ -61,11 +61,12 @@ def dumps(trace: Trace) -> bytes:
 
 def pieces(trace: Trace) -> Iterator[bytes]:
     """Yield the same line piece by piece: that of a million nodes takes as much memory as the nodes do."""
-    yield from _struct(trace, {"passes": lambda: _list(trace.passes, _pass)})
+    yield from _struct(trace, {"passes": lambda: _list(trace.passes, pass_pieces)})
     yield b"\n"
 
 
-def _pass(graph: BackwardPass) -> Iterator[bytes]:
+def pass_pieces(graph: BackwardPass) -> Iterator[bytes]:
+    """Yield one pass as it stands in the file, piece by piece."""
     lists = {"nodes": lambda: _chunks(graph.nodes), "edges": lambda: _chunks(graph.edges)}
     return _struct(graph, lists)
 

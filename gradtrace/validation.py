@@ -71,6 +71,8 @@ def flaws(trace: Trace) -> Iterator[str]:
     known = [graph.by_id for graph in trace.passes]
     for fact in trace.facts:
         yield from _fact(fact, lambda node_id: any(node_id in ids for ids in known))
+    if trace.world is not None and len(trace.world.hosts) > len(trace.world.ranks):
+        yield f"there are {len(trace.world.hosts)} hosts of {len(trace.world.ranks)} ranks"
     for series in trace.series:
         if not len(series.passes) == len(series.norms) == len(series.reached):
             yield f"the series of {_short.repr(series.name)} has lists of different lengths"
@@ -121,7 +123,7 @@ def _pass(graph: BackwardPass) -> Iterator[str]:
 def _node(node: Node, calls: int) -> Iterator[str]:
     if node.call is not None and node.call >= calls:
         yield f"node {_short.repr(node.id)} was made in module call {node.call}, of {calls} calls"
-    for stats in chain(node.values, node.grads):
+    for stats in chain(node.values, node.grads, (node.reduced,)):
         if stats is not None:
             yield from _stats(stats)
     for saved in node.saved:

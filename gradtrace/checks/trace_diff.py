@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gradtrace.checks.stats_queries import flat
-from gradtrace.model import Change, Difference, TensorStats
+from gradtrace.difference import Change, Difference
+from gradtrace.model import TensorStats
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -19,7 +19,8 @@ from gradtrace.model import Report
 from gradtrace.wording.differences import as_findings, as_text
 
 if TYPE_CHECKING:
-    from gradtrace.model import Difference, Trace
+    from gradtrace.difference import Difference
+    from gradtrace.model import Trace
 
 __all__ = ["diff"]
 

@@ -12,7 +12,8 @@ from gradtrace.wording.quoting import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import Change, Difference, TensorStats
+    from gradtrace.difference import Change, Difference
+    from gradtrace.model import TensorStats
 
 __all__ = ["as_findings", "as_text"]
 

@@ -1,0 +1,202 @@
+"""The traces of several processes as one, and one process's part of that again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from glob import glob, has_magic
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from gradtrace import tracefile
+from gradtrace.errors import TraceFileError, UnknownNameError
+from gradtrace.model import Trace, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gradtrace.model import BackwardPass, Fact, Node
+
+__all__ = ["is_trace_source", "merge", "of_rank", "ranks_of", "read_all"]
+
+UNFINISHED = "unfinished"  # a Fact of a file whose process ended before it could write the whole
+
+
+def is_trace_source(name: str) -> bool:
+    """Tell whether ``name`` is meant as a trace or as several: a file, a folder that holds some, or a pattern."""
+    if Path(name).is_dir():
+        return bool(_in_folder(name))
+    return tracefile.is_trace(name)
+
+
+def _in_folder(name: str) -> list[str]:
+    found = (path for path in Path(name).iterdir() if path.name.endswith(tracefile.SUFFIXES) and path.is_file())
+    return sorted(str(path) for path in found)
+
+
+def _files(name: str) -> list[str]:
+    """Return the files that a folder, or a pattern that no shell has expanded, stands for."""
+    if Path(name).is_dir():
+        return _in_folder(name)
+    return sorted(glob(name)) or [name] if has_magic(name) and not Path(name).exists() else [name]
+
+
+def read_all(names: Iterable[str], tell: Callable[[str], None]) -> Trace:
+    """Return the traces in these files and folders as one; raises TraceFileError if none can be read.
+
+    Args:
+        names: files, folders and patterns.
+        tell: is told in a line what is missing: a file that can't be read, a rank that has none.
+    """
+    files = list(dict.fromkeys(file for name in names for file in _files(name)))
+    if len(files) == 1:
+        return tracefile.load(files[0])
+    found, problems = list[tuple[str, Trace]](), list[TraceFileError]()
+    for file in files:
+        try:
+            found.append((file, tracefile.load(file)))
+        except TraceFileError as error:
+            problems.append(error)
+    if not found:
+        raise problems[0] if problems else TraceFileError("no trace file was named")
+    for problem in problems:
+        tell(f"left out: {problem.message}")
+    merged = merge([trace for _, trace in _told_apart(found, tell)])
+    _tell_missing(merged, tell)
+    return merged
+
+
+def _told_apart(found: list[tuple[str, Trace]], tell: Callable[[str], None]) -> list[tuple[str, Trace]]:
+    """Return those of which none other is the same process of the same start."""
+    first: dict[tuple[int, int], str] = {}
+    kept = []
+    for file, trace in found:
+        key = (trace.world.restarts, ranks_of(trace)[0]) if trace.world is not None else None
+        if key is not None and first.setdefault(key, file) != file:
+            tell(f"left out: {file!r} is of rank {key[1]}, as {first[key]!r} is")
+        else:
+            kept.append((file, trace))
+    return kept
+
+
+def _tell_missing(trace: Trace, tell: Callable[[str], None]) -> None:
+    size = trace.world.size if trace.world is not None else 0
+    missing = sorted({*range(size)} - {*ranks_of(trace)})
+    if missing:
+        listed = ", ".join(map(str, missing[:8])) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")  # noqa: PLR2004
+        tell(f"no trace of rank {listed} of {size}")
+    for rank in (fact.rank for fact in trace.facts if fact.kind == UNFINISHED):
+        tell(f"rank {rank} was killed: of it there is what it had recorded until then")
+
+
+def merge(traces: Sequence[Trace]) -> Trace:
+    """Return several traces as one, each pass with its rank.
+
+    What a process recorded after the launcher had started it again follows what it had recorded before, its passes
+    counted on. Processes that are of no group are counted in their order.
+    """
+    if len(traces) == 1:
+        return traces[0]
+    grouped = sorted((t for t in traces if t.world is not None), key=lambda t: (t.world.restarts if t.world else 0))
+    alone = [trace for trace in traces if trace.world is None]
+    used = {rank for trace in grouped for rank in ranks_of(trace)}
+    free = iter(rank for rank in range(len(used) + len(traces)) if rank not in used)
+    parts = [*_counted_on(grouped), *(_as_rank(trace, next(free)) for trace in alone)]
+    parts.sort(key=lambda part: ranks_of(part)[0])
+    errors = [error for part in parts for error in (part.errors or ((part.error,) if part.error else ()))]
+    return Trace(
+        max(part.format_version for part in parts),
+        parts[0].command,
+        parts[0].versions,
+        tuple(sorted((g for part in parts for g in part.passes), key=lambda graph: (graph.rank, graph.index))),
+        tuple(series for part in parts for series in part.series),
+        errors[0] if errors else None,
+        tuple(fact for part in parts for fact in part.facts),
+        _world([trace.world for trace in grouped if trace.world is not None]),
+        tuple(errors),
+    )
+
+
+def _world(worlds: list[World]) -> World | None:
+    hosts = {rank: host for world in worlds for rank, host in zip(world.ranks, world.hosts, strict=False)}
+    if not worlds:
+        return None
+    ranks = tuple(sorted({rank for world in worlds for rank in world.ranks}))
+    size = max(worlds[-1].size, ranks[-1] + 1 if ranks else 0)
+    return World(size, ranks, tuple(hosts.get(rank, "") for rank in ranks), worlds[-1].restarts)
+
+
+def _counted_on(traces: list[Trace]) -> list[Trace]:
+    """Return the traces of one rank, in order of its restarts, with passes that are counted on."""
+    made: Counter[int] = Counter()
+    found = []
+    for trace in traces:
+        rank = ranks_of(trace)[0]
+        found.append(_shifted(trace, made[rank]) if made[rank] else trace)
+        made[rank] += trace.made
+    return found
+
+
+def _shifted(trace: Trace, by: int) -> Trace:
+    """Return the trace with ``by`` added to the index of each pass, wherever it stands."""
+
+    def node(node: Node) -> Node:
+        origin = node.origin
+        return node if origin is None else replace(node, origin=replace(origin, pass_index=origin.pass_index + by))
+
+    def fact(fact: Fact) -> Fact:
+        index = fact.data.get("pass")
+        return replace(fact, data={**fact.data, "pass": index + by}) if isinstance(index, int) else fact
+
+    def graph(graph: BackwardPass) -> BackwardPass:
+        return replace(
+            graph,
+            index=graph.index + by,
+            parent=None if graph.parent is None else graph.parent + by,
+            nodes=tuple(map(node, graph.nodes)) if any(n.origin for n in graph.nodes) else graph.nodes,
+            facts=tuple(map(fact, graph.facts)),
+        )
+
+    return replace(
+        trace,
+        passes=tuple(map(graph, trace.passes)),
+        series=tuple(replace(rows, passes=[index + by for index in rows.passes]) for rows in trace.series),
+        facts=tuple(map(fact, trace.facts)),
+    )
+
+
+def _as_rank(trace: Trace, rank: int) -> Trace:
+    """Return the trace of one process under another rank."""
+    return replace(
+        trace,
+        passes=tuple(replace(graph, rank=rank) for graph in trace.passes),
+        series=tuple(replace(series, rank=rank) for series in trace.series),
+        error=None if trace.error is None else replace(trace.error, rank=rank),
+        facts=tuple(replace(fact, rank=rank) for fact in trace.facts),
+        errors=(),
+    )
+
+
+def ranks_of(trace: Trace) -> tuple[int, ...]:
+    """Return the ranks of the processes that a trace is of, at least one."""
+    known = {*(graph.rank for graph in trace.passes), *(fact.rank for fact in trace.facts)}
+    return tuple(sorted(known | {*(trace.world.ranks if trace.world is not None else ())})) or (0,)
+
+
+def of_rank(trace: Trace, rank: int) -> Trace:
+    """Return one process's part of a trace; raises UnknownNameError if there is none of this rank."""
+    ranks = ranks_of(trace)
+    if rank not in ranks:
+        raise UnknownNameError.of("rank", rank, ranks)
+    if len(ranks) == 1:
+        return trace
+    ended = [error for error in trace.errors or ((trace.error,) if trace.error else ()) if error.rank == rank]
+    return replace(
+        trace,
+        passes=tuple(graph for graph in trace.passes if graph.rank == rank),
+        series=tuple(series for series in trace.series if series.rank == rank),
+        facts=tuple(fact for fact in trace.facts if fact.rank == rank),
+        error=ended[0] if ended else None,
+        errors=(),
+    )
