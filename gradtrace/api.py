@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradtrace import model, tracefile
+from gradtrace import merging, model, tracefile
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.checker import run
 from gradtrace.checks.wrong_gradient import wrong_gradient
@@ -121,7 +122,8 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         name = f" of {Path(self.command[0]).name}" if self.command else ""
         nodes = sum(len(graph.nodes) for graph in self.passes)
         passes = f"{len(self.passes):,} pass{'' if len(self.passes) == 1 else 'es'}"
-        return f"<gradtrace.Trace{name}: {passes}, {nodes:,} nodes>"
+        ranks = len(merging.ranks_of(self))
+        return f"<gradtrace.Trace{name}: {passes}{f' of {ranks:,} ranks' if ranks > 1 else ''}, {nodes:,} nodes>"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return self.bundle(include, exclude)
@@ -256,9 +258,22 @@ def gradcheck(fn: Callable[..., Any], inputs: Sequence[Any] | torch.Tensor) -> G
     return GradientReport(_trace(checked(fn, given, str(Path.cwd()))))
 
 
-def load(path: str | Path) -> Trace:
-    """Return the trace in a file that ``gradtrace record`` or ``Trace.save`` wrote; raises TraceFileError."""
-    return _trace(tracefile.load(path))
+def load(path: str | Path, *more: str | Path) -> Trace:
+    """Return the trace in a file that ``gradtrace record`` or ``Trace.save`` wrote.
+
+    Args:
+        path: the file; or a folder, whose files are those of several processes.
+        more: further files, to be read as one trace, each pass with its rank.
+
+    Returns:
+        The trace; a warning says which files could not be read, and of which ranks there is none.
+
+    Raises:
+        TraceFileError: no file can be read.
+    """
+    if not more and not Path(path).is_dir():
+        return _trace(tracefile.load(path))
+    return _trace(merging.read_all([str(path), *map(str, more)], warnings.warn))
 
 
 def make_dot(  # noqa: PLR0913 - torchviz's signature, and one more
@@ -329,7 +344,8 @@ def select(trace: model.Trace, number: str | int = "last") -> model.BackwardPass
 
 def report_of(trace: model.Trace, graph: model.BackwardPass, *others: model.BackwardPass) -> model.Report:
     """Return what a format is given to show one pass: the trace, the pass, and its findings and those of others."""
-    return model.Report(trace, graph, run(msgspec.structs.replace(trace, passes=(graph, *others))))
+    own = merging.of_rank(trace, graph.rank)
+    return model.Report(own, graph, run(msgspec.structs.replace(own, passes=(graph, *others))))
 
 
 def _seeded(tensors: Sequence[torch.Tensor], names: dict[str, torch.Tensor]) -> Trace:

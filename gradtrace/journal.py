@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from gradtrace import tracefile
-from gradtrace.merging import UNFINISHED
 from gradtrace.model import Fact
 
 if TYPE_CHECKING:
@@ -20,8 +19,9 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass, Trace
 
-__all__ = ["Journal"]
+__all__ = ["UNFINISHED", "Journal"]
 
+UNFINISHED = "unfinished"  # a Fact of a file whose process ended before it could write the whole
 _PAUSE = 20  # times as long as it took to write: so it takes no more than a twentieth of the script's time
 
 
@@ -31,12 +31,11 @@ class Journal:
     In a compressed file each part is a member of its own. When the script has ended, the whole trace takes its place.
 
     Args:
-        name: tells the file's absolute name, once the first pass has been recorded.
+        name: of the file, absolute, as the script may change the folder.
     """
 
-    def __init__(self, name: Callable[[Trace], str]) -> None:
-        self._name = name
-        self._path: Path | None = None
+    def __init__(self, name: str) -> None:
+        self._path = Path(name)
         self._written: set[int] = set()
         self._end = 0  # of the passes
         self._due = 0.0
@@ -53,9 +52,7 @@ class Journal:
 
     def _write(self, trace: Trace) -> None:
         fresh = [graph for graph in trace.passes if graph.index not in self._written]
-        new = self._path is None
-        if self._path is None:
-            self._path = Path(self._name(trace))
+        new = not self._end
         parts = [self._packed(_opening(trace))] if new else []
         parts += [self._packed(self._listed(graph)) for graph in fresh]
         passes, rest = b"".join(parts), self._packed(_rest(trace))
@@ -71,7 +68,7 @@ class Journal:
         return comma + b"".join(tracefile.pass_pieces(graph))
 
     def _packed(self, data: bytes) -> bytes:
-        packs = self._path is not None and self._path.name.lower().endswith(".gz")
+        packs = self._path.name.lower().endswith(".gz")
         return gzip.compress(data, 6, mtime=0) if packs else data
 
 

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from gradtrace import tracefile
 from gradtrace.errors import TraceFileError, UnknownNameError
+from gradtrace.journal import UNFINISHED
 from gradtrace.model import Trace, World
 
 if TYPE_CHECKING:
@@ -20,26 +21,28 @@ if TYPE_CHECKING:
 
 __all__ = ["is_trace_source", "merge", "of_rank", "ranks_of", "read_all"]
 
-UNFINISHED = "unfinished"  # a Fact of a file whose process ended before it could write the whole
-
 
 def is_trace_source(name: str) -> bool:
-    """Tell whether ``name`` is meant as a trace or as several: a file, a folder that holds some, or a pattern."""
+    """Tell whether ``name`` is meant as a trace or as several: a file, a folder that holds some, or a pattern.
+
+    A folder with a ``__main__.py`` is a program, whatever it holds beside it.
+    """
     if Path(name).is_dir():
-        return bool(_in_folder(name))
+        return bool(_in_folder(name)) and not Path(name, "__main__.py").exists()
     return tracefile.is_trace(name)
 
 
 def _in_folder(name: str) -> list[str]:
-    found = (path for path in Path(name).iterdir() if path.name.endswith(tracefile.SUFFIXES) and path.is_file())
-    return sorted(str(path) for path in found)
+    named = (path for path in Path(name).iterdir() if path.name.endswith(tracefile.SUFFIXES))
+    return sorted(str(path) for path in named if tracefile.begins_as_trace(path))
 
 
 def _files(name: str) -> list[str]:
     """Return the files that a folder, or a pattern that no shell has expanded, stands for."""
     if Path(name).is_dir():
         return _in_folder(name)
-    return sorted(glob(name)) or [name] if has_magic(name) and not Path(name).exists() else [name]
+    has_pattern = has_magic(name) and not Path(name).exists()
+    return (sorted(glob(name)) if has_pattern else []) or [name]  # noqa: PTH207 - a folder may stand in the pattern
 
 
 def read_all(names: Iterable[str], tell: Callable[[str], None]) -> Trace:
@@ -98,7 +101,7 @@ def merge(traces: Sequence[Trace]) -> Trace:
     """
     if len(traces) == 1:
         return traces[0]
-    grouped = sorted((t for t in traces if t.world is not None), key=lambda t: (t.world.restarts if t.world else 0))
+    grouped = sorted((t for t in traces if t.world is not None), key=lambda t: t.world.restarts if t.world else 0)
     alone = [trace for trace in traces if trace.world is None]
     used = {rank for trace in grouped for rank in ranks_of(trace)}
     free = iter(rank for rank in range(len(used) + len(traces)) if rank not in used)
@@ -192,8 +195,11 @@ def of_rank(trace: Trace, rank: int) -> Trace:
     if len(ranks) == 1:
         return trace
     ended = [error for error in trace.errors or ((trace.error,) if trace.error else ()) if error.rank == rank]
+    world = trace.world
+    hosts = dict(zip(world.ranks, world.hosts, strict=False)) if world is not None else {}
     return replace(
         trace,
+        world=None if world is None else replace(world, ranks=(rank,), hosts=(hosts.get(rank, ""),)),
         passes=tuple(graph for graph in trace.passes if graph.rank == rank),
         series=tuple(series for series in trace.series if series.rank == rank),
         facts=tuple(fact for fact in trace.facts if fact.rank == rank),

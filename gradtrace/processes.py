@@ -85,8 +85,8 @@ def read_ranks(text: str) -> frozenset[int]:
     """
     found: set[int] = set()
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        last = last or first
+        first, dash, last = part.strip().partition("-")
+        last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
             raise GradtraceError(f"no ranks: {text!r}", "write them as 0,3 or 0-3")
         found.update(range(int(first), int(last) + 1))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass
 
-__all__ = ["dumps", "is_trace", "load", "loads", "pass_pieces", "pieces", "save"]
+__all__ = ["begins_as_trace", "dumps", "is_trace", "load", "loads", "pass_pieces", "pieces", "save"]
 
 T = TypeVar("T")
 _CHUNK = 1000  # nodes or edges
@@ -128,6 +128,11 @@ def is_trace(path: str | Path) -> bool:
         return True
     if ending.endswith((".py", ".pyw")):
         return False
+    return begins_as_trace(path)
+
+
+def begins_as_trace(path: str | Path) -> bool:
+    """Tell whether the file begins as a trace does."""
     try:
         with Path(path).open("rb") as file:
             start = file.read(64).lstrip()

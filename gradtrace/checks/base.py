@@ -74,7 +74,8 @@ class Traits(NamedTuple):
     ``along``: it is an Along. ``after``: the checks whose findings explain its own in the same pass, so that
     those are left out; ``carried``: those that explain its findings without a line in all later passes, too.
     ``raises``: it tells of an error that PyTorch raised. ``thresholds``: the limits that it declares, with their
-    defaults; ``uses``: those that it reads, others' among them.
+    defaults; ``uses``: those that it reads, others' among them. ``merged``: it is given the trace of several
+    processes, whole, and compares them.
     """
 
     whole: bool = False
@@ -84,6 +85,7 @@ class Traits(NamedTuple):
     raises: bool = False
     uses: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = MappingProxyType({})
+    merged: bool = False
 
 
 CHECKS: Registry[Check] = Registry("check", "gradtrace.checks", "gradtrace.checks")

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from gradtrace.checks.base import CHECKS, SEVERITIES, Along, Thresholds, traits
+from gradtrace.merging import of_rank, ranks_of
 from gradtrace.model import BackwardPass, Finding, Trace
 from gradtrace.registry import report_fault, summary_of
 
@@ -19,11 +20,38 @@ _NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?")
 
 
 def run(trace: Trace, thresholds: Thresholds | None = None, names: Iterable[str] | None = None) -> tuple[Finding, ...]:
-    """Return the findings in all passes of ``trace``: see Checker."""
-    checker = Checker(thresholds, names)
+    """Return the findings in all passes of ``trace``: see Checker. Of several processes, each is checked by itself.
+
+    What several have is one finding, of the first pass that has it; then the processes are compared.
+    """
+    ranks = ranks_of(trace)
+    if len(ranks) == 1:
+        return _of_one(Checker(thresholds, names), trace)
+    names = tuple(CHECKS if names is None else names)
+    comparing = Checker(thresholds, names)
+    groups: dict[tuple[Any, ...], list[tuple[int, Finding]]] = {}
+    for rank in ranks:
+        for finding in _of_one(Checker(thresholds, names), of_rank(trace, rank)):
+            groups.setdefault(_key(finding), []).append((rank, finding))
+    return _sorted([*(_of_ranks(group) for group in groups.values()), *comparing.compared(trace)])
+
+
+def _of_one(checker: Checker, trace: Trace) -> tuple[Finding, ...]:
     for graph in trace.passes:
         checker.see(graph)
     return checker.found(trace)
+
+
+def _of_ranks(group: list[tuple[int, Finding]]) -> Finding:
+    """Return what is the same finding on several ranks: the worst, of the first pass that has it."""
+    rank, first = min(group, key=lambda found: (SEVERITIES.index(found[1].severity), found[1].pass_index, found[0]))
+    ranks = (rank, *sorted({other for other, _ in group} - {rank}))
+    return replace(first, ranks=ranks, count=max(finding.count for _, finding in group))
+
+
+def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
+    return tuple(sorted(findings, key=lambda finding: (order[finding.severity], finding.pass_index)))
 
 
 class Checker:
@@ -36,7 +64,9 @@ class Checker:
 
     def __init__(self, thresholds: Thresholds | None = None, names: Iterable[str] | None = None) -> None:
         self._limits = thresholds or Thresholds()
-        self._chosen = [CHECKS[name].name for name in (CHECKS if names is None else names)]
+        asked = [CHECKS[name].name for name in (CHECKS if names is None else names)]
+        self._chosen = [name for name in asked if not traits(name).merged]
+        self._merged = [name for name in asked if traits(name).merged]
         self._partial = [name for name in self._chosen if not (traits(name).whole or traits(name).along)]
         self._left_out: set[str] = set()
         self._along: dict[str, Along] = {}
@@ -75,8 +105,12 @@ class Checker:
             self._add(groups, sorted(same, key=lambda finding: -finding.count))
         fatal = max((self._errors.get(words, 0) for words in _last_words(trace)), default=0)
         told = [_survived(group) if group.last != fatal else group.told() for group in groups.values()]
-        order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
-        return tuple(sorted(told, key=lambda finding: (order[finding.severity], finding.pass_index)))
+        return _sorted(told)
+
+    def compared(self, trace: Trace) -> list[Finding]:
+        """Return what a comparison of several processes finds."""
+        found = [f for name in self._merged for f in self._asked(name, CHECKS[name].function, trace, self._limits)]
+        return [self._with_limits(finding) for finding in found]
 
     def _in_pass(self, graph: BackwardPass) -> Iterator[Finding]:
         """Yield the findings in one pass, without those that another one explains.

@@ -81,5 +81,7 @@ def main() -> None:
     try:
         app_with(named or COMMANDS)(prog_name="gradtrace")  # the other commands need not be imported
     except GradtraceError as error:
-        print(f"gradtrace: {error}", file=sys.stderr)
+        from gradtrace.cli.output import print_error  # noqa: PLC0415 - what a command has imported
+
+        print_error(error)
         sys.exit(error.exit_code)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gradtrace.checks.base import CHECKS, SEVERITIES
-from gradtrace.checks.checker import Checker
+from gradtrace.checks.base import CHECKS, SEVERITIES, Thresholds
+from gradtrace.checks.checker import Checker, run
 from gradtrace.cli.late import Late, take_late
-from gradtrace.cli.options import Module, Source
+from gradtrace.cli.options import Module, Rank, Source
 from gradtrace.cli.output import Target, print_findings, say
-from gradtrace.cli.source import find
+from gradtrace.cli.source import Recorded, Work, find
 from gradtrace.cli.thresholds import is_threshold, read_thresholds
 from gradtrace.errors import NothingRecordedError, UnknownNameError
 from gradtrace.formats.github import as_github
@@ -58,6 +58,7 @@ def check(
     format_name: ReportName = "text",
     numeric: Numeric = False,
     module: Module = False,
+    rank: Rank = None,
 ) -> None:
     """Run SCRIPT, check all its backward passes, and print what is wrong: the line, the proof and a fix.
 
@@ -69,11 +70,9 @@ def check(
     limits = read_thresholds([*(threshold or ()), *thresholds])
     _check_choice("severity", fail_on, FAIL_ON)
     _check_choice("format", format_name, FORMATS)
-    work = find(source, arguments, module=module)
+    work = find(source, arguments, module=module).of_rank(rank, one=False)
     target = None if format_name == "text" else Target("-")
-    checks = _Checks(limits)
-    recorded = work.record(None, explain=False, numeric=numeric or "numeric" in late, consume=checks.see)
-    findings = checks.found(recorded.trace)
+    recorded, findings = _checked(work, limits, numeric=numeric or "numeric" in late)
     if target is None:
         print_findings(findings)
     else:
@@ -83,6 +82,15 @@ def check(
         raise NothingRecordedError("no backward pass was recorded", "call backward() or autograd.grad() in the script")
     say(summary(findings, recorded.made))
     raise typer.Exit(failed or int(_bad_enough(findings, fail_on)))
+
+
+def _checked(work: Work, limits: Thresholds, *, numeric: bool) -> tuple[Recorded, tuple[Finding, ...]]:
+    """Return what was recorded, or loaded, and the findings; a script's passes are checked while it runs."""
+    if work.trace is not None:
+        return work.record(None, explain=False), run(work.trace, limits)
+    checks = _Checks(limits)
+    recorded = work.record(None, explain=False, numeric=numeric, consume=checks.see)
+    return recorded, checks.found(recorded.trace)
 
 
 def _about(trace: Trace) -> About:

@@ -15,11 +15,12 @@ from gradtrace.checks.base import Thresholds
 from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.cli.formula_table import table_of
 from gradtrace.cli.late import Late, take_late
-from gradtrace.cli.options import Module, PassNumber, Source, is_pass, kept_passes
+from gradtrace.cli.options import Module, PassNumber, Rank, Source, is_pass, kept_passes
 from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import find
 from gradtrace.errors import UnknownNameError
 from gradtrace.explain.formats.base import EXPLANATIONS
+from gradtrace.processes import file_name
 
 if TYPE_CHECKING:
     from gradtrace.cli.source import Recorded
@@ -63,6 +64,7 @@ def explain(
     numeric: Numeric = True,
     number: PassNumber = "last",
     module: Module = False,
+    rank: Rank = None,
 ) -> None:
     """Run SCRIPT and show how its gradients follow from the chain rule: formulas, numbers, and a check of both.
 
@@ -73,8 +75,8 @@ def explain(
     chosen = _format(late.get("format", format_name), output, latex=latex or "latex" in late)
     order, numeric = int(late.get("order", order)), numeric and "no-numeric" not in late
     keep = kept_passes(number)
-    work = find(source, arguments, module=module)
-    target = Target(output)
+    work = find(source, arguments, module=module).of_rank(rank)
+    target = Target(file_name(output, work.process))
     recorded = work.record(keep, calls=True, numeric=numeric, linked=True)
     passes, exit_code = _chosen(recorded, number, keep)
     table = table_of(recorded.trace)
@@ -83,7 +85,7 @@ def explain(
         told = "\n".join(_told(graph, order, (chosen, width), table) for graph in passes)
     target.write(told)
     if output != "-":
-        say(f"wrote {output}: {len(passes):,} backward pass{'es' if len(passes) > 1 else ''} explained")
+        say(f"wrote {target.name}: {len(passes):,} backward pass{'es' if len(passes) > 1 else ''} explained")
     raise typer.Exit(exit_code)
 
 

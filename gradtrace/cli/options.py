@@ -25,6 +25,7 @@ __all__ = [
     "Open",
     "Output",
     "PassNumber",
+    "Rank",
     "Script",
     "Sort",
     "Source",
@@ -37,7 +38,10 @@ __all__ = [
 ]
 
 Source = Annotated[
-    str, typer.Argument(metavar="SCRIPT|TRACE", help="A Python script, or a trace saved by gradtrace record.")
+    str,
+    typer.Argument(
+        metavar="SCRIPT|TRACE...", help="A Python script; or traces saved by gradtrace record: files, or a folder."
+    ),
 ]
 Script = Annotated[str, typer.Argument(metavar="SCRIPT", help="A Python script.")]
 Module = Annotated[bool, typer.Option("-m", help="Run a module, like python -m: SCRIPT is its name.")]
@@ -65,6 +69,9 @@ PassNumber = Annotated[
         help="The backward pass: a number from 1, several as in 10,100, or all, or last.",
         autocompletion=lambda: ["last", "all"],
     ),
+]
+Rank = Annotated[
+    int | None, typer.Option("--rank", metavar="N", min=0, help="Of traces of several processes: this one's.")
 ]
 Engine = Annotated[
     str,

@@ -21,8 +21,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gradtrace.model import Finding, Report
+    from gradtrace.processes import Process
 
-__all__ = ["Target", "busy", "keep_stderr", "print_findings", "print_table", "say", "show_progress"]
+__all__ = [
+    "Target",
+    "busy",
+    "keep_stderr",
+    "leads",
+    "print_error",
+    "print_findings",
+    "print_table",
+    "say",
+    "show_progress",
+    "speak_as",
+]
 
 ROWS = 200  # of the table in the terminal; a file has all of them
 END_OF_LINE = "\x1b[K\r"  # removes the rest of a longer line that stood there
@@ -52,18 +64,53 @@ def keep_stderr() -> None:
     _kept[:] = [_Stderr()] if sys.platform != "win32" and sys.stderr is sys.__stderr__ else []
 
 
+class _Voice:
+    """Which of several processes speaks: the first of those recorded; the others only of errors, with their rank."""
+
+    prefix = ""
+    leads = True
+
+
+def speak_as(process: Process, first: int = 0) -> None:
+    """Speak from now on as one of several processes, of which that of rank ``first`` tells what all do."""
+    _Voice.leads = process.rank == first or not process.is_one_of_many
+    _Voice.prefix = "" if _Voice.leads else f"[rank {process.rank}] "
+
+
+def leads() -> bool:
+    """Tell whether this process speaks for all."""
+    return _Voice.leads
+
+
 def _stderr() -> Any:
     return _kept[0] if _kept else sys.stderr
 
 
+def _print(text: str) -> None:
+    """Print lines to stderr in one piece, so that those of several processes are not mixed."""
+    end = "\x1b[K\n" if _stderr().isatty() else "\n"
+    print(
+        "".join(f"{_Voice.prefix}{line}{end}" for line in text.removesuffix("\n").split("\n")),
+        end="",
+        file=_stderr(),
+        flush=True,
+    )
+
+
 def say(words: str) -> None:
-    """Print a message to the user, on stderr."""
-    print(f"gradtrace: {words}", end="\x1b[K\n" if _stderr().isatty() else "\n", file=_stderr())
+    """Print a message to the user, on stderr; of several processes only the first does."""
+    if _Voice.leads:
+        _print(f"gradtrace: {words}")
+
+
+def print_error(words: object) -> None:
+    """Print an error, on stderr, whichever process this is."""
+    _print(f"gradtrace: {words}")
 
 
 def show_progress() -> Callable[[int], None] | None:
     """Return a function that shows the number of passes, twice a second; None where there is no terminal."""
-    if not _stderr().isatty():
+    if not (_stderr().isatty() and _Voice.leads):
         return None
     start = last = time.monotonic()
 
@@ -80,7 +127,7 @@ def show_progress() -> Callable[[int], None] | None:
 @contextmanager
 def busy(words: str) -> Iterator[None]:
     """Show on a terminal what is being done, as long as it takes."""
-    if not _stderr().isatty():
+    if not (_stderr().isatty() and _Voice.leads):
         yield
         return
     _show(f"{words} ...")
@@ -97,7 +144,8 @@ def _show(words: str) -> None:
 class Target:
     """The output file, checked before the script starts, or ``-`` for stdout.
 
-    With ``-``, what the script and its child processes print goes to stderr.
+    With ``-``, what the script and its child processes print goes to stderr; of several processes the first
+    alone writes.
     """
 
     def __init__(self, name: str) -> None:
@@ -118,20 +166,24 @@ class Target:
             write_whole(self._path, data)
             return
         with os.fdopen(self._stdout, "wb") as out:
-            out.write(data)
+            out.write(data if _Voice.leads else b"")
 
 
 def print_table(report: Report, sort: str = "order") -> None:
     """Print the pass as a table, as wide as the terminal; without colours if there is none."""
+    if not _Voice.leads:
+        return
     width, color = _terminal()
     style = Style(width=width, color=color, rows=ROWS, sort=sort)
     print("", FORMATS["text"].function(report, style), sep="\n", end="", file=_stderr())
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print the findings for a reader."""
+    """Print the findings for a reader; of several processes, those that do not speak for all print errors alone."""
     width, color = _terminal()
-    print(as_text(findings, min(width or 100, 100), color=color), end="", file=_stderr())
+    told = [finding for finding in findings if _Voice.leads or finding.severity == "error"]
+    if told:
+        _print(as_text(told, min(width or 100, 100), color=color))
 
 
 def _terminal() -> tuple[int | None, bool]:

@@ -29,6 +29,7 @@ from gradtrace.cli.options import (
     Open,
     Output,
     PassNumber,
+    Rank,
     Sort,
     Source,
     ThemeName,
@@ -45,6 +46,7 @@ from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS, Style
+from gradtrace.processes import file_name
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Report
@@ -71,6 +73,7 @@ def render(
     look: Look = "gradtrace",
     timeout: Timeout = 60.0,
     module: Module = False,
+    rank: Rank = None,
     formulas: Formulas = False,
     max_nodes: MaxNodes = 150,
     depth: Depth = None,
@@ -101,9 +104,10 @@ def render(
     check_view(style)
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
-    work = find(source, arguments, module=module)
+    work = find(source, arguments, module=module).of_rank(rank)
     many = keep is None or len(keep) > 1
     # Several passes go to as many files, whose names are known later; all can be written where one can.
+    target_name = file_name(target_name, work.process)
     targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
     graphs, exit_code = _chosen(recorded, keep)

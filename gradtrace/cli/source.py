@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import typer
 from msgspec.structs import replace
 
-from gradtrace import tracefile
 from gradtrace.api import select
 from gradtrace.checks.base import failures
 from gradtrace.checks.checker import run
-from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress
-from gradtrace.errors import NothingRecordedError, ScriptError
+from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress, speak_as
+from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError
+from gradtrace.merging import is_trace_source, of_rank, ranks_of, read_all
+from gradtrace.processes import Process, this_process
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Trace
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from gradtrace.recording.script.session import Session
 
 __all__ = ["Recorded", "Work", "find"]
+
+ALONE = Process()
 
 
 class Recorded(NamedTuple):
@@ -58,6 +61,26 @@ class Work(NamedTuple):
     trace: Trace | None = None
     program: Program | None = None
     arguments: tuple[str, ...] = ()
+    process: Process = ALONE  # in which the program runs
+
+    def of_rank(self, rank: int | None, *, one: bool = True) -> Work:
+        """Return this with the trace of one rank: the one given, else, where one is needed, the first that there is."""
+        if self.trace is None:
+            if rank is not None:
+                raise GradtraceError("--rank chooses from traces", "record some ranks only: gradtrace record --ranks")
+            return self
+        ranks = ranks_of(self.trace)
+        if rank is None and one and len(ranks) > 1:
+            say(f"this is rank {ranks[0]} of {len(ranks)}; --rank chooses another")
+        chosen = ranks[0] if rank is None and one else rank
+        return self if chosen is None else self._replace(trace=of_rank(self.trace, chosen))
+
+    def run_plainly(self) -> int:
+        """Run the program without recording it; return its exit code."""
+        assert self.program is not None  # noqa: S101 - find() makes one or the other
+        from gradtrace.recording.script.session import run_plainly
+
+        return run_plainly(self.program, self.arguments)
 
     def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: Any) -> Recorded:
         """Return the trace, after running the program if there is one; a traceback is printed as by python.
@@ -66,8 +89,6 @@ class Work(NamedTuple):
         ``wanted`` are further options of recording.recorder.Options.
         """
         if self.trace is not None:
-            for graph in self.trace.passes if "consume" in wanted else ():
-                wanted["consume"](graph)
             _explain(self.trace, asked=explain)
             return Recorded(self.trace, len(self.trace.passes), loaded=True)
         assert self.program is not None  # noqa: S101 - find() makes one or the other
@@ -86,17 +107,23 @@ class Work(NamedTuple):
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
 
 
-def find(name: str, arguments: list[str], *, module: bool) -> Work:
-    """Return the trace, script or module called ``name``; raises ScriptError or TraceFileError."""
+def find(name: str, arguments: list[str], *, module: bool, first: int = 0) -> Work:
+    """Return the trace, script or module called ``name``; raises ScriptError or TraceFileError.
+
+    Further traces may follow a trace: all are read as one. A program that is run as one of several processes speaks
+    for all if its rank is ``first``.
+    """
+    if not module and is_trace_source(name):
+        others = [argument for argument in arguments if not is_trace_source(argument)]
+        if others:
+            raise ScriptError(f"a trace takes no arguments, got {others[0]!r}", "put options before the trace")
+        return Work(trace=read_all([name, *arguments], say))
     from gradtrace.recording.script.program import find_module, read_script
 
-    if module:
-        return Work(program=find_module(name), arguments=tuple(arguments))
-    if tracefile.is_trace(name):
-        if arguments:
-            raise ScriptError(f"a trace takes no arguments, got {arguments[0]!r}", "put options before the trace")
-        return Work(trace=tracefile.load(name))
-    return Work(program=read_script(name), arguments=tuple(arguments))
+    process = this_process()
+    speak_as(process, first)
+    program = find_module(name) if module else read_script(name)
+    return Work(program=program, arguments=tuple(arguments), process=process)
 
 
 def _explain(trace: Trace, *, asked: bool) -> None:

@@ -22,6 +22,7 @@ Rooms, each of which imports only those below it::
     isolation/   the script runs as it would without gradtrace
     autograd/    PyTorch's private graph, read only        user_code/  frames, lines, names of variables
     native/      the C part: each source has the name of its Python twin
+    distributed/ process groups, and the wrappers and tensors that they share
 
 Where to look::
 
@@ -33,6 +34,7 @@ Where to look::
     a tensor's name              user_code/variable_names.py
     hooks on nodes               backward/node_hooks.py sets them, backward/post_hook.py is what runs
     a pass inside a pass         backward/nesting.py
+    DDP, FSDP, DTensor           distributed/
     torch.compile                isolation/torch_compile.py keeps everything out of its way
     what the script can notice   isolation/: tracebacks, warning_lines, signals, hidden, stack_size
 """

@@ -66,11 +66,20 @@ class _Assembly:
             tuple(nodes),
             tuple(edges),
             self.sources(raw.graph.place),
+            raw.rank or 0,
             calls=tuple(self.calls.found),
             error=self._error(),
             facts=tuple(self._facts()),
+            step=raw.step,
+            seconds=_rounded(raw.seconds[1] - raw.seconds[0]),
+            waiting=self._waiting(),
             **extra,
         )
+
+    def _waiting(self) -> float | None:
+        """Return the seconds from the last arrival at a leaf to the engine's return; None without other processes."""
+        last = self.raw.run.last_leaf
+        return None if last is None or self.raw.rank is None else _rounded(self.raw.seconds[1] - last)
 
     def _nodes_and_edges(self) -> tuple[list[Node], list[Edge]]:
         """Return them in backward order; what was noted of a node's run is let go of as soon as it is told."""
@@ -111,8 +120,7 @@ class _Assembly:
         raw = self.raw
         run = self.runs[position]
         grads = self._arrived(position, run)
-        # As exact as the clock is; a longer number would only fill the file.
-        seconds = round(run[4], 7) if run and run[4] is not None else None
+        seconds = _rounded(run[4]) if run and run[4] is not None else None
         rank = self.ranks[position]
         if position in raw.graph.leaves:
             value = (_stats(raw.graph.leaf_values[position]),)
@@ -184,6 +192,11 @@ class _Assembly:
     def _facts(self) -> Iterable[Fact]:
         for kind, positions, place, data in self.raw.facts:
             yield Fact(kind, tuple([self.ids[position] for position in positions]), self.sources(place), data)
+
+
+def _rounded(seconds: float) -> float:
+    """Return the seconds as exactly as the clock tells them; a longer number would only fill the file."""
+    return round(seconds, 7)
 
 
 def _stats(measured: Measured | None) -> TensorStats | None:

@@ -26,6 +26,7 @@ from gradtrace.recording.backward.leaf_series import SeriesLog
 from gradtrace.recording.backward.nesting import Nesting
 from gradtrace.recording.backward.raw_pass import PassKind, RawPass
 from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, record_leaves, record_pass
+from gradtrace.recording.distributed.process_group import Membership
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
 from gradtrace.recording.forward.patches import function_patch, thread_patch
@@ -59,6 +60,7 @@ class Options(Struct, frozen=True):
         linked: where only the last pass is kept, also those before it whose backward made nodes.
         facts: what the checks need beside the gradients; needs ``forward``.
         consume: is handed each pass, in the order in which they end; only the last is kept after that.
+        journal: is handed, when a pass has ended, what tells the trace until then.
     """
 
     forward: bool = True
@@ -69,6 +71,7 @@ class Options(Struct, frozen=True):
     linked: bool = False
     facts: bool = False
     consume: Callable[[BackwardPass], None] | None = None
+    journal: Callable[[Callable[[], Trace]], None] | None = None
 
 
 EVERYTHING = Options()
@@ -99,6 +102,8 @@ class Recorder:
         # Told of the index of each pass when it has ended.
         self.on_pass: Callable[[int], None] | None = None
         self._seeded_by: _SeededBy | None = None
+        self._membership = Membership()
+        self._steps = 0  # of optimizers
         self.sources = Sources(*folders)
         self._logs = ThreadLogs()
         self._nesting = Nesting()
@@ -158,7 +163,8 @@ class Recorder:
         facts = self._facts.of_run(self.sources) if self._facts is not None else ()
         facts += self.facts_of_end
         series = self._series.found()
-        return Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), series, self.error, facts)
+        trace = Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), series, self.error, facts)
+        return self._membership.signed(trace)
 
     def _parts(self) -> list[Removable]:
         """Return all of ours that is put in other people's places, first to last."""
@@ -177,6 +183,7 @@ class Recorder:
             *inspect_patches(),
             self._pause.holding(forward),
             Registered(register_optimizer_step_pre_hook, pause),
+            Registered(register_optimizer_step_pre_hook, self._count_step),
             *(self._facts.parts() if self._facts is not None else ()),
         ]
         guard = DynamoGuard(traceable, lambda: logs.here().mode)
@@ -202,8 +209,13 @@ class Recorder:
                 self._pause.pass_ended(index)
                 if self.on_pass is not None:
                     self.on_pass(index)
+                if self.options.journal is not None:
+                    self.options.journal(lambda: self.trace)
 
         return run
+
+    def _count_step(self, *_: Any) -> None:
+        self._steps += 1
 
     def _asks_for_rows(self, index: int) -> bool:
         """Tell whether nothing but the rows of a pass is asked for, and nothing watches the forward."""
@@ -228,10 +240,13 @@ class Recorder:
     def _context(self, call: EngineCall, index: int) -> PassContext:
         log = self._logs.here()
         observer = self._facts.of_pass(index, log) if self._facts is not None else None
-        if self._seeded_by is not None:
-            return PassContext(index, "seeded", log, self._seeded_by.spaces, self.options.torchviz, observer)
         kind: PassKind = "backward" if call.accumulates else "grad"
-        return PassContext(index, kind, log, (), self.options.torchviz, observer)
+        context = PassContext(
+            index, kind, log, (), self.options.torchviz, observer, self._membership.rank(), self._steps
+        )
+        if self._seeded_by is not None:
+            return context._replace(kind="seeded", spaces=self._seeded_by.spaces)
+        return context
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Finding
 
-__all__ = ["as_text", "sentence", "summary"]
+__all__ = ["as_text", "ranks_shown", "sentence", "summary"]
 
 MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·", "cyan")}
 
@@ -44,10 +44,25 @@ def _wrapped(text: str, indent: str, width: int) -> list[str]:
 
 
 def _passes(finding: Finding) -> str:
-    if not finding.pass_index:
-        return ""
     more = f" and {finding.count - 1:,} more" if finding.count > 1 else ""
-    return f"pass {finding.pass_index:,}{more}"
+    found = [f"pass {finding.pass_index:,}{more}"] if finding.pass_index else []
+    return ", ".join([*found, *([f"rank {ranks_shown(finding.ranks)}"] if finding.ranks else [])])
+
+
+def ranks_shown(ranks: Sequence[int]) -> str:
+    """Return ranks as a person writes them, the first in front.
+
+    >>> ranks_shown((3, 0, 1, 2, 7))
+    '3, also on 0 to 2, 7'
+    """
+    runs: list[list[int]] = []
+    for rank in sorted(ranks[1:]):
+        if runs and rank == runs[-1][-1] + 1:
+            runs[-1].append(rank)
+        else:
+            runs.append([rank])
+    others = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)  # noqa: PLR2004
+    return f"{ranks[0]}, also on {others}" if others else f"{ranks[0]}"
 
 
 def summary(findings: Sequence[Finding], passes: int) -> str:

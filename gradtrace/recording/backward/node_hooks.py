@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from functools import partial
 from threading import RLock, get_ident
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
 from torch.autograd.function import _HookMixin
@@ -49,6 +50,7 @@ class NodeHooks:
         self._watched = watched
         self._on_made = on_made
         self._events: list[Event] = []
+        self._last_leaf: float | None = None
         self._hooked_leaves: set[int] = set()
         self._finished_leaves: set[int] = set()
         self._made_by: set[int] = set()
@@ -68,7 +70,8 @@ class NodeHooks:
     def seen(self) -> HookedRun:
         """Return what the hooks saw."""
         hooked, finished = frozenset(self._hooked_leaves), frozenset(self._finished_leaves)
-        return HookedRun(self._post_hook.task, self._events, hooked, finished, frozenset(self._made_by))
+        made_by = frozenset(self._made_by)
+        return HookedRun(self._post_hook.task, self._events, hooked, finished, made_by, self._last_leaf)
 
     def install(self) -> None:
         """Install the hooks."""
@@ -119,6 +122,7 @@ class NodeHooks:
         if position in self._roots:
             self._note_task(task)
         self._events.append((task, position, (arrived,), (), None))
+        self._last_leaf = perf_counter()
         self._post_hook.start_clock()
 
     def _before_root(self, _: Gradients) -> None:

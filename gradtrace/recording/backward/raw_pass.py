@@ -61,6 +61,7 @@ class HookedRun(NamedTuple):
         hooked_leaves: positions of leaves that have hooks of the script's own.
         finished_leaves: those of them whose hooks have ended.
         made_by: positions of nodes whose run made other nodes (``create_graph``).
+        last_leaf: when a gradient last arrived at a leaf, as ``perf_counter`` tells.
     """
 
     task: int = -1
@@ -68,6 +69,7 @@ class HookedRun(NamedTuple):
     hooked_leaves: frozenset[int] = frozenset()
     finished_leaves: frozenset[int] = frozenset()
     made_by: frozenset[int] = frozenset()
+    last_leaf: float | None = None
 
 
 class RawFact(NamedTuple):
@@ -100,6 +102,9 @@ class RawPass(NamedTuple):
     error: tuple[str, str] | None = None
     facts: tuple[RawFact, ...] = ()
     extra: PassFields | None = None
+    rank: int | None = None  # of the process; None if there are no others
+    step: int = 0  # optimizer steps before it
+    seconds: tuple[float, float] = (0.0, 0.0)  # when the engine began and returned, as ``perf_counter`` tells
 
     def own_events(self) -> list[Event]:
         """Return the runs that belong to this pass, in order; those of nested and parallel passes do not."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from itertools import chain
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -46,6 +47,8 @@ class PassContext(NamedTuple):
         spaces: variables to name tensors by, before those of the frames that call the engine.
         torchviz: whether it is wanted as torchviz draws it, too.
         observer: sees the pass for the checks.
+        rank: of this process; None if there are no others.
+        step: how many optimizer steps there were.
     """
 
     pass_index: int
@@ -54,6 +57,8 @@ class PassContext(NamedTuple):
     spaces: tuple[dict[str, Any], ...] = ()
     torchviz: bool = False
     observer: PassObserver | None = None
+    rank: int | None = None
+    step: int = 0
 
 
 class LeafKnowledge(NamedTuple):
@@ -124,10 +129,12 @@ def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
     compiled = CompiledBackward(call, graph) if graph is not None and is_compiled() else None
     error: tuple[str, str] | None = None
     result = None
+    start = 0.0
     try:
         if hooks is not None and compiled is None:
             with gc_paused(), torch._C.DisableTorchFunction():
                 hooks.install()
+        start = perf_counter()
         try:
             result = call()
         except BaseException as raised:
@@ -135,10 +142,12 @@ def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
             raise
         return result
     finally:
+        seconds = start, perf_counter()
         if hooks is not None:
             hooks.uninstall()
         run = HookedRun() if hooks is None else hooks.seen()
         raw = RawPass(context.pass_index, context.kind, context.log, subject.snapshot, run, {}, error)
+        raw = raw._replace(rank=context.rank, step=context.step, seconds=seconds)
         done(_completed(raw, subject, compiled, result))
 
 

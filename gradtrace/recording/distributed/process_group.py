@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
+from msgspec.structs import replace
 
 from gradtrace.model import World
 from gradtrace.processes import Process, this_process
+
+if TYPE_CHECKING:
+    from gradtrace.model import Trace
 
 __all__ = ["Membership"]
 
@@ -15,22 +21,27 @@ class Membership:
 
     def __init__(self) -> None:
         self._process = this_process()
-        self._group: object = None
 
-    def rank(self) -> int:
-        """Return the rank of this process; 0 where it is alone."""
+    def rank(self) -> int | None:
+        """Return the rank of this process; None where it is alone."""
         distributed = torch.distributed
-        if distributed.is_available() and distributed.is_initialized():
-            group = distributed.group.WORLD
-            if group is not self._group:
-                self._group = group
-                known = self._process
-                self._process = Process(
-                    distributed.get_rank(), distributed.get_world_size(), known.host, known.restart
-                )
-        return self._process.rank
-
-    def world(self) -> World | None:
-        """Return the world that this process is one of; None where it is alone."""
         known = self._process
-        return World(known.world, (known.rank,), (known.host,), known.restart) if known.is_one_of_many else None
+        if distributed.is_available() and distributed.is_initialized():
+            rank, size = distributed.get_rank(), distributed.get_world_size()
+            if (rank, size) != (known.rank, known.world):
+                known = self._process = Process(rank, size, known.host, known.restart)
+        return known.rank if known.is_one_of_many else None
+
+    def signed(self, trace: Trace) -> Trace:
+        """Return the trace with this process's rank wherever it stands, and its world; unchanged if it is alone."""
+        known = self._process
+        if not known.is_one_of_many:
+            return trace
+        rank = known.rank
+        return replace(
+            trace,
+            series=tuple(replace(series, rank=rank) for series in trace.series),
+            error=None if trace.error is None else replace(trace.error, rank=rank),
+            facts=tuple(replace(fact, rank=rank) for fact in trace.facts),
+            world=World(known.world, (rank,), (known.host,), known.restart),
+        )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None] | None
 
-__all__ = ["Session", "run_recorded"]
+__all__ = ["Session", "run_plainly", "run_recorded"]
 
 
 class Session(NamedTuple):
@@ -61,6 +61,16 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     if run.error is not None and not isinstance(run.error, SystemExit):
         note_error(recorder, run.error)
     return Session(recorder.trace, recorder.count, run, seeded, recorder.torchviz)
+
+
+def run_plainly(program: Program, arguments: Sequence[str]) -> int:
+    """Run the program without recording anything of it; return its exit code."""
+    with script_shutdown() as end, recursion_limit_of_script():
+        run = program.run(arguments)
+        strip(run.error)
+        run.report_error()
+        end()
+    return run.exit_code
 
 
 def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
