@@ -303,7 +303,7 @@ def make_dot(  # noqa: PLR0913 - torchviz's signature, and one more
     Raises:
         TensorError: ``var`` has no graph.
     """
-    from gradtrace.formats.dot import digraph  # noqa: PLC0415 - imports graphviz
+    from gradtrace.drawing.digraph import digraph  # noqa: PLC0415 - imports graphviz
 
     outputs, names = var if isinstance(var, (list, tuple)) else (var,), dict(params or {})
     if not gradients:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_view", "drawn_or_less"]
 
+MOST = 150  # boxes that are drawn without a word
+
 
 def check_view(style: Style) -> None:
     """Raise a GradtraceError for choices that can't be, before the script runs."""
@@ -63,8 +65,9 @@ def _tell_excess(report: Report, view: View) -> None:
     from gradtrace.fold.folding import fold  # noqa: PLC0415 - only where something is drawn
 
     boxes = len(fold(report.graph, view).boxes)
-    if boxes > view.max_nodes:
-        say(f"{_asked(view)} makes {boxes:,} boxes, more than --max-nodes {view.max_nodes:,}")
+    most = view.max_nodes or MOST
+    if boxes > most:
+        say(f"{_asked(view)} makes {boxes:,} boxes, more than {most:,}")
 
 
 def _asked(view: View) -> str:
@@ -72,4 +75,4 @@ def _asked(view: View) -> str:
     if view.full:
         return "--full"
     depth = [f"--depth {view.depth}"] if view.depth is not None else []
-    return " ".join([*depth, *(f"--open {path}" for path in view.open)]) or f"--max-nodes {view.max_nodes:,}"
+    return " ".join([*depth, *(f"--open {path}" for path in view.open)]) or f"--max-nodes {view.max_nodes or MOST:,}"

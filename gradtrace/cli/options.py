@@ -94,7 +94,10 @@ Look = Annotated[
 ]
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit for the layout.")]
 MaxNodes = Annotated[
-    int, typer.Option("--max-nodes", metavar="N", min=1, help="Fold the picture if it has more boxes than this.")
+    int | None,
+    typer.Option(
+        "--max-nodes", metavar="N", min=1, help="Fold to this many boxes, in place of as many as can be read."
+    ),
 ]
 Depth = Annotated[
     int | None, typer.Option("--depth", metavar="N", min=0, help="One box for each module call at this depth.")

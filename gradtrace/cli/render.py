@@ -75,7 +75,7 @@ def render(
     module: Module = False,
     rank: Rank = None,
     formulas: Formulas = False,
-    max_nodes: MaxNodes = 150,
+    max_nodes: MaxNodes = None,
     depth: Depth = None,
     opened: Open = None,
     full: Full = False,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "badge", "card", "crossing", "heading", "kept"]
 
-LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 44, 40, 56  # characters
+LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 36, 32, 48  # characters
 BADGES = {"error": ("×", FAILED), "warning": ("!", WARNED), "info": ("i", SPECIAL["zero"])}
 MOST_ROWS = 4  # forward outputs that get a row each
 SAMPLES: dict[GradientKind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
@@ -48,7 +48,7 @@ def card(node: Node, context: Context, more: Sequence[str] = ()) -> str:
     rows += [row(small(f"in all, drawn beside each of its {uses} uses"))] if uses > 1 else []
     color, width = (FAILED, 3) if error else (BORDER[node.kind], 1 if node.kind == "function" else 2)
     style = "rounded,dashed" if node.kind == "function" and node.order is None and not error else "rounded"
-    return table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="3"')
+    return table(rows, f'border="{width}" style="{style}" color="{color}" bgcolor="{CARD}" cellspacing="2"')
 
 
 def heading(title: str, lines: Iterable[str], scale: Scale, kinds: Iterable[GradientKind]) -> str:
@@ -155,7 +155,7 @@ def _legend(scale: Scale, kinds: set[GradientKind]) -> Iterator[str]:
     gap = ""
     if scale.low < scale.high:
         yield small(f"gradient {number(scale.low)} ")
-        yield from (f'<font point-size="10" color="{color}">■ </font>' for color in FILL)
+        yield from (f'<font point-size="9" color="{color}">■ </font>' for color in FILL)
         yield small(f"{number(scale.high)}, thicker is larger")
         gap = "   "
     for what, text in SAMPLES.items():

@@ -60,9 +60,20 @@ class Frames:
         return outward
 
     def _frame(self, call: int) -> graphviz.Digraph:
-        made = self._graph.calls[call]
-        label = escaped(" · ".join(filter(None, dict.fromkeys((one_line(made.path), made.type)))))
+        made, around = self._graph.calls[call], self._around[call]
+        outer = f"{self._graph.calls[around].path}." if around is not None else ""
+        # Under the title of the frame around, the rest of the path is enough.
+        names = (one_line(made.path.removeprefix(outer)), made.type)
+        label = escaped(" · ".join(filter(None, dict.fromkeys(names))))
         frame = type(self._picture)(f"cluster_{self._prefix}{call}")
-        look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "10", "peripheries": "1"}
-        frame.attr(label=label, labeljust="l", labelloc="t", fontsize="9", fontcolor=MUTED, tooltip=label, **look)
+        look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "7", "peripheries": "1"}
+        frame.attr(
+            label=label,
+            labeljust="l",
+            labelloc="t",
+            fontsize="9",
+            fontcolor=MUTED,
+            tooltip=escaped(one_line(made.path) or made.type),
+            **look,
+        )
         return frame

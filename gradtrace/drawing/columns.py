@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
-from xml.etree import ElementTree as ET
 
 from msgspec import Struct
 
-from gradtrace.drawing.palette import FAILED, WARNED
 from gradtrace.fold.frames import spaced_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gradtrace.drawing.sizes import Size
     from gradtrace.fold import Folded
 
-__all__ = ["Size", "columns_of", "size_of"]
+__all__ = ["columns_of", "even_columns"]
 
-Size = tuple[float, float]  # width and height, in points
-
-NUMBER = re.compile(r"(?<![\w×.])-?\d+(?:\.\d+)?(?:e[+-]\d+)?(?![\w×.])|(?<=\()n\d+(?=\))")
-TALLEST = 4.0  # times its width that a picture may be high before it is cut
+TALLEST = 2.5  # times its width that a picture may be high before it is cut
 GOAL = 1.3  # height of a page by its width
-MOST_CROSSED = 3  # lines on average that a cut may cross; numbers are no way to read more
+MOST_CROSSED = 6  # lines on average that a cut may cross; numbers are no way to read more
 MOST, LEAST_RANKS = 12, 4  # columns, and ranks of a column
-ROW, LETTER, SMALL, MARGIN = 22.0, 5.9, 4.2, 26.0  # points, about: a card's rows, its letters, around its text
-GAP_ABOVE, GAP_BESIDE = 42.0, 25.0  # points, about, from card to card
+GAP_ABOVE, GAP_BESIDE = 30.0, 15.0  # points, about, from card to card
 
 
 class _Sheet(Struct, frozen=True):
@@ -66,6 +60,17 @@ def columns_of(folded: Folded, sizes: Mapping[str, Size], asked: str, *, page: b
     return {box_id: sum(rank >= cut for cut in cuts) for box_id, rank in sheet.ranks.items()}
 
 
+def even_columns(folded: Folded, sizes: Mapping[str, Size], count: int) -> dict[str, int]:
+    """Return the column of each box in so many columns; nothing where too many lines would be cut for it."""
+    sheet = _sheet(folded, sizes)
+    if len(sheet.heights) < LEAST_RANKS * count:
+        return {}
+    cuts = sheet.cuts(count)
+    if sum(sheet.crossings[cut] for cut in cuts) > MOST_CROSSED * len(cuts):
+        return {}
+    return {box_id: sum(rank >= cut for cut in cuts) for box_id, rank in sheet.ranks.items()}
+
+
 def _best(sheet: _Sheet, tallest: float) -> list[int]:
     """Return the cuts that make a page of it, or none where it is low enough or too many lines would be cut."""
     if sheet.shape([]) <= tallest:
@@ -73,24 +78,6 @@ def _best(sheet: _Sheet, tallest: float) -> list[int]:
     tries = [sheet.cuts(count) for count in range(2, min(MOST, len(sheet.heights) // LEAST_RANKS) + 1)]
     fair = [cuts for cuts in tries if sum(sheet.crossings[cut] for cut in cuts) <= MOST_CROSSED * len(cuts)]
     return min(fair, key=lambda cuts: abs(sheet.shape(cuts) - GOAL), default=[])
-
-
-def size_of(label: str) -> Size:
-    """Return the width and height of a card, in points and about: a layout alone knows them, and comes too late."""
-    rows = [row for row in ET.fromstring(label[1:-1]).findall("tr") if not _is_badge(row)]  # noqa: S314 - we wrote it
-    return MARGIN + max((_width(row) for row in rows), default=0.0), ROW * len(rows)
-
-
-def _is_badge(row: ET.Element) -> bool:
-    return any(cell.get("bgcolor") in {FAILED, WARNED} for cell in row.findall("td"))
-
-
-def _width(row: ET.Element) -> float:
-    """Return the width of a row's text, and of the bars in it."""
-    bars = sum(float(cell.get("width", 0)) for cell in row.iter("td") if cell.get("bgcolor") and cell.get("width"))
-    small = any(font.get("point-size") == "8" for font in row.iter("font"))
-    # Each number as if it had six characters: with other gradients the columns are the same.
-    return bars + (SMALL if small else LETTER) * len(NUMBER.sub("123456", "".join(row.itertext())))
 
 
 def _sheet(folded: Folded, sizes: Mapping[str, Size]) -> _Sheet:

@@ -64,9 +64,13 @@ def _look(grad: TensorStats | None, text: str, told: str, scale: Scale) -> dict[
         look = {"color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
     else:
         look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
-    gap = " " * (1 + round(float(look.get("penwidth", 1)) / 2))  # a label stands beside the middle of the line
-    label = f"{gap}{escaped(text)}"
-    return {**look, "label": label, "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
+    return {**look, "label": _on_line(text), "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
+
+
+def _on_line(text: str) -> str:
+    """Return a label that stands on its line: on the page's colour, so that the line does not cross the text."""
+    cell = f"<tr><td>{escaped(text)}</td></tr>"
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1" bgcolor="{PAGE}">{cell}</table>>'
 
 
 def _flow(grad: TensorStats | None) -> str:

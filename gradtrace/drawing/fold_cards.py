@@ -53,7 +53,7 @@ def fold_card(box: Box, graph: BackwardPass, context: Context) -> str:
     rows += [*badges(box), *leaf_rows(box, graph, context)]
     style, width = STYLES[box.kind]
     return table(
-        rows, f'border="{width}" style="{style}" color="{BORDER["function"]}" bgcolor="{CARD}" cellspacing="3"'
+        rows, f'border="{width}" style="{style}" color="{BORDER["function"]}" bgcolor="{CARD}" cellspacing="2"'
     )
 
 

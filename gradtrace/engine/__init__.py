@@ -13,7 +13,7 @@ from typing import Literal
 
 from gradtrace.errors import EngineError, UnknownNameError
 
-__all__ = ["ENGINES", "Output", "check_engine", "draw"]
+__all__ = ["ENGINES", "Output", "check_engine", "draw", "measured"]
 
 Output = Literal["svg", "png", "pdf", "plain"]
 
@@ -55,7 +55,19 @@ def draw(dot: str, output: Output, engine: str = "pygraphviz", timeout: float = 
         raise EngineError("there is no Graphviz to draw with", INSTALL) from None
 
 
-def _wheel(output: Output) -> list[str]:
+def measured(dot: str, timeout: float = 60.0) -> tuple[float, float]:
+    """Return the width and the height in points of what a graph's layout takes, without its title.
+
+    Raises EngineError as ``draw`` does.
+    """
+    try:
+        wide, high = map(float, _run(_wheel("size"), dot, timeout).split())
+    except _NotInstalledError:
+        wide, high = (72 * float(word) for word in draw(dot, "plain", "dot", timeout).split()[2:4])
+    return wide, high
+
+
+def _wheel(output: Output | Literal["size"]) -> list[str]:
     package = find_spec("pygraphviz")
     if package is None or not package.submodule_search_locations:
         raise _NotInstalledError

@@ -11,6 +11,10 @@ import os
 import sys
 from types import ModuleType
 
+TYPE_CHECKING = False  # importing typing takes milliseconds
+if TYPE_CHECKING:
+    from gradtrace.engine.layout import Graph
+
 STACK = 256 * 2**20  # bytes: dot's depth-first searches recurse once per rank
 FAILED, CANNOT_IMPORT = 1, 3
 PIXELS, LONGEST = 30_000_000, 16_000  # of a PNG: cairo cuts it at 32,767, and 30 million take a second
@@ -42,37 +46,44 @@ def _answer(stdout: int) -> int:
         gv = _bindings(folder)
     except ImportError:
         return CANNOT_IMPORT
+    _bare_package("gradtrace", "")
+    _bare_package("gradtrace.engine", os.path.dirname(__file__))  # noqa: PTH120 - pathlib takes 15 ms
+    from gradtrace.engine.layout import Graph, laid_out, size_of  # noqa: PLC0415 - only now can it be found
+
     context = gv.gvContextWithBuiltins()  # first: it declares that a node's label is its name
     try:
-        graph = gv.agread(sys.stdin, None)
+        graph = Graph.read(gv, context, sys.stdin.buffer.read())
+        picture = size_of(graph) if output == "size" else _picture(laid_out(graph), output, int(dpi))
     except ValueError:
         return FAILED  # Graphviz has said on stderr what is wrong with the text
-    if output == "png":
-        gv.agattr(graph, gv.AGRAPH, b"dpi", dpi.encode())
-    if gv.gvLayout(context, graph, b"dot"):
-        return FAILED
-    if output == "png" and _dpi(gv, context, graph) < float(dpi):
-        gv.agattr(graph, gv.AGRAPH, b"dpi", str(_dpi(gv, context, graph)).encode())
-        gv.gvFreeLayout(context, graph)
-        gv.gvLayout(context, graph, b"dot")
-    failed, picture = gv.gvRenderData(context, graph, output.encode())
     with os.fdopen(stdout, "wb") as file:
         file.write(picture)
-    return FAILED if failed else 0
+    return 0
 
 
-def _dpi(gv: ModuleType, context: object, graph: object) -> int:
+def _picture(graph: Graph, output: str, dpi: int) -> bytes:
+    """Return the bytes of what is laid out."""
+    if output == "png":
+        graph.set_dpi(min(dpi, _dpi(graph)))
+    return graph.rendered(output)
+
+
+def _dpi(graph: Graph) -> int:
     """Return the dots per inch at which a picture has no more pixels than a viewer opens."""
-    _, plain = gv.gvRenderData(context, graph, b"plain")
-    wide, high = (max(1.0, float(word)) for word in plain.split()[2:4])  # inches
+    wide, high = (max(1.0, float(word)) for word in graph.rendered("plain").split()[2:4])  # inches
     return int(min(LONGEST / max(wide, high), (PIXELS / (wide * high)) ** 0.5))
 
 
-def _bindings(folder: str) -> ModuleType:
-    """Return the C bindings of pygraphviz, without the package's ``__init__``, which imports all of it."""
-    package = ModuleType("pygraphviz")
+def _bare_package(name: str, folder: str) -> None:
+    """Let modules of a package be imported without its ``__init__``, which imports all of it."""
+    package = ModuleType(name)
     package.__path__ = [folder]
-    sys.modules["pygraphviz"] = package
+    sys.modules[name] = package
+
+
+def _bindings(folder: str) -> ModuleType:
+    """Return the C bindings of pygraphviz."""
+    _bare_package("pygraphviz", folder)
     if sys.platform == "win32":
         os.add_dll_directory(f"{folder}.libs")
     from pygraphviz import graphviz  # noqa: PLC0415 - only now can it be found

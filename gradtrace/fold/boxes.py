@@ -28,7 +28,8 @@ class View(Struct, frozen=True):
     """What to show of a pass.
 
     Args:
-        max_nodes: boxes that a picture may have; above it the graph is folded, as little as needed.
+        max_nodes: boxes that a picture may have; above it the graph is folded, as little as needed. With None
+            it is folded until the picture can be read.
         depth: show each module call at this depth as one box, whatever the number of boxes; None to choose.
         open: module paths whose nodes are never folded.
         full: fold nothing.
@@ -36,7 +37,7 @@ class View(Struct, frozen=True):
         between: only the ways between the nodes of these two names; None for all.
     """
 
-    max_nodes: int = 150
+    max_nodes: int | None = None
     depth: int | None = None
     open: tuple[str, ...] = ()
     full: bool = False

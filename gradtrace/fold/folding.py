@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from gradtrace.fold.boxes import Folded, Opening, View
 from gradtrace.fold.build import as_recorded, built
 from gradtrace.fold.containers import with_containers
+from gradtrace.fold.legible import legible
 from gradtrace.fold.line import line_of
 from gradtrace.fold.samples import sampled
 from gradtrace.fold.selection import between, check_opened, focused
@@ -18,7 +19,7 @@ from gradtrace.gc_pause import gc_paused
 from gradtrace.graph import span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradtrace.fold.groups import Part
     from gradtrace.model import BackwardPass, Finding
@@ -27,19 +28,32 @@ __all__ = ["fold"]
 
 SLOW = 500  # ranks that all edges span; above, leaves go into their users' boxes, or a layout takes minutes
 SMALL, USUAL = 10, 150  # boxes; who asks for more wants them, tangled or not
+READABLE = 40  # boxes that are read at a glance, where nobody says how large they are
 
 
-def fold(graph: BackwardPass, view: View = View(), findings: Sequence[Finding] = ()) -> Folded:  # noqa: B008 - frozen
-    """Return a pass in at most ``view.max_nodes`` boxes, folded as little as that needs."""
+def fold(
+    graph: BackwardPass,
+    view: View = View(),  # noqa: B008 - frozen
+    findings: Sequence[Finding] = (),
+    fits: Callable[[Folded], bool] | None = None,
+) -> Folded:
+    """Return a pass in boxes, folded as little as is needed.
+
+    That is for at most ``view.max_nodes`` boxes, or where the view names no number, until the fold ``fits``.
+    """
     with gc_paused():
-        return _fold(graph, view, findings)
+        if view.full or view.depth is not None or view.max_nodes is not None:
+            return _fold(graph, view, findings)
+        part, cut = _asked(with_containers(graph), view)
+        return legible(part, view, (findings, cut), fits or (lambda folded: len(folded.boxes) <= READABLE))
 
 
 def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:
     graph, cut = _asked(with_containers(graph), view)
-    if view.full or (view.depth is None and len(graph.nodes) <= view.max_nodes and span(graph) <= SLOW):
+    few = view.max_nodes is not None and len(graph.nodes) <= view.max_nodes and span(graph) <= SLOW
+    if view.full or (view.depth is None and few):
         return as_recorded(graph, findings, cut)
-    line, most = line_of(graph), view.max_nodes
+    line, most = line_of(graph), view.max_nodes or USUAL
     while True:
         stages = Stages(line, replace(view, max_nodes=most))
         parts, openings, plan = stages.parts()
@@ -51,10 +65,11 @@ def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folde
 
 def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
     """Return a word on what was asked for where that is more than the budget."""
-    if len(parts) <= view.max_nodes:
+    most = view.max_nodes or USUAL
+    if len(parts) <= most:
         return ()
     asked = f"--depth {view.depth}" if view.depth is not None else " ".join(f"--open {path}" for path in view.open)
-    return (Opening(f"more than the {view.max_nodes:,} boxes of --max-nodes, as {asked} asks for", ""),)
+    return (Opening(f"more than {most:,} boxes, as {asked} asks for", ""),)
 
 
 def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:

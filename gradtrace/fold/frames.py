@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from gradtrace.fold.chains import is_cheap
@@ -23,7 +24,10 @@ def frames_of(graph: BackwardPass, boxes: Iterable[Box]) -> dict[str, tuple[int,
     """Return for each box the calls framed around it, outermost first: those that have several boxes."""
     chains = {box.id: _chain(graph, box) for box in boxes}
     sizes = Counter(call for chain in chains.values() for call in chain)
-    return {box_id: tuple(call for call in chain if sizes[call] >= LEAST) for box_id, chain in chains.items()}
+    inner = {one: sizes[other] for chain in chains.values() for one, other in pairwise(chain)}
+    # Of frames around the same boxes the innermost says all.
+    drawn = {call for call, size in sizes.items() if size >= LEAST and inner.get(call) != size}
+    return {box_id: tuple(call for call in chain if call in drawn) for box_id, chain in chains.items()}
 
 
 def _chain(graph: BackwardPass, box: Box) -> list[int]:

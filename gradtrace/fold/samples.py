@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from gradtrace.fold.tangle import is_tangled
-
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
 
@@ -18,6 +16,7 @@ __all__ = ["sampled"]
 
 MOST_WORK = 4_000_000  # nodes that are looked at for it, again and again: a second
 MOST_TRIES = 24
+MOST_FAILED = 3  # tries one after the other that did not fit
 
 
 def sampled(stages: Stages, plan: Plan, parts: list[Part]) -> list[Part]:
@@ -27,15 +26,17 @@ def sampled(stages: Stages, plan: Plan, parts: list[Part]) -> list[Part]:
     graph alone and on no gradient: other numbers don't change the picture.
     """
     tried: set[Hashable] = set()
+    failed = 0
     for _ in range(min(MOST_TRIES, MOST_WORK // len(stages.line.nodes))):
         choice = next(_candidates(stages, parts, tried), None)
-        if choice is None:
+        if choice is None or (stages.measures and failed == MOST_FAILED):
             break
         tried.add(choice.places[0])
         more = _opened(choice, plan)
         opened = stages.assembled(more)
-        if stages.fits(opened) and not is_tangled(stages.line, opened):
-            plan, parts = more, opened
+        failed += 1
+        if stages.fits(opened):
+            plan, parts, failed = more, opened, 0
     return parts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -10,15 +11,17 @@ from msgspec.structs import replace
 from gradtrace.fold.boxes import Opening, View
 from gradtrace.fold.chains import parts_with_chains
 from gradtrace.fold.groups import Calls, Part, by_call, chunked, common_call, deepest, is_open
-from gradtrace.fold.repeats import Run, runs_of
+from gradtrace.fold.repeats import FEWEST, Run, runs_of
+from gradtrace.fold.tangle import is_tangled
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from gradtrace.fold.line import Line
 
 __all__ = ["Plan", "Staged", "Stages"]
 
+MOST_STRETCHES = 60  # boxes, where neither repetitions nor modules are left to fold
 BESIDE = Opening("parameters in the boxes that use them", "--full")
 VIEWS = Opening("chains of views and casts", "--full")
 
@@ -42,23 +45,63 @@ class Staged(NamedTuple):
 class Stages:
     """One stage after the other, until what is left fits."""
 
-    def __init__(self, line: Line, view: View) -> None:
-        self.line, self._view = line, view
+    def __init__(self, line: Line, view: View, fits: Callable[[Sequence[Part]], bool] | None = None) -> None:
+        self.line, self._view, self._fits = line, view, fits
         self._fixed = frozenset(
             at for at, node in enumerate(line.nodes) if view.open and is_open(node.module, view.open)
         )
         self.calls = Calls(line.graph, view.open)
+        self.measures = fits is not None  # which takes a while
+
+    @property
+    def most(self) -> int:
+        """The boxes that there may be."""
+        return self._view.max_nodes or 150
 
     def fits(self, parts: Sequence[Part]) -> bool:
-        """Tell whether there are no more parts than boxes."""
-        return len(parts) <= self._view.max_nodes
+        """Tell whether there are no more parts than boxes, or whatever else was to be asked."""
+        return self._fits(parts) if self._fits else len(parts) <= self.most and not is_tangled(self.line, parts)
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All repetitions."""
+        return runs_of(self.line, self._fixed)
+
+    @cached_property
+    def repetitions(self) -> tuple[Run, ...]:
+        """The repetitions that are always folded: of three segments and more."""
+        return tuple(run for run in self.runs if run.count >= FEWEST)
+
+    def levels(self) -> Iterator[Staged]:
+        """Yield what the boxes will hold with ever more folded."""
+        often, all_runs = Plan(self.repetitions), Plan(tuple(self.runs))
+        yield self._level(self._units(often.runs, chains=False), (BESIDE,), often)
+        yield self._level(self.assembled(often), (BESIDE, VIEWS), often)
+        if len(all_runs.runs) > len(often.runs):
+            yield self._level(self.assembled(all_runs), (BESIDE, VIEWS), all_runs)
+        before = 0
+        for depth in range(deepest(self.calls, self.line.graph), 0, -1):
+            plan = replace(all_runs, depth=depth)
+            parts = self.assembled(plan)
+            if len(parts) != before:
+                yield self._level(parts, (BESIDE, VIEWS), plan)
+            before = len(parts)
+        parts, most = self.assembled(replace(all_runs, depth=1)), MOST_STRETCHES
+        stretches = Opening("stretches without a module", f"--max-nodes {2 * MOST_STRETCHES}")
+        while most > 1:
+            said = (BESIDE, VIEWS, *self._said(all_runs, parts), stretches)
+            yield Staged(chunked(parts, most, self.calls), said)
+            most = most * 2 // 3
+
+    def _level(self, parts: list[Part], openings: tuple[Opening, ...], plan: Plan) -> Staged:
+        return Staged(parts, (*openings, *self._said(plan, parts)), plan)
 
     def parts(self) -> Staged:
         """Return what the boxes will hold, and what was folded for it."""
         line, view = self.line, self._view
         if view.depth is not None:
             return Staged(self.assembled(Plan((), view.depth)), (BESIDE, VIEWS, self._modules(view.depth)))
-        if len(line.nodes) <= view.max_nodes:
+        if len(line.nodes) <= self.most:
             return Staged([self._alone(at) for at in range(len(line.nodes))], (BESIDE,))
         parts = self.assembled(Plan())
         if self.fits(parts):
@@ -68,8 +111,8 @@ class Stages:
         openings = [BESIDE, VIEWS, *self._said(plan, parts)]
         if self.fits(parts):
             return Staged(parts, tuple(openings), plan)
-        openings.append(Opening("stretches without a module", f"--max-nodes {2 * view.max_nodes}"))
-        return Staged(chunked(parts, view.max_nodes, self.calls), tuple(openings))
+        openings.append(Opening("stretches without a module", f"--max-nodes {2 * self.most}"))
+        return Staged(chunked(parts, self.most, self.calls), tuple(openings))
 
     def plan(self) -> Plan:
         """Return what to fold beyond parameters and chains: runs, and modules where these are not enough."""
@@ -93,7 +136,7 @@ class Stages:
 
     def _with_fewest_chains(self, parts: list[Part]) -> list[Part]:
         """Return the parts with no more chains folded than need be, the longest ones."""
-        room, opened = self._view.max_nodes - len(parts), set[Part]()
+        room, opened = self.most - len(parts), set[Part]()
         for part in sorted((part for part in parts if part.kind == "chain"), key=lambda part: len(part.places)):
             if len(part.places) - 1 <= room:
                 room -= len(part.places) - 1
@@ -106,14 +149,14 @@ class Stages:
     def _alone(self, at: int) -> Part:
         return Part("open" if at in self._fixed else "node", (at,), call=self.line.nodes[at].call)
 
-    def _units(self, runs: Sequence[Run]) -> list[Part]:
+    def _units(self, runs: Sequence[Run], *, chains: bool = True) -> list[Part]:
         """Return runs, chains outside of them, and what is left, in the order of the line."""
         line = self.line
         taken = bytearray(len(line.nodes))
         for run in runs:
             taken[run.start : run.end] = b"\1" * (run.end - run.start)
         free = [at for at in range(len(line.nodes)) if not taken[at]]
-        parts = parts_with_chains(line, free, self._fixed)
+        parts = parts_with_chains(line, free, self._fixed) if chains else {at: self._alone(at) for at in free}
         for at in self._fixed:
             parts[at] = self._alone(at)
         for run in runs:
@@ -122,7 +165,7 @@ class Stages:
 
     def _with_runs(self) -> Plan:
         """Return the plan with as many runs, those that save most first, as are needed."""
-        runs = runs_of(self.line, self._fixed)
+        runs = self.runs
         low, high = 0, len(runs)
         while low < high:
             middle = (low + high) // 2

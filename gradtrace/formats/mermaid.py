@@ -39,9 +39,9 @@ def render(report: Report, style: Style) -> str:
     while True:
         folded = fold(report.graph, view, report.findings)
         text = "\n".join(_dressed(line, style.theme) for line in _lines(report, folded)) + "\n"
-        if (len(folded.links) <= MOST_EDGES and len(text) <= MOST_CHARACTERS) or view.max_nodes <= 1:
+        if (len(folded.links) <= MOST_EDGES and len(text) <= MOST_CHARACTERS) or len(folded.boxes) <= 1:
             return text
-        view = replace(view, max_nodes=max(1, min(view.max_nodes, len(folded.boxes)) * 2 // 3), depth=None, open=())
+        view = replace(view, max_nodes=max(1, len(folded.boxes) * 2 // 3), depth=None, open=())
 
 
 def _lines(report: Report, folded: Folded) -> Iterator[str]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.digraph import source
 from gradtrace.engine import draw
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.dot import source
 from gradtrace.model import Report
 
 __all__ = ["render"]

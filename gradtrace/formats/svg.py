@@ -7,12 +7,12 @@ from xml.etree import ElementTree as ET
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.digraph import source
 from gradtrace.drawing.palette import PAGE
 from gradtrace.drawing.theme import Theme
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.dot import source
 from gradtrace.model import Report
 from gradtrace.wording.phrases import alt_text, title
 
@@ -56,6 +56,8 @@ def _simplify(picture: ET.Element) -> None:
     for element in picture.iter():
         element.tag = element.tag.removeprefix(f"{{{NAMESPACE}}}")
         element.attrib.pop("id", None)
+    for element in picture.iter():
+        element[:] = [child for child in element if child.tag != "text" or (child.text or "").strip()]
     for group in list(picture.iter("g")):
         name = group.find("title")
         if name is not None:

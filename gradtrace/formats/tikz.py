@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gradtrace.drawing.columns import Size, columns_of
+from gradtrace.drawing.columns import columns_of
 from gradtrace.drawing.fold_wording import opening_lines
 from gradtrace.drawing.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
 from gradtrace.drawing.plain_boxes import sentences
+from gradtrace.drawing.sheet import QUICK
+from gradtrace.drawing.sizes import Size
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.fold import Box, Folded, Link
@@ -19,7 +21,6 @@ from gradtrace.fold.folding import fold
 from gradtrace.fold.frames import lengths
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.formats.base import Style, register
-from gradtrace.formats.dot import QUICK
 from gradtrace.model import Report
 from gradtrace.wording.numbers import Scale, kind, number
 from gradtrace.wording.phrases import title
