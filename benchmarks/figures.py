@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations, pairwise
 from statistics import median
@@ -50,6 +51,48 @@ def figures(svg: str, screen: float = SCREEN) -> Figures:
     return Figures(len(boxes), min(sizes), median(sizes), PX * width, PX * height, _crossings(lines), empty)
 
 
+class Label(NamedTuple):
+    """A label of an edge: how far its middle is from that edge, and how far from the nearest other one, in points."""
+
+    edge: str
+    own: float
+    other: float
+
+
+def labels(svg: str) -> list[Label]:
+    """Return the labels of a picture's edges."""
+    groups = list(_groups(ET.fromstring(svg), "edge"))  # noqa: S314 - our own
+    curves = [[point for path in _strokes(group) for point in _polyline(path.get("d", ""), 64)] for group in groups]
+    names = [group.get("data-id") or group.findtext(f"{TAG}title", "") for group in groups]
+    found = []
+    for at, group in enumerate(groups):
+        for text in list(group.iter(f"{TAG}text"))[:1]:
+            plate = [_bounds_of(each) for each in group.iter(f"{TAG}polygon") if each.get("stroke") == "none"]
+            if plate and text.text:
+                middle = (plate[-1][0] + plate[-1][2]) / 2, (plate[-1][1] + plate[-1][3]) / 2
+                others = [_distance(middle, curve) for i, curve in enumerate(curves) if i != at and curve]
+                found.append(Label(names[at], _distance(middle, curves[at]), min(others, default=math.inf)))
+    return found
+
+
+def _distance(point: Point, curve: list[Point]) -> float:
+    return min(_from_segment(point, a, b) for a, b in pairwise(curve))
+
+
+def _from_segment(point: Point, a: Point, b: Point) -> float:
+    along = (b[0] - a[0], b[1] - a[1])
+    length = along[0] ** 2 + along[1] ** 2
+    way = ((point[0] - a[0]) * along[0] + (point[1] - a[1]) * along[1]) / length if length else 0.0
+    way = min(1.0, max(0.0, way))
+    return math.dist(point, (a[0] + way * along[0], a[1] + way * along[1]))
+
+
+def _bounds_of(shape: ET.Element) -> Rectangle:
+    numbers = [float(n) for n in NUMBER.findall(shape.get("points", "") or shape.get("d", ""))]
+    xs, ys = numbers[::2], numbers[1::2]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
 def _groups(picture: ET.Element, kind: str) -> Iterator[ET.Element]:
     for group in picture.iter(f"{TAG}g"):
         if kind in group.get("class", "").split() and "crossing" not in group.get("class", "").split():
@@ -57,12 +100,8 @@ def _groups(picture: ET.Element, kind: str) -> Iterator[ET.Element]:
 
 
 def _bounds(group: ET.Element) -> Rectangle:
-    points: list[Point] = []
-    for shape in group.iter():
-        numbers = [float(n) for n in NUMBER.findall(shape.get("points", "") or shape.get("d", ""))]
-        points += list(zip(numbers[::2], numbers[1::2], strict=True))
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return min(xs), min(ys), max(xs), max(ys)
+    found = [_bounds_of(shape) for shape in group.iter() if shape.get("points") or shape.get("d")]
+    return min(f[0] for f in found), min(f[1] for f in found), max(f[2] for f in found), max(f[3] for f in found)
 
 
 def _strokes(group: ET.Element) -> Iterator[ET.Element]:

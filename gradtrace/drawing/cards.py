@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "badge", "card", "crossing", "heading", "kept"]
 
-LONGEST_CODE, LONGEST_LINE, LONGEST_SMALL = 36, 32, 48  # characters
+LONGEST_CODE, LONGEST_LINE, LONGEST_PLACE, LONGEST_SMALL = 36, 32, 40, 48  # characters
 BADGES = {"error": ("×", FAILED), "warning": ("!", WARNED), "info": ("i", SPECIAL["zero"])}
 MOST_ROWS = 4  # forward outputs that get a row each
 SAMPLES: dict[GradientKind, str] = {"none": "– – no gradient", "zero": "· · · zero", "inf": "▬ inf", "nan": "═ nan"}
@@ -148,7 +148,7 @@ def badge(severity: str, words: str) -> str:
 def _place(node: Node) -> Iterator[str]:
     texts = [shorten(one_line(text), LONGEST_SMALL) for text in (node.module, positions(node)) if text]
     together = " · ".join(texts)
-    yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_LINE else texts))
+    yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_PLACE else texts))
 
 
 def _legend(scale: Scale, kinds: set[GradientKind]) -> Iterator[str]:

@@ -68,7 +68,10 @@ def made_by(box: Box, graph: BackwardPass) -> str:
         return f"{expression(first)} · {position(sources[0])}" if sources[0] else ""
     files = {s.filename for s in sources if s}
     lines = [s.line for s in sources if s]
-    return f"{one_line(PurePath(files.pop()).name)}:{min(lines)}–{max(lines)}" if len(files) == 1 else ""
+    if len(files) != 1:
+        return ""
+    last = f"–{max(lines)}" if max(lines) > min(lines) else ""
+    return f"{one_line(PurePath(files.pop()).name)}:{min(lines)}{last}"
 
 
 def flow(gradients: Flow, word: str) -> str:

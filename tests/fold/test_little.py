@@ -135,4 +135,4 @@ def test_lists_of_lists_are_groups_in_groups():
 def test_what_is_asked_for_beyond_the_budget_is_drawn_and_said():
     folded = fold(blocks(), View(max_nodes=10, open=("model.h",)))
     assert len(folded.boxes) == 62
-    assert "more than the 10 boxes of --max-nodes, as --open model.h asks for" in [o.what for o in folded.openings]
+    assert "more than 10 boxes, as --open model.h asks for" in [o.what for o in folded.openings]

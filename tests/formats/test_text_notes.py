@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 
 from gradtrace.formats.base import Style
-from gradtrace.formats.dot import digraph
+from gradtrace.drawing.digraph import digraph
 from gradtrace.formats.text import render
 from gradtrace.model import SavedTensor
 from tests import builders
