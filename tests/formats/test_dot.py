@@ -2,10 +2,10 @@ import re
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.digraph import digraph
 from gradtrace.drawing.palette import FILL, INK, PAGE
 from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.drawing.digraph import digraph
 from gradtrace.formats.dot import render
 from gradtrace.model import BackwardPass, Edge, ErrorInfo, Node, TensorStats
 from tests import builders

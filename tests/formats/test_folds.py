@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from gradtrace.cli.draw_fallback import drawn_or_less
 from gradtrace.drawing.columns import columns_of
+from gradtrace.drawing.digraph import digraph
 from gradtrace.drawing.sizes import size_of
 from gradtrace.engine import draw
 from gradtrace.errors import EngineError, UnknownNameError
 from gradtrace.fold import View
 from gradtrace.fold.folding import fold
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.drawing.digraph import digraph
 from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Report
 from gradtrace.registry import Plugin
 from tests import builders

@@ -1,7 +1,7 @@
 from msgspec.structs import replace
 
-from gradtrace.formats.base import Style
 from gradtrace.drawing.digraph import digraph
+from gradtrace.formats.base import Style
 from gradtrace.formats.text import render
 from gradtrace.model import SavedTensor
 from tests import builders
