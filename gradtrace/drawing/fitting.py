@@ -75,22 +75,22 @@ def fitted(graph: BackwardPass, findings: Sequence[Finding], style: Style, words
     """
     cards, head = words
     medium = PAPER if style.page else SCREEN
-    found: list[Sheet] = []
+    last: list[Sheet] = []
 
     def fits(folded: Folded) -> bool:
         if len(folded.boxes) > MOST_BOXES:
             return False
         sheet = _columned(folded, cards(folded), head(folded), medium, style)
         if sheet is not None:
-            found[:] = [sheet]
+            last[:] = [sheet]
         return sheet is not None
 
     if style.view.full or style.view.max_nodes is not None or style.view.depth is not None:
         folded = fold(graph, style.view, findings)
     else:
         folded = fold(graph, style.view, findings, fits)
-    if found and found[0].folded is folded:
-        return found[0]
+    if last and last[0].folded is folded:
+        return last[0]
     looks = cards(folded)
     sizes = {box_id: size_of(look["label"]) for box_id, look in looks.items()}
     return Sheet(folded, looks, columns_of(folded, sizes, style.columns, page=style.page))

@@ -53,8 +53,8 @@ def curve_of(position: str) -> list[Point]:
 def moved(place: str, by: Point) -> str:
     """Return points, as Graphviz writes them, moved by so many."""
 
-    def each(found: re.Match[str]) -> str:
-        return f"{float(found[1]) + by[0]:.3f},{float(found[2]) + by[1]:.3f}"
+    def each(pair: re.Match[str]) -> str:
+        return f"{float(pair[1]) + by[0]:.3f},{float(pair[2]) + by[1]:.3f}"
 
     return PAIR.sub(each, place)
 
@@ -62,15 +62,15 @@ def moved(place: str, by: Point) -> str:
 def places(edges: list[Drawn], boxes: Iterable[Rectangle], width: Callable[[str], float]) -> list[Point]:
     """Return the middle of each edge's label; one without text has that of its curve."""
     grid = _Grid(edges, boxes)
-    found = [_along(edge.curve, 0.5) for edge in edges]
+    middles = [_along(edge.curve, 0.5) for edge in edges]
     # The shortest first: it has the fewest places to choose from.
     for at in sorted(range(len(edges)), key=lambda at: len(edges[at].curve)):
         text = unescape(TAG.sub("", edges[at].label)).strip()
         if text:
             half = (width(text) / 2 + AROUND, LINE_HEIGHT / 2 + AROUND / 2)
-            found[at] = max(_tries(edges[at].curve), key=lambda tried: grid.worth(at, tried, half))[0]
-            grid.take(found[at], half)
-    return found
+            middles[at] = max(_tries(edges[at].curve), key=lambda tried: grid.worth(at, tried, half))[0]
+            grid.take(middles[at], half)
+    return middles
 
 
 def _tries(curve: list[Point]) -> Iterator[tuple[Point, float]]:

@@ -52,8 +52,8 @@ class Graph:
         failed, picture = self.gv.gvRenderData(self._context, self.root, output.encode())
         if failed:
             raise ValueError(output)
-        found: bytes = picture
-        return found
+        rendered: bytes = picture
+        return rendered
 
     def set_dpi(self, dpi: int) -> None:
         """Set the dots per inch of a PNG of what is laid out."""
@@ -87,20 +87,20 @@ class Graph:
     @property
     def subgraphs(self) -> dict[bytes, Any]:
         """The subgraphs at any depth, by name."""
-        found, waiting = dict[bytes, Any](), [self.root]
+        by_name, waiting = dict[bytes, Any](), [self.root]
         while waiting:
             around = waiting.pop()
             inner = _all(lambda around=around: self.gv.agfstsubg(around), self.gv.agnxtsubg)
-            found |= {self.gv.agnameof(each): each for each in inner}
+            by_name |= {self.gv.agnameof(each): each for each in inner}
             waiting += inner
-        return found
+        return by_name
 
     def columns(self) -> list[set[bytes]]:
         """Return the names of the nodes in each column; of all nodes, where there is one."""
-        subgraphs, found = self.subgraphs, list[set[bytes]]()
-        while COLUMN % len(found) in subgraphs:
-            found.append(set(self._nodes_of(subgraphs[COLUMN % len(found)])))
-        return found if len(found) > 1 else [set(self.nodes)]
+        subgraphs, columns = self.subgraphs, list[set[bytes]]()
+        while COLUMN % len(columns) in subgraphs:
+            columns.append(set(self._nodes_of(subgraphs[COLUMN % len(columns)])))
+        return columns if len(columns) > 1 else [set(self.nodes)]
 
     def keep(self, names: set[bytes]) -> None:
         """Delete other nodes, and the labels that have no place of their own: the title's and the edges'."""
@@ -172,8 +172,8 @@ def _place_labels(graph: Graph, edges: list[Any]) -> None:
     """Place the label of each edge on it."""
     drawn = [Drawn(curve_of(graph.attribute(edge, b"pos")), graph.attribute(edge, b"label")) for edge in edges]
     boxes = [*map(_box, [graph] * len(graph.nodes), graph.nodes.values()), *_titles(graph)]
-    found = places(drawn, boxes, lambda text: width(text, "", 9.0) or 5.0 * len(text))
-    for edge, (x, y) in zip(edges, found, strict=True):
+    middles = places(drawn, boxes, lambda text: width(text, "", 9.0) or 5.0 * len(text))
+    for edge, (x, y) in zip(edges, middles, strict=True):
         graph.assign(edge, b"lp", f"{x:.2f},{y:.2f}")
 
 
@@ -185,23 +185,23 @@ def _box(graph: Graph, node: Any) -> Rectangle:
 
 def _titles(graph: Graph) -> list[Rectangle]:
     """Return where the titles of frames stand."""
-    found = []
+    titles = []
     for subgraph in graph.subgraphs.values():
         if graph.attribute(subgraph, b"lp"):
             x, y = (float(part) for part in graph.attribute(subgraph, b"lp").split(","))
             wide = 36 * float(graph.attribute(subgraph, b"lwidth") or 0)
-            found.append((x - wide, y - TITLE / 2, x + wide, y + TITLE / 2))
-    return found
+            titles.append((x - wide, y - TITLE / 2, x + wide, y + TITLE / 2))
+    return titles
 
 
 def _all(first: Any, after: Any) -> list[Any]:
     """Return what the bindings give one by one: at the end they raise StopIteration, or return None."""
-    found = []
+    things = []
     try:
         one = first()
         while one is not None:
-            found.append(one)
+            things.append(one)
             one = after(one)
     except StopIteration:
         pass
-    return found
+    return things
