@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import MUTED, SPECIAL
-from gradtrace.fold.frames import frames_of
+from gradtrace.fold.module_frames import frames_of
 from gradtrace.wording.quoting import escaped, one_line
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gradtrace.fold.frames import spaced_ranks
+from gradtrace.fold.module_frames import spaced_ranks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

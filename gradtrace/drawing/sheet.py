@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from gradtrace.drawing.cards import crossing
 from gradtrace.drawing.clusters import Frames
-from gradtrace.fold.frames import lengths
+from gradtrace.fold.module_frames import lengths
 from gradtrace.fold.ranks import ranks_of
 
 if TYPE_CHECKING:

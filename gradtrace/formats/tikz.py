@@ -18,8 +18,8 @@ from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.fold import Box, Folded, Link
 from gradtrace.fold.folding import fold
-from gradtrace.fold.frames import lengths
 from gradtrace.fold.gradient_summary import joined
+from gradtrace.fold.module_frames import lengths
 from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import Scale, kind, number
