@@ -1,4 +1,4 @@
-"""What a script or a notebook calls: record, draw, load, make_dot."""
+"""The functions that a script or a notebook calls: record, draw, load, make_dot."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ __all__ = [
 
 
 class Trace(model.Trace, frozen=True, omit_defaults=True):
-    """Everything that one run recorded; it can be drawn and saved, and shows itself in a notebook."""
+    """A recorded run, to draw, check and save; it shows itself in a notebook."""
 
     def render(self, path: str | Path, *, number: str | int = "last", style: Style = PLAIN) -> Path:
         """Draw one pass to a file.
@@ -130,7 +130,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
 
     @property
     def _repr_html_(self) -> Callable[[], str]:
-        """What sphinx-gallery and marimo ask for: the picture as a part of their page, whose theme it follows.
+        """The picture as a part of a page, whose theme it follows: for sphinx-gallery and marimo.
 
         IPython would add it to the bundle, and Jupyter prefer it; of a notebook that is not trusted yet, it shows
         nothing of an SVG in HTML.
@@ -151,7 +151,7 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
 
 
 class Recording:
-    """What ``record()`` gives: the trace, complete when the block has ended."""
+    """The recording that ``record()`` gives; its trace is complete when the block has ended."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -214,7 +214,7 @@ def draw(*tensors: torch.Tensor) -> Trace:
 
 
 class GradientReport:
-    """What ``gradcheck`` found: true if something was compared and nothing was wrong; ``str()`` tells what.
+    """Result of ``gradcheck``: true if something was compared and nothing was wrong; ``str()`` tells what.
 
     ``trace`` holds the pass with its comparisons, ``findings`` what is wrong, one for each op.
     """

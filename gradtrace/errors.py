@@ -93,7 +93,7 @@ class PluginError(GradtraceError):
 
 
 class DocumentError(GradtraceError):
-    """What a document says of a graph is wrong, or the script that it names fails."""
+    """A document names a wrong option or file, or its script fails."""
 
 
 class TensorError(GradtraceError):

@@ -1,4 +1,4 @@
-"""What a recording is: plain immutable data, the same in memory and in the trace file.
+"""Structs of a recording: plain immutable data, the same in memory and in the trace file.
 
 The words are PyTorch's. A node is a ``grad_fn`` (or an output or a leaf tensor), an edge leads to one
 of its ``next_functions``, source and target follow the backward direction. Nothing here imports torch.
@@ -64,7 +64,7 @@ Shape = Annotated[tuple[Count, ...], Meta(max_length=64)]  # PyTorch's limit
 
 
 class TensorStats(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a tensor held: its kind, and statistics over its finite elements.
+    """Statistics of a tensor: its kind, and numbers over its finite elements.
 
     ``norm`` is the Euclidean norm, ``zeros`` the fraction of elements equal to zero, ``nan`` and ``inf``
     are counts, and ``values`` holds all elements, nested like the tensor, where there are at most 16
@@ -120,7 +120,7 @@ class Origin(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class ModuleCall(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One call of a module: its path, its class, and the position of the call around it."""
+    """A call of a module: its path, its class, and the position of the call around it."""
 
     path: str
     type: str
@@ -198,7 +198,7 @@ class ForwardCall(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Held(Struct, frozen=True, omit_defaults=True, gc=False):
-    """All elements of a tensor that a formula is put in numbers with, and of the gradient that arrived at it.
+    """Elements of a tensor that a formula is put in numbers with, and of the gradient that arrived at it.
 
     It is the ``output`` of a ``node``, or the tensor outside the graph with this ``key`` (see Operand). ``dtype``
     is f4 or f8: the bytes are numbers of four or eight bytes, little-endian, in the order of the elements. They
@@ -253,7 +253,7 @@ class ErrorInfo(Struct, frozen=True, omit_defaults=True):
 
 
 class Fact(Struct, frozen=True, omit_defaults=True):
-    """Something that the script did and that no gradient tells, noted for the checks.
+    """An act of the script that no gradient shows, recorded for the checks.
 
     ``kind`` says what; ``recording/facts/collector.py`` and ``recording/script/crash.py`` list the kinds and what
     ``data`` holds for each. ``nodes`` are ids in the fact's pass, ``source`` is where it was done.
@@ -267,7 +267,7 @@ class Fact(Struct, frozen=True, omit_defaults=True):
 
 
 class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
-    """One call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
+    """A call of ``backward()`` or ``autograd.grad()``, or one that gradtrace made (``seeded``).
 
     ``forward`` are the calls that made the graph, in their order, ``held`` what their tensors held, and
     ``comparisons`` finite differences of them; all are there only if they were asked for. ``step`` is the number of
@@ -315,7 +315,7 @@ class BackwardPass(Struct, frozen=True, omit_defaults=True, dict=True):
 
 
 class LeafSeries(Struct, frozen=True, omit_defaults=True):
-    """One leaf over many passes: index of each pass, gradient norm (None: not finite or not reached)."""
+    """A leaf over many passes: index of each pass, gradient norm (None: not finite or not reached)."""
 
     name: str
     shape: Shape = ()
@@ -338,7 +338,7 @@ class World(Struct, frozen=True, omit_defaults=True):
 
 
 class Trace(Struct, frozen=True, omit_defaults=True):
-    """Everything that one run recorded; ``facts`` are those about the whole run.
+    """Recording of a run; ``facts`` are those about the whole run.
 
     ``errors`` are those of all processes that died, where several were merged; ``error`` is then the first.
     """
@@ -355,13 +355,13 @@ class Trace(Struct, frozen=True, omit_defaults=True):
 
     @property
     def made(self) -> int:
-        """How many passes the run made, those that were not kept included."""
+        """The number of passes that the run made, those that were not kept included."""
         rows = (series.passes[-1] for series in self.series if series.passes)
         return max([*(graph.index for graph in self.passes), *rows], default=0)
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
-    """Something wrong with a backward pass: where, the proof, and what to do.
+    """A fault of a backward pass: where, the proof, and what to do.
 
     ``pass_index`` is the first pass that has it (0: the run as a whole), ``count`` the number of passes
     that do, ``nodes`` are ids in the first. ``thresholds`` are the limits that it was measured against, ``ranks``
@@ -381,7 +381,7 @@ class Finding(Struct, frozen=True, omit_defaults=True):
 
 
 class Report(Struct, frozen=True):
-    """What a format is given: the trace, the pass to show, and what the checks found in it."""
+    """Input of a format: the trace, the pass to show, and what the checks found in it."""
 
     trace: Trace
     graph: BackwardPass

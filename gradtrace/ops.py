@@ -17,7 +17,7 @@ __all__ = ["ELEMENTWISE", "OPS", "Op", "call_name", "op_name", "op_of"]
 
 
 class Op(Struct, frozen=True):
-    """What is known of an op.
+    """Facts of an op.
 
     Args:
         inverse: its input from its result, where the result is all that it saves.

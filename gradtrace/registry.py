@@ -69,7 +69,7 @@ class Plugin(Struct, Generic[F], frozen=True):
 
     @property
     def is_own(self) -> bool:
-        """Whether it is one of gradtrace's."""
+        """True if it is one of gradtrace's."""
         return not self.source and self.home.startswith("gradtrace.")
 
 

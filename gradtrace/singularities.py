@@ -1,4 +1,4 @@
-"""Where the values and the derivatives of PyTorch's functions are not finite, by the operands at one element.
+"""Singularities of PyTorch's functions: operands at which a value or a derivative is not finite.
 
 A reason is given only where it holds for the numbers at hand; ``tests/test_singularities.py`` runs each function
 alone on its example and on a grid of numbers, and compares. To add one: a Point in one of the two tables.

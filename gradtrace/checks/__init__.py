@@ -1,1 +1,1 @@
-"""One file for each family of findings."""
+"""Checks, one family of findings a file; ``base.py`` has their registry, ``checker.py`` runs them."""

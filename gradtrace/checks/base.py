@@ -68,7 +68,7 @@ class Along(Protocol):
 
 
 class Traits(NamedTuple):
-    """What the driver knows of a check besides its function.
+    """Declarations of a check, for the driver.
 
     ``whole``: it is given the run's trace, with its facts and its error and without its passes, not each pass.
     ``along``: it is an Along. ``after``: the checks whose findings explain its own in the same pass, so that

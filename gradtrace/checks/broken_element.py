@@ -1,4 +1,4 @@
-"""Which element of a gradient or a value broke: its index, the input there, and what arrived."""
+"""The element of a gradient or a value that broke: its index, the input there, and what arrived."""
 
 from __future__ import annotations
 

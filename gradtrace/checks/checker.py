@@ -161,7 +161,7 @@ class Checker:
 
 
 class _Group(NamedTuple):
-    """The same finding in several passes: the first, how many there are, and the last pass that has it."""
+    """A finding that several passes have: the first, how many there are, and the last pass."""
 
     first: Finding
     passes: int
@@ -187,7 +187,7 @@ def _last_words(trace: Trace) -> list[str]:
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
-    """What makes two findings the same: the check and the place; where there is no place, the words but for numbers."""
+    """Return the key of equal findings: the check and the place; without a place, the words but for numbers."""
     source = finding.source
     if source is None:
         return finding.check, _NUMBER.sub("#", finding.message)

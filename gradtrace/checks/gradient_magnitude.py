@@ -1,4 +1,4 @@
-"""How large gradients are along the way: vanishing, exploding, too small for their dtype."""
+"""Magnitudes of gradients along a path: vanishing, exploding, too small for their dtype."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What hooks did to gradients on their way."""
+"""Gradients that a hook changed between the op that sent them and the one that received them."""
 
 from __future__ import annotations
 

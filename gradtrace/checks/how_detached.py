@@ -1,4 +1,4 @@
-"""How a value lost its graph, in words."""
+"""Ways in which a value loses its graph, in words."""
 
 from __future__ import annotations
 

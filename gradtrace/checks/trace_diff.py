@@ -23,7 +23,7 @@ MOST_TO_ALIGN = 5_000  # nodes; beyond, the k-th of a kind is taken for the k-th
 
 
 class Tolerance(Struct, frozen=True):
-    """How far two gradients may be apart: ``atol + rtol · scale``, where the scale is the larger gradient."""
+    """Limit on the difference of two gradients: ``atol + rtol · scale``, where the scale is the larger gradient."""
 
     rtol: float = 1e-4
     atol: float = 1e-8

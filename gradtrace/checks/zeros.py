@@ -88,7 +88,7 @@ def _is_sound(graph: BackwardPass) -> bool:
 
 
 class _Death(NamedTuple):
-    """Where a gradient died: the op and its pass, and the leaf that got zeros."""
+    """Death of a gradient: the op and its pass, and the leaf that got zeros."""
 
     killer: Node
     pass_index: int

@@ -1,4 +1,4 @@
-"""What ``render`` does beyond calling a format: choices told early, and less where all is too much."""
+"""Choices of ``render`` checked before the script runs, and a folded picture where the full one is too much."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``gradtrace COMMAND --help`` says beside the options: one line on each command, examples and exit codes."""
+"""Texts of ``gradtrace COMMAND --help`` beside the options: a line on each command, examples and exit codes."""
 
 from __future__ import annotations
 

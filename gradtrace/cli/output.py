@@ -1,4 +1,4 @@
-"""What the commands print and write: messages on stderr, pictures and data to a file or to stdout."""
+"""Output of the commands: messages on stderr, pictures and data to a file or to stdout."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Recorded(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Where the trace comes from: a trace that was loaded, or a program to run with its arguments."""
+    """Source of a trace: one that was loaded, or a program to run with its arguments."""
 
     trace: Trace | None = None
     program: Program | None = None

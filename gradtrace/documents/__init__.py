@@ -1,1 +1,1 @@
-"""What Sphinx, MkDocs and ``gradtrace embed`` share: scripts run in a child process, and blocks in Markdown."""
+"""Graphs in documents, for Sphinx, MkDocs and ``gradtrace embed``: scripts run in a child process, Markdown blocks."""

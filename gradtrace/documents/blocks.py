@@ -31,7 +31,7 @@ Asked = tuple[Script, Path | None]
 
 
 class Block(Struct, frozen=True):
-    """One block of a document: its lines (from 0: the opening and the closing comment), its script and options."""
+    """A block of a document: its lines (from 0: the opening and the closing comment), its script and options."""
 
     first: int
     last: int

@@ -34,7 +34,7 @@ NO_GRADIENT = (
 
 
 class Script(Struct, frozen=True):
-    """What to run, and how.
+    """A script to run, with its arguments and the pass to keep.
 
     Args:
         name: what the picture calls it (``partials.py``).

@@ -29,7 +29,7 @@ SAMPLES: dict[GradientKind, str] = {"none": "– – no gradient", "zero": "· �
 
 
 class Context(Struct, frozen=True):
-    """What a card has to know of its pass: what is differentiated, the scale, how often a leaf is drawn, the error."""
+    """Facts of a pass that its cards show: what is differentiated, the scale, how often a leaf is drawn, the error."""
 
     of: str
     scale: Scale

@@ -20,7 +20,7 @@ __all__ = ["Frames"]
 
 
 class Frames:
-    """One frame for each module call that has several boxes.
+    """Frames of the module calls that have several boxes.
 
     By call and not by name: a module that is called twice would pull the boxes of both calls together.
     """

@@ -25,7 +25,7 @@ GAP_ABOVE, GAP_BESIDE = 30.0, 15.0  # points, about, from card to card
 
 
 class _Sheet(Struct, frozen=True):
-    """What a picture is cut by: for each rank its height, its width, and the lines that cross into it."""
+    """Ranks of a picture that may be cut: of each its height, its width, and the lines that cross into it."""
 
     ranks: dict[str, int]
     heights: list[float]

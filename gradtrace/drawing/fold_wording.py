@@ -1,4 +1,4 @@
-"""What is folded, in words: what a box is called and holds, and how to open it."""
+"""Words for a fold: what a box is called and holds, and how to open it."""
 
 from __future__ import annotations
 

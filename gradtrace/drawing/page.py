@@ -1,4 +1,4 @@
-"""A picture that stands in a web page itself: its text can be found and selected, and it follows the page's theme."""
+"""Pictures inside a web page: their text can be found and selected, and they follow the page's theme."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scroll
 
 
 class Frame(Struct, frozen=True):
-    """How a picture stands in its page.
+    """Options of a picture in a page.
 
     Args:
         alt: words for who can't see it.

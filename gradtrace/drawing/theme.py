@@ -49,7 +49,7 @@ FAMILY = re.compile(r"[\w ,.-]+")
 
 
 class Theme(Struct, frozen=True):
-    """What each colour and font of the palette becomes.
+    """Replacements for the colours and fonts of the palette.
 
     Args:
         light: by the palette's colour, that of a light page, and of pictures that know one page only.

@@ -1,4 +1,4 @@
-"""How wide text is in the engine's fonts, so that a page that has others can fit it into the same space."""
+"""Widths of text in the engine's fonts, so that a page that has others can fit it into the same space."""
 
 # ruff: noqa: PTH118, PTH120, PTH123 - pathlib takes the engine's child process 15 ms
 

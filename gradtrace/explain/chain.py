@@ -24,7 +24,7 @@ _FACTORS = ("alpha", "beta")  # that nearly always are 1, and then go without sa
 
 
 class Term(Struct, frozen=True):
-    """One gradient that left a node: along which edge, by which formula.
+    """A gradient that left a node: its edge and its formula.
 
     ``formula`` and ``local`` are text (the second without the gradient that arrived, empty where it is no
     factor), ``filled`` is ``local`` with the values put in, ``number`` the local derivative of a scalar.
@@ -46,7 +46,7 @@ class Meeting(Struct, frozen=True):
 
 
 class Step(Struct, frozen=True):
-    """One node of the chain rule."""
+    """A node of the chain rule: the gradients that met there and those that it sent."""
 
     node: Node
     terms: tuple[Term, ...] = ()

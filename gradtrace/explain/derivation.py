@@ -29,7 +29,7 @@ MOST_MIXED = 6  # leaves of which all pairs are differentiated
 
 
 class Equation(Struct, frozen=True):
-    """One equation: its left side, its right side as text and in LaTeX, and what is known of its number.
+    """An equation: its left side, its right side as text and in LaTeX, and what is known of its number.
 
     ``number`` is the right side at the recorded values, and how far it is from ``autograd``, what the pass
     computed; ``comparison`` are the finite differences.

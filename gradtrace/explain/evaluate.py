@@ -21,7 +21,7 @@ LARGEST = 2**24  # elements of one array: 128 MB
 
 
 class Holder(Protocol):
-    """What symbols hold: an array with one axis for each index of its elements."""
+    """Values of symbols: an array with one axis for each index of its elements."""
 
     def __getitem__(self, symbol: Any, /) -> Array:
         """Return what a symbol holds; raises KeyError if it is not known."""

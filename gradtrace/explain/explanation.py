@@ -20,7 +20,7 @@ NO_CALLS = "no formula of the whole: the trace holds no calls (record --calls ke
 
 
 class Explanation(Struct, frozen=True):
-    """One pass, explained: the derivation (where its calls were recorded), and the chain rule."""
+    """Explanation of a pass: the derivation (where its calls were recorded), and the chain rule."""
 
     graph: BackwardPass
     equations: tuple[Equation, ...]

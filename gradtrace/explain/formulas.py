@@ -1,4 +1,4 @@
-"""What each backward function computes: PyTorch's own formula, and the common ones in readable notation."""
+"""Formulas of backward functions: PyTorch's own, the common ones in readable notation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["Formula", "Table", "formula_line", "pinned"]
 
 
 class Formula(Struct, frozen=True):
-    """How a gradient leaves a node by one of its inputs.
+    """The formula by which a gradient leaves a node to one of its inputs.
 
     ``expression`` is Python in the names of derivatives.yaml where ``readable``, else PyTorch's own C++.
     """

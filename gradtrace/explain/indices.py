@@ -47,7 +47,7 @@ class Index(sp.Symbol):
 
     @property
     def size(self) -> int:
-        """How many values it takes."""
+        """The number of values that it takes."""
         return int(self.name.partition(":")[2])
 
 
@@ -90,7 +90,7 @@ def _bounds(index: Any) -> tuple[int, int] | None:
 
 
 class _Element(sp.Function):
-    """What is a real number for all values of its indices."""
+    """A real number for all values of its indices."""
 
     def _eval_is_real(self) -> bool:
         return True
@@ -152,7 +152,7 @@ def inside(index: Any, size: int) -> Any:
 
 
 class _Bound(_Element):
-    """What binds an index: its body, and the index."""
+    """An expression that binds an index: its body, and the index."""
 
     nargs = 2
 

@@ -1,4 +1,4 @@
-"""How an explanation's lines are set: equations as a table where they fit, and nothing wider than asked for."""
+"""Layout of an explanation's lines: equations as a table where they fit, nothing wider than asked for."""
 
 from __future__ import annotations
 

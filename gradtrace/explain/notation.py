@@ -40,7 +40,7 @@ def lowered(text: str) -> str:
 
 
 class _Look(NamedTuple):
-    """How to write: the sign of a product, and names by other names."""
+    """Style of notation: the sign of a product, and names by other names."""
 
     dot: str
     names: Mapping[str, str]

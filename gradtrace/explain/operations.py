@@ -36,7 +36,7 @@ class above(_Condition):
 
 
 class relu(sp.Function):
-    """What is above zero."""
+    """The part of a number above zero."""
 
     def fdiff(self, _index: int = 1) -> Any:
         """Return the slope."""

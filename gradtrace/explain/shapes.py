@@ -16,7 +16,7 @@ __all__ = ["SHAPED", "Value", "joined", "reduced", "substituted", "summed", "tak
 
 
 class Value(NamedTuple):
-    """What a tensor holds: an expression in the indices of its axes, and its shape."""
+    """Value of a tensor: an expression in the indices of its axes, and its shape."""
 
     expression: Any
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What the letters of a pass held, and the numbers of its formulas beside those that the pass computed."""
+"""Values of a pass's letters, and the numbers of its formulas beside those that the pass computed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RELATIVE = {"float64": 1e-9, "float32": 1e-3, "float16": 2e-2, "bfloat16": 5e-2
 
 
 class Number(Struct, frozen=True):
-    """What a formula is at the recorded values, and how far that is from what the pass computed.
+    """Number of a formula at the recorded values, and how far it is from what the pass computed.
 
     ``agrees`` is None where there was nothing to compare with; ``error`` is the largest difference of ``elements``.
     """

@@ -1,4 +1,4 @@
-"""Folding: a pass of any size in a number of boxes that a person can read, exact and with its truth kept."""
+"""Folding: a pass of any size in boxes that a person can read, from which the whole graph can be had back."""
 
 from gradtrace.fold.boxes import Box, Flow, Folded, GradientSummary, Link, Opening, View
 

@@ -1,4 +1,4 @@
-"""What a fold gives: boxes that hold nodes, the links between them, and the way back to the recorded graph."""
+"""Structs of a fold: boxes that hold nodes, the links between them, and the way back to the recorded graph."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ BoxKind = Literal["node", "op", "chain", "run", "module", "stretch"]
 
 
 class Opening(Struct, frozen=True):
-    """Something that was folded, and the option that opens it."""
+    """A kind of thing that was folded, and the option that opens it."""
 
     what: str
     option: str
 
 
 class View(Struct, frozen=True):
-    """What to show of a pass.
+    """Options on what to show of a pass.
 
     Args:
         max_nodes: boxes that a picture may have; above it the graph is folded, as little as needed. With None
@@ -53,7 +53,7 @@ class Flow(Struct, frozen=True):
 
 
 class GradientSummary(Struct, frozen=True):
-    """What is true of the gradients of the nodes in a box.
+    """Summary of the gradients of the nodes in a box.
 
     ``arrived`` is what came in over its border, ``left`` what it sent on to other boxes. ``low`` and ``high``
     are the smallest and the largest norm inside that is not zero, each with its node. ``zero``, ``none`` and
@@ -91,12 +91,12 @@ class Box(Struct, frozen=True):
 
     @property
     def folded(self) -> bool:
-        """Whether it holds more than one node, its own leaves not counted."""
+        """True if it holds more than one node, its own leaves not counted."""
         return self.kind != "node"
 
 
 class Link(Struct, frozen=True):
-    """All edges that lead from one box to another."""
+    """The edges that lead from one box to another."""
 
     source: str
     target: str
@@ -123,7 +123,7 @@ class Folded(Struct, frozen=True, dict=True):
 
     @property
     def is_folded(self) -> bool:
-        """Whether anything is drawn otherwise than as recorded."""
+        """True if anything is drawn otherwise than as recorded."""
         return bool(self.openings)
 
     def expand(self) -> tuple[set[str], list[tuple[str, str, int, int]]]:

@@ -1,4 +1,4 @@
-"""What is true of the gradients in a fold: in, out, smallest, largest, and along a run."""
+"""Summary of the gradients in a fold: in, out, smallest, largest, and along a run."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ __all__ = ["Part", "by_call", "chunked", "common_call", "deepest", "is_open"]
 
 
 class Part(Struct, frozen=True, gc=False):
-    """What one box will hold: places on the line in their order, and what kind of fold that is."""
+    """Content of a box to be: places on the line in their order, and the kind of fold."""
 
     kind: str
     places: tuple[int, ...]

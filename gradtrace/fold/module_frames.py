@@ -1,4 +1,4 @@
-"""Which module calls are framed, and how far down each box stands, so that frames lie one below the other."""
+"""Frames of module calls, and ranks of boxes by which the frames lie one below the other."""
 
 from __future__ import annotations
 

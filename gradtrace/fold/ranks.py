@@ -1,4 +1,4 @@
-"""How far from the output each box stands."""
+"""Ranks of boxes: the length of the longest way from the output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether segments that look alike node by node also touch the rest of the graph alike."""
+"""Boundaries of repeated segments: those that are alike node by node must also touch the rest of the graph alike."""
 
 from __future__ import annotations
 

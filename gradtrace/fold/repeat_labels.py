@@ -1,4 +1,4 @@
-"""What two nodes must have in common to be the same in a repetition."""
+"""Labels of nodes that are the same for two nodes which can repeat each other."""
 
 from __future__ import annotations
 

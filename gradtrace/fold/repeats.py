@@ -39,7 +39,7 @@ class Run(Struct, frozen=True):
 
     @property
     def saved(self) -> int:
-        """How many boxes fewer there are for it."""
+        """The number of boxes that it saves."""
         return self.width * self.count - 1
 
 

@@ -1,4 +1,4 @@
-"""One of each kind of what is folded shown open, where there are boxes left for it."""
+"""Samples: one of each kind of fold is shown open, where there are boxes left for it."""
 
 from __future__ import annotations
 

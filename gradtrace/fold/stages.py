@@ -1,4 +1,4 @@
-"""From a pass to boxes: as little is folded as the number of boxes asks for."""
+"""Stages of folding, one after the other: as little is folded as the number of boxes asks for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ VIEWS = Opening("chains of views and casts", "--full")
 
 
 class Plan(Struct, frozen=True):
-    """What is folded: runs, modules at a depth (0: none), and the calls of those that are shown all the same."""
+    """Plan of a fold: runs, modules at a depth (0: none), and the calls of those that are shown all the same."""
 
     runs: tuple[Run, ...] = ()
     depth: int = 0
@@ -35,7 +35,7 @@ class Plan(Struct, frozen=True):
 
 
 class Staged(NamedTuple):
-    """What the boxes will hold, what was folded for it, and the plan, where one of each kind may be opened again."""
+    """Result of the stages: content of the boxes, what was folded for it, and the plan, where samples may be opened."""
 
     parts: list[Part]
     openings: tuple[Opening, ...]
@@ -43,7 +43,7 @@ class Staged(NamedTuple):
 
 
 class Stages:
-    """One stage after the other, until what is left fits."""
+    """The stages of folding a pass, until what is left fits."""
 
     def __init__(self, line: Line, view: View, fits: Callable[[Sequence[Part]], bool] | None = None) -> None:
         self.line, self._view, self._fits = line, view, fits

@@ -1,4 +1,4 @@
-"""Whether so many lines pass so many boxes that a picture is no use."""
+"""Test for a tangle: so many lines pass so many boxes that a picture is no use."""
 
 from __future__ import annotations
 

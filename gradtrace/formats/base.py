@@ -1,4 +1,4 @@
-"""What all formats share: their registry, and the style that they draw in (``drawing/style.py``)."""
+"""Registry of the formats, and the style that they draw in (``drawing/style.py``)."""
 
 from __future__ import annotations
 

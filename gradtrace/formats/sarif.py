@@ -24,7 +24,7 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 class About(NamedTuple):
-    """What a report tells beside the findings: one line on each check by its name, and the script's file name."""
+    """Content of a report beside the findings: a line on each check by its name, and the script's file name."""
 
     helps: Mapping[str, str]
     script: str = ""

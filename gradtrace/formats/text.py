@@ -67,7 +67,7 @@ def _lines(report: Report, style: Style) -> Iterator[str]:
 
 
 def _title(report: Report) -> str:
-    """What the pass is, where it was called, and how large it is."""
+    """Return the pass's number, where it was called, and its size."""
     graph = report.graph
     parts = [
         f"pass {graph.index:,} of {report.trace.made:,}" if report.trace.made > 1 else "",
@@ -98,7 +98,7 @@ def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
 
 
 def _time(node: Node) -> str:
-    """How long a node took, in milliseconds."""
+    """Return the time that a node took, in milliseconds."""
     return "" if node.seconds is None else f"{1000 * node.seconds:.3f} ms"
 
 
@@ -129,7 +129,7 @@ def _bar(s: TensorStats | None, scale: Scale) -> str:
 
 
 def _flows(graph: BackwardPass, node: Node, *, brief: bool = False) -> str:
-    """Where the gradient goes from here, and how much of it."""
+    """Return the targets of a node's edges, each with the gradient along it."""
     edges = graph.edges_from[node.id]
     more = [f"{len(edges) - SHOWN} more"] if len(edges) > SHOWN else []
     target = _brief_target if brief else _target
@@ -155,7 +155,7 @@ def _short(s: TensorStats | None) -> str:
 
 
 def _notes(report: Report, scale: Scale, style: Style) -> Iterator[str]:
-    """What the bars mean, what was found, and what went wrong."""
+    """Yield the legend of the bars, the notes, the findings and the errors."""
     yield ""
     if scale.low < scale.high:
         yield paint(
@@ -171,7 +171,7 @@ def _notes(report: Report, scale: Scale, style: Style) -> Iterator[str]:
 
 
 def _kept(graph: BackwardPass) -> Iterator[str]:
-    """How much memory the pass's nodes keep for it, and which keeps most; what torch.compile hides."""
+    """Yield the memory that the nodes keep for backward, which keeps most, and the notes on nodes."""
     sizes = [(sum(each.bytes for each in node.saved), node) for node in graph.nodes if node.saved]
     total = sum(size for size, _ in sizes)
     if total:
@@ -181,7 +181,7 @@ def _kept(graph: BackwardPass) -> Iterator[str]:
 
 
 def _alike(graph: BackwardPass) -> Iterator[str]:
-    """What there is to know about some nodes, once for all that it is true of."""
+    """Yield each note on nodes once, with all nodes that it is true of."""
     alike: dict[str, list[str]] = {}
     for node in graph.nodes:
         alike.setdefault(note(node), []).append(node.id)

@@ -69,7 +69,7 @@ def _dressed(text: str, theme: Theme) -> str:
 
 
 class _Sheet(Struct, frozen=True):
-    """What is laid out: the boxes by their name in TeX with their size and column, and the lines between names.
+    """Skeleton of the layout: the boxes by their name in TeX with their size and column, and the lines between names.
 
     A line that leads into another column ends at a number, and goes on from the same one.
     """

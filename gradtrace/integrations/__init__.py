@@ -1,1 +1,1 @@
-"""One file for each host: Jupyter, Sphinx, pytest."""
+"""Integrations, one host a file: Jupyter, Sphinx, MkDocs, pytest."""

@@ -44,7 +44,7 @@ HIGHLIGHTERS = ("HighlightExtension", "CodeHiliteExtension")  # whose sites have
 
 
 class Place(NamedTuple):
-    """Where blocks are drawn: the folder of scripts, that of what was drawn, the page, and whether code has colours."""
+    """Surroundings of a block: the folder of scripts, that of drawings, the page, and whether code has colours."""
 
     root: Path
     folder: Path | None

@@ -1,4 +1,4 @@
-"""Which page a fenced block stands in, and at which line: hosts hand over neither."""
+"""Page and line of a fenced block, looked up because hosts hand over neither."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Page(Struct):
 
     @property
     def folder(self) -> Path | None:
-        """Where the page stands."""
+        """The folder of the page."""
         return self.file.parent if self.file else None
 
     def where(self, line: int) -> str:

@@ -31,7 +31,7 @@ REPORTED = pytest.StashKey[Reported]()
 
 
 class Gradtrace:
-    """What the fixture gives: findings in the graph of a tensor that the test computed."""
+    """The fixture's value: findings in the graph of a tensor that the test computed."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder

@@ -91,14 +91,14 @@ def _visit_other(_translator: Any, _node: nodes.Element) -> None:
 
 
 def _depart(_translator: Any, _node: nodes.Element) -> None:
-    """Nothing is left open."""
+    """Close nothing: visiting the node has written all of it."""
 
 
 html, latex, refuse = (_visit_html, _depart), (_visit_latex, _depart), (_visit_other, _depart)
 
 
 class GraphToText(SphinxPostTransform):
-    """Where there is no picture, the table says it all; where the engine fails, the table stands in."""
+    """Write the table where there is no picture, or the engine fails."""
 
     default_priority: ClassVar[int] = 200
 

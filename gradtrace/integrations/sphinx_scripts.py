@@ -1,4 +1,4 @@
-"""What a directive or role names, as a script; and its run, kept beside Sphinx's own memory of the documents."""
+"""Scripts that a directive or role names, and their runs, kept beside Sphinx's own memory of the documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person calls the operands of a call: the text of each in the call's own expression."""
+"""Names of a call's operands: the text of each in the call's own expression."""
 
 from __future__ import annotations
 

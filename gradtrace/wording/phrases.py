@@ -1,4 +1,4 @@
-"""What the picture says in words: its title, its alt text, how a gradient is called, where a node came from."""
+"""Phrases of a picture: its title, its alt text, what a gradient is called, where a node came from."""
 
 from __future__ import annotations
 
