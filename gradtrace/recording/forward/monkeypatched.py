@@ -8,7 +8,14 @@ from __future__ import annotations
 
 import gc
 import os
-from types import BuiltinFunctionType, FunctionType, MethodDescriptorType, MethodWrapperType, WrapperDescriptorType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    GetSetDescriptorType,
+    MethodDescriptorType,
+    MethodWrapperType,
+    WrapperDescriptorType,
+)
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,7 +39,7 @@ TRUSTED: set[Any] = set()
 
 def original_of(function: Callable[..., Any], caller: FrameType) -> Callable[..., Any]:
     """Return the function of torch whose call ``caller`` hands over under the name that ``function`` has now."""
-    if isinstance(function, _COMPILED) or _is_torch(getattr(function, "__code__", None)):
+    if isinstance(function, _COMPILED) or _is_attribute(function) or _is_torch(getattr(function, "__code__", None)):
         TRUSTED.add(function)
         return function
     if caller.f_code is not _HAND_OVER:
@@ -41,6 +48,11 @@ def original_of(function: Callable[..., Any], caller: FrameType) -> Callable[...
     if running is not None and not _asks(running.f_code):
         running = running.f_back  # a helper that does nothing but to hand over
     return function if running is None or not _is_torch(running.f_code) else _original(running) or function
+
+
+def _is_attribute(function: Callable[..., Any]) -> bool:
+    """Tell whether this reads, sets or deletes an attribute of tensors that is written in C, as ``shape`` is."""
+    return isinstance(function, MethodWrapperType) and isinstance(function.__self__, GetSetDescriptorType)
 
 
 def _asks(code: CodeType) -> bool:
