@@ -30,7 +30,8 @@ __all__ = ["TRUSTED", "original_of"]
 _TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
 _HAND_OVER = handle_torch_function.__code__
 # Operators of torch are objects that hand themselves over.
-_COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType, torch._ops.OperatorBase)
+_OPERATORS = (torch._ops.OperatorBase, torch._ops.OpOverloadPacket)
+_COMPILED = (BuiltinFunctionType, MethodDescriptorType, WrapperDescriptorType, *_OPERATORS)
 # Where functions stand that hand themselves over.
 _OWNERS: tuple[Any, ...] = (torch, torch.Tensor, torch.functional, torch.nn.functional, torch.nn.init, torch.autograd)
 # Functions of torch itself, which mean themselves.
