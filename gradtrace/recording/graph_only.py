@@ -33,7 +33,7 @@ def structure(outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] 
     """Return the graph below ``outputs``, whose saved tensors may be gone; raises TensorError if one has no graph."""
     require_graph(outputs)
     graph = walk([root_edge(output) for output in outputs])
-    names = Names(chain(spaces, namespaces(sys._getframe(1)))).tensors
+    names = Names(chain(spaces, namespaces(sys._getframe(1)))).by_id()
 
     def told(tensor: torch.Tensor) -> tuple[str, tuple[int, ...]]:
         return names.get(id(tensor), ""), tuple(tensor.shape)

@@ -29,7 +29,7 @@ from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, re
 from gradtrace.recording.distributed.process_group import Membership
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
-from gradtrace.recording.forward.patches import function_patch, thread_patch
+from gradtrace.recording.forward.patches import function_patch, module_change_hooks, thread_patch
 from gradtrace.recording.forward.pause import ForwardPause
 from gradtrace.recording.forward.thread_logs import RECENT, ThreadLogs
 from gradtrace.recording.isolation.function_modes import insert, remove
@@ -40,7 +40,7 @@ from gradtrace.recording.isolation.torch_compile import DynamoGuard
 from gradtrace.recording.isolation.tracebacks import inspect_patches, traceback_patches
 from gradtrace.recording.isolation.warning_lines import warning_patches
 from gradtrace.recording.user_code.source_text import Sources
-from gradtrace.recording.user_code.variable_names import KnownNames
+from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -113,6 +113,7 @@ class Recorder:
         self._facts = Facts() if options.facts and options.forward else None
         self._logs.call_observer = self._facts.call_observer if self._facts is not None else None
         self._series = SeriesLog()
+        self._paths = ModulePaths()
         self._known = LeafKnowledge(KnownNames(), GradReader(self._series))
         taped = options.calls or options.numeric  # which need each call of the forward
         self._pause = ForwardPause(self._logs, (options.keep or ()) if options.forward and not taped else ())
@@ -172,8 +173,9 @@ class Recorder:
         # backward() and grad() call the engine by the name imported into torch.autograd, others by this one.
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
+        changes = module_change_hooks(self._paths.forget)
         if not self.options.forward:
-            return [*warning_patches(), *traceback_patches(), *inspect_patches(), *engine, *stack_patches()]
+            return [*warning_patches(), *traceback_patches(), *inspect_patches(), *changes, *engine, *stack_patches()]
         pause = self._pause.pause_if_due
         called = () if self._facts is None else (self._facts.leaves.called,)
         forward = function_patch(logs), ModuleHooks(lambda: logs.here().modules, *called, pause)
@@ -184,6 +186,7 @@ class Recorder:
             self._pause.holding(forward),
             Registered(register_optimizer_step_pre_hook, pause),
             Registered(register_optimizer_step_pre_hook, self._count_step),
+            *changes,
             *(self._facts.parts() if self._facts is not None else ()),
         ]
         guard = DynamoGuard(traceable, lambda: logs.here().mode)
@@ -240,13 +243,11 @@ class Recorder:
     def _context(self, call: EngineCall, index: int) -> PassContext:
         log = self._logs.here()
         observer = self._facts.of_pass(index, log) if self._facts is not None else None
-        kind: PassKind = "backward" if call.accumulates else "grad"
-        context = PassContext(
-            index, kind, log, (), self.options.torchviz, observer, self._membership.rank(), self._steps
-        )
-        if self._seeded_by is not None:
-            return context._replace(kind="seeded", spaces=self._seeded_by.spaces)
-        return context
+        seeded = self._seeded_by
+        kind: PassKind = "seeded" if seeded is not None else "backward" if call.accumulates else "grad"
+        spaces = seeded.spaces if seeded is not None else ()
+        context = PassContext(index, kind, log, spaces, self.options.torchviz, observer)
+        return context._replace(rank=self._membership.rank(), step=self._steps, paths=self._paths)
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from torch import nn
 
 import gradtrace
+from gradtrace.recording.recorder import Recorder
+from gradtrace.recording.user_code.variable_names import ModulePaths
 
 
 def leaf_names(work):
@@ -135,3 +138,45 @@ def test_objects_that_compute_on_access_are_left_alone():
     lazy, x = Lazy(), new()
     assert leaf_names(lambda: (x * 2).backward()) == ["x"]
     del lazy
+
+
+def registered(model, other, _):
+    model.add_module("other", other)
+
+
+def replaced_unseen(model, *_):
+    model[0]._parameters["weight"] = nn.Parameter(torch.ones(2, 2))
+
+
+def removed(_, __, outer):
+    outer._modules.pop("other", None)
+
+
+def replaced(model, *_):
+    model[1] = nn.Linear(2, 2)
+
+
+CHANGES = [registered, replaced_unseen, removed, replaced]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_names_remembered_from_pass_to_pass_are_those_of_a_new_search(change, monkeypatch):
+    found = one_recording(change)
+    roots = ModulePaths.roots
+    monkeypatch.setattr(ModulePaths, "roots", lambda self, modules: (self.forget(), roots(self, modules))[1])
+    assert found == one_recording(change)
+    assert all(name for names in found for name in names)
+
+
+def one_recording(change, steps=6):
+    """The names of the leaves in each pass of one recording, in which ``change`` alters the model."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    other = nn.Linear(2, 2)
+    outer = nn.ModuleDict({"other": other})
+    with Recorder() as recorder:
+        for step in range(steps):
+            if step > 1:
+                change(model, other, outer)
+            other(model(torch.ones(1, 2))).sum().backward()
+    return [[node.name for node in graph.nodes if node.kind == "leaf"] for graph in recorder.trace.passes]

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.backward.raw_pass import PassKind
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.stats.kinds import Measured
-    from gradtrace.recording.user_code.variable_names import KnownNames
+    from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
 
 __all__ = ["LeafKnowledge", "PassContext", "record_leaves", "record_pass"]
 
@@ -49,6 +49,7 @@ class PassContext(NamedTuple):
         observer: sees the pass for the checks.
         rank: of this process; None if there are no others.
         step: how many optimizer steps there were.
+        paths: what is remembered of modules from pass to pass.
     """
 
     pass_index: int
@@ -59,6 +60,7 @@ class PassContext(NamedTuple):
     observer: PassObserver | None = None
     rank: int | None = None
     step: int = 0
+    paths: ModulePaths | None = None
 
 
 class LeafKnowledge(NamedTuple):
@@ -81,7 +83,7 @@ class _Subject(NamedTuple):
 def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass], None]) -> Any:
     """Run the engine under hooks and hand the RawPass to ``done``; return or raise what the engine does."""
     with gc_paused(), torch._C.DisableTorchFunction():
-        names = Names(chain(context.spaces, namespaces(call.frame)))
+        names = Names(chain(context.spaces, namespaces(call.frame)), context.paths)
         graph = _graph(call)
         place = place_of(call, seeded=context.kind == "seeded")
         snapshot = graph_snapshot(call, graph, names, place)
@@ -100,7 +102,7 @@ def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, 
         if graph is None:
             return _run(_Subject(context, call, GraphSnapshot(), None, None), done)
         leaves = {position: graph.nodes[position].variable for position in graph.leaves}
-        known.names.learn(leaves.values(), lambda: Names(chain(context.spaces, namespaces(call.frame))))
+        known.names.learn(leaves.values(), lambda: Names(chain(context.spaces, namespaces(call.frame)), context.paths))
         snapshot = leaf_snapshot(graph, known.names.name)
         if context.observer is not None:
             context.observer.before_leaves(context.pass_index, call, graph)

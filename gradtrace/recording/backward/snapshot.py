@@ -35,7 +35,8 @@ def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Pl
     if graph is None:
         return GraphSnapshot(place, outputs, module_names=names.modules)
     leaves = {position: graph.nodes[position].variable for position in graph.leaves}
-    leaf_names = {position: names.tensors.get(id(leaf), "") for position, leaf in leaves.items()}
+    names.look_again(leaves.values())
+    leaf_names = {position: names.name(leaf) for position, leaf in leaves.items()}
     return GraphSnapshot(
         place,
         outputs,
@@ -74,7 +75,7 @@ def _outputs(call: EngineCall, names: Names) -> Iterator[RootOutput]:
     for output, seed in zip(call.outputs, call.seeds, strict=True):
         tensor = output if isinstance(output, torch.Tensor) else None
         value = None if tensor is None else measure(tensor)
-        yield RootOutput(names.tensors.get(id(tensor), ""), value, None if seed is None else measure(seed))
+        yield RootOutput("" if tensor is None else names.name(tensor), value, None if seed is None else measure(seed))
 
 
 def _intermediate_names(graph: Walk, names: Names) -> dict[int, str]:

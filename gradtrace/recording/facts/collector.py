@@ -239,5 +239,5 @@ def _unused(call: EngineCall, graph: Walk, names: Names) -> list[RawFact]:
     leaves = {id(graph.nodes[position].variable) for position in graph.leaves}
     functions = set(graph.nodes)
     missing = [t for t in tensors if (id(t) not in leaves if t.grad_fn is None else t.grad_fn not in functions)]
-    found = [(names.tensors.get(id(t), ""), [*t.shape]) for t in missing]
+    found = [(names.name(t), [*t.shape]) for t in missing]
     return [RawFact("unused", (), None, {"name": name, "shape": [*shape]}) for name, shape in found]

@@ -91,10 +91,14 @@ class LeafFacts:
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._optimized = False
         self._last = 0
+        self._learned: object = None  # the names of parameters, of which there are many
 
     def learn(self, names: Names) -> None:
         """Learn the names of tensors."""
-        self.names |= names.tensors
+        self.names |= names.variables
+        if names.parameters is not self._learned:
+            self._learned = names.parameters
+            self.names |= names.by_id()
         forget_oldest(self.names, _MANY)
 
     def before(self, pass_index: int, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:

@@ -6,13 +6,16 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.modules import module
 
-from gradtrace.recording.isolation.patch import Patch
+from gradtrace.recording.isolation.patch import Patch, Registered
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gradtrace.recording.forward.thread_logs import ThreadLogs
 
-__all__ = ["function_patch", "thread_patch"]
+__all__ = ["function_patch", "module_change_hooks", "thread_patch"]
 
 
 def function_patch(logs: ThreadLogs) -> Patch:
@@ -23,6 +26,16 @@ def function_patch(logs: ThreadLogs) -> Patch:
         return logs.here().mode.apply(original.__get__(None, cls), args, kwargs)
 
     return Patch(torch.autograd.Function, "apply", classmethod(apply))
+
+
+def module_change_hooks(changed: Callable[..., None]) -> list[Registered]:
+    """Return the hooks that call ``changed`` when a module, parameter or buffer is put into a module."""
+    registering = (
+        module.register_module_module_registration_hook,
+        module.register_module_parameter_registration_hook,
+        module.register_module_buffer_registration_hook,
+    )
+    return [Registered(register, changed) for register in registering]
 
 
 def thread_patch(logs: ThreadLogs) -> Patch:

@@ -137,7 +137,7 @@ class Tape:
                 return None
             leaves = {position: self.key(graph.nodes[position].variable).number for position in graph.leaves}
             script = Names(chain(spaces, namespaces(call.frame)))
-            found = dict(script.tensors)
+            found = script.by_id()
             script.forget()
         names = {
             serial: found[key]

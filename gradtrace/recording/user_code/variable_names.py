@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import FrameType
 
-__all__ = ["Given", "KnownNames", "Names", "namespaces"]
+__all__ = ["Given", "KnownNames", "ModulePaths", "Names", "namespaces"]
 
 # A list of ten thousand tensors names none of them usefully, and looking through it would cost.
 _MAX_ITEMS = 200
@@ -51,32 +51,79 @@ def _locals(frame: FrameType) -> dict[str, Any]:
     return copy
 
 
+# Tensors of modules by id: weakly, with their names, and where they stand: in which module, and the path there.
+Parameters = dict[int, tuple["weakref.ref[torch.Tensor]", str, "weakref.ref[nn.Module]", str]]
+
+
+class _Walked(NamedTuple):
+    """A module, the ids of all modules in it, and the tensors in it with their paths."""
+
+    module: weakref.ref[nn.Module]
+    inner: frozenset[int]
+    tensors: list[tuple[int, weakref.ref[torch.Tensor], str]]
+
+
 class Given(dict[str, torch.Tensor]):
     """Names that the caller chose, whatever they look like: they count before those of variables and modules."""
 
 
 class Names:
-    """The names of tensors and modules, by ``id``, valid while the script stands still."""
+    """The names of tensors and modules, by ``id``, valid while the script stands still.
 
-    def __init__(self, spaces: Iterable[dict[str, Any]]) -> None:
-        self.tensors: dict[int, str] = {}
-        self.modules: dict[int, str] = {}
+    Args:
+        spaces: variables, the outermost first.
+        paths: what is remembered of modules from pass to pass.
+    """
+
+    def __init__(self, spaces: Iterable[dict[str, Any]], paths: ModulePaths | None = None) -> None:
+        self.variables: dict[int, str] = {}
         self.with_graph: list[tuple[torch.Tensor, str]] = []
+        self._paths = paths or ModulePaths()
+        self._given: dict[int, str] = {}
         self._seen: set[int] = set()
-        self._pending_modules: list[tuple[nn.Module, str]] = []
-        given: dict[int, str] = {}
+        self._found_modules: list[tuple[nn.Module, str]] = []
         for space in spaces:
             if isinstance(space, Given):
-                given.update((id(tensor), name) for name, tensor in space.items())
+                self._given.update((id(tensor), name) for name, tensor in space.items())
             else:
                 self._search(space)
-        self._name_parameters()
-        self.tensors.update(given)
+        self.modules = self._paths.roots(self._found_modules)
+        self.parameters = self._paths.parameters(self.modules)
+
+    def name(self, tensor: torch.Tensor) -> str:
+        """Return the name of a tensor: that given by the caller, its path in a module, or its variable."""
+        key = id(tensor)
+        if key in self._given:
+            return self._given[key]
+        found = self.parameters.get(key)
+        return self.variables.get(key, "") if found is None or found[0]() is not tensor else found[1]
+
+    def look_again(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Walk through the modules anew if one of these tensors has no name, or stands elsewhere: it moved unseen."""
+        if self._found_modules and not all(self.name(tensor) and self._is_there(tensor) for tensor in tensors):
+            self._paths.forget()
+            self.modules = self._paths.roots(self._found_modules)
+            self.parameters = self._paths.parameters(self.modules)
+
+    def _is_there(self, tensor: torch.Tensor) -> bool:
+        """Tell whether a tensor that is named by its path in a module stands there."""
+        found = self.parameters.get(id(tensor))
+        if found is None or found[0]() is not tensor:
+            return True
+        *path, last = found[3].split(".")
+        module = found[2]()
+        for part in path:
+            module = None if module is None else module._modules.get(part)
+        return module is not None and (module._parameters.get(last) is tensor or module._buffers.get(last) is tensor)
+
+    def by_id(self) -> dict[int, str]:
+        """Return the names of all tensors."""
+        return {**self.variables, **{key: found[1] for key, found in self.parameters.items()}, **self._given}
 
     def forget(self) -> None:
         """Let go of the tensors, which must not live longer for having been named."""
         self.with_graph.clear()
-        self._pending_modules.clear()
+        self._found_modules.clear()
 
     def _search(self, space: dict[str, Any]) -> None:
         hidden = []
@@ -85,35 +132,28 @@ class Names:
                 hidden.append((name, value))
             elif name == "Out" and value is space.get("_oh"):
                 continue  # a notebook's memory of its results, older than the variables that hold them
-            elif name.isidentifier():  # not the iterator of a comprehension, or what pytest adds
+            elif type(value) not in _opaque and name.isidentifier():  # not what a comprehension or pytest adds
                 self._visit(name, value, 0)
         for name, value in hidden:
             if isinstance(value, torch.Tensor):
                 self._visit(name, value, 0)
 
     def _visit(self, name: str, value: Any, depth: int) -> None:
+        if type(value) in _opaque:
+            return
         if isinstance(value, torch.Tensor):
             self._note(name, value)
         elif isinstance(value, nn.Module):
-            self._pending_modules.append((value, name))
+            self._found_modules.append((value, name))
         elif depth < _MAX_DEPTH and id(value) not in self._seen:
             for child, item in _items(name, value):
                 self._seen.add(id(value))
                 self._visit(child, item, depth + 1)
 
     def _note(self, name: str, tensor: torch.Tensor) -> None:
-        if id(tensor) not in self.tensors:
-            self.tensors[id(tensor)] = name
+        if id(tensor) not in self.variables:
+            self.variables[id(tensor)] = name
             self.with_graph.append((tensor, name))
-
-    def _name_parameters(self) -> None:
-        inner = {id(part) for module, _ in self._pending_modules for part in module.modules() if part is not module}
-        for module, name in self._pending_modules:
-            if id(module) in inner or id(module) in self.modules:
-                continue
-            self.modules[id(module)] = name
-            for path, tensor in (*module.named_parameters(), *module.named_buffers()):
-                self.tensors[id(tensor)] = f"{name}.{path.replace('_orig_mod.', '')}"  # torch.compile's wrapper
 
 
 class KnownNames:
@@ -127,15 +167,63 @@ class KnownNames:
         new = [tensor for tensor in tensors if self.name(tensor) is None]
         if new:
             names = find()
+            names.look_again(new)
             if len(self._known) > _MANY:
                 self._known.clear()
             for tensor in new:
-                self._known[id(tensor)] = (weakref.ref(tensor), names.tensors.get(id(tensor), ""))
+                self._known[id(tensor)] = (weakref.ref(tensor), names.name(tensor))
 
     def name(self, tensor: torch.Tensor) -> str | None:
         """Return the name of a tensor, or None if it was not learnt."""
         known = self._known.get(id(tensor))
         return known[1] if known is not None and known[0]() is tensor else None
+
+
+class ModulePaths:
+    """Paths of modules' parameters and buffers, remembered until ``forget`` is called: when something is registered."""
+
+    def __init__(self) -> None:
+        self._walked: dict[int, _Walked] = {}
+        self._merged: tuple[tuple[tuple[int, str], ...], Parameters] = ((), {})
+
+    def forget(self, *_: Any) -> None:
+        """Forget all."""
+        if self._walked:
+            self._walked = {}
+            self._merged = ((), {})
+
+    def roots(self, modules: list[tuple[nn.Module, str]]) -> dict[int, str]:
+        """Return the names of those modules, by id, that are no part of another one."""
+        named: dict[int, str] = {}
+        inner: set[int] = set()
+        for module, name in modules:
+            named.setdefault(id(module), name)
+            found = self._walked.get(id(module))
+            if found is None or found.module() is not module:
+                found = self._walked[id(module)] = _walked(module)
+                self._merged = ((), {})
+            inner |= found.inner
+        return {key: name for key, name in named.items() if key not in inner}
+
+    def parameters(self, roots: dict[int, str]) -> Parameters:
+        """Return the tensors of these modules, by id, with the names that they have from them."""
+        key = tuple(roots.items())
+        if key != self._merged[0]:
+            merged: Parameters = {}
+            for root, name in key:
+                module, _, tensors = self._walked[root]
+                # Without the name of torch.compile's wrapper.
+                merged |= {
+                    at: (ref, f"{name}.{path.replace('_orig_mod.', '')}", module, path) for at, ref, path in tensors
+                }
+            self._merged = key, merged
+        return self._merged[1]
+
+
+def _walked(module: nn.Module) -> _Walked:
+    inner = frozenset(id(part) for part in module.modules() if part is not module)
+    named = (*module.named_parameters(), *module.named_buffers())
+    return _Walked(weakref.ref(module), inner, [(id(tensor), weakref.ref(tensor), path) for path, tensor in named])
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
@@ -147,7 +235,9 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif kind in {list, tuple}:
         if len(value) <= _MAX_ITEMS:
             yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
-    elif kind.__module__.partition(".")[0] not in _FOREIGN and not isinstance(value, type):
+    elif kind.__module__.partition(".")[0] in _FOREIGN:
+        _opaque.add(kind)
+    elif not isinstance(value, type):
         attributes = getattr(value, "__dict__", None)
         if type(attributes) is dict:
             yield from ((f"{name}.{key}", item) for key, item in list(attributes.items()))
@@ -155,3 +245,5 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 # Their objects are not the user's containers, and some compute on attribute access.
 _FOREIGN = {"torch", "numpy", "builtins", "gradtrace", "IPython", "ipykernel", *sys.stdlib_module_names} - {"__main__"}
+# Types of such objects; and weak proxies, which stand for what has a name of its own.
+_opaque: set[type] = {weakref.ProxyType, weakref.CallableProxyType}
