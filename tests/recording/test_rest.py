@@ -65,7 +65,8 @@ def recorded(keep, **how):
 
 
 def without_times(graph):
-    return replace(graph, nodes=tuple(replace(node, seconds=None) for node in graph.nodes))
+    nodes = tuple(replace(node, seconds=None) for node in graph.nodes)
+    return replace(graph, nodes=nodes, seconds=None, waiting=None)
 
 
 AWAKE = [step == 0 or 24 <= step + 1 <= 40 for step in range(STEPS)]  # where pass 40 is kept
