@@ -51,7 +51,11 @@ def beside_each_use(graph: BackwardPass) -> BackwardPass:
 
 
 def origin(node_id: str) -> str:
-    """Return the id of the node that this one is, or is a copy of."""
+    """Return the id of the node that this one is, or is a copy of.
+
+    >>> origin("n7_2"), origin("n7")
+    ('n7', 'n7')
+    """
     return node_id.partition("_")[0]
 
 

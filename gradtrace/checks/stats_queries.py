@@ -23,7 +23,12 @@ def is_zero(stats: TensorStats | None) -> bool:
 
 
 def size(stats: TensorStats) -> int:
-    """Return the number of elements."""
+    """Return the number of elements.
+
+    >>> from gradtrace.model import TensorStats
+    >>> size(TensorStats((64, 3))), size(TensorStats(()))
+    (192, 1)
+    """
     count = 1
     for length in stats.shape:
         count *= length
@@ -47,14 +52,23 @@ def inputs(graph: BackwardPass, node: Node) -> Iterator[tuple[Edge, TensorStats 
 
 
 def flat(values: Values) -> list[float | None]:
-    """Return nested values as one list, in order."""
+    """Return nested values as one list, in order.
+
+    >>> flat([[1, 2], [None, 4]]), flat(3.0)
+    ([1.0, 2.0, None, 4.0], [3.0])
+    """
     if not isinstance(values, list):
         return [None if values is None else float(values)]
     return [item for value in values for item in flat(value)]
 
 
 def elements(stats: TensorStats) -> Iterator[tuple[str, float | None]]:
-    """Yield the index of each element (``[0, 2]``) and its value, None for a non-finite one; small tensors only."""
+    """Yield the index of each element (``[0, 2]``) and its value, None for a non-finite one; small tensors only.
+
+    >>> from gradtrace.model import TensorStats
+    >>> list(elements(TensorStats((1, 2), values=[[5.0, None]])))
+    [('[0, 0]', 5.0), ('[0, 1]', None)]
+    """
     if stats.values is None and stats.shape:
         return
     yield from zip(_indices(stats.shape), flat(stats.values), strict=False)

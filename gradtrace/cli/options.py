@@ -144,7 +144,11 @@ Sort = Annotated[
 
 
 def kept_passes(number: str) -> frozenset[int] | None:
-    """Return which passes to keep: an empty set for ``last``, None for ``all``; raises UnknownNameError."""
+    """Return which passes to keep: an empty set for ``last``, None for ``all``; raises UnknownNameError.
+
+    >>> kept_passes("last"), sorted(kept_passes("10,100"))
+    (frozenset(), [10, 100])
+    """
     if number == "last":
         return frozenset()
     if number == "all":

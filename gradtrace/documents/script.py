@@ -79,7 +79,11 @@ def read(path: str | Path, number: str = "last", timeout: float = TIMEOUT) -> Sc
 
 
 def seconds(text: str) -> float:
-    """Return a limit of time as documents write it; raises DocumentError if it is none."""
+    """Return a limit of time as documents write it; raises DocumentError if it is none.
+
+    >>> seconds("30")
+    30.0
+    """
     try:
         limit = float(text)
     except ValueError:

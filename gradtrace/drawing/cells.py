@@ -47,7 +47,11 @@ def row(text: str, attributes: str = "") -> str:
 
 
 def bold(text: str) -> str:
-    """Return text in bold."""
+    """Return text in bold.
+
+    >>> bold("a < b")
+    '<b>a &lt; b</b>'
+    """
     return f"<b>{escaped(text)}</b>"
 
 

@@ -57,5 +57,9 @@ DARK = {
 
 
 def step(share: float, ramp: tuple[str, ...]) -> str:
-    """Return the colour of a ramp at ``share`` of its way, 0 to 1."""
+    """Return the colour of a ramp at ``share`` of its way, 0 to 1.
+
+    >>> step(0.0, ("pale", "strong")), step(1.0, ("pale", "strong"))
+    ('pale', 'strong')
+    """
     return ramp[min(len(ramp) - 1, int(share * len(ramp)))]

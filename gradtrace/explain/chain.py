@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Meeting", "Step", "Term", "called", "only_number", "steps"]
 
 
-_FACTORS = ("alpha", "beta")  # that nearly always are 1, and then go without saying
+_FACTORS = ("alpha", "beta")  # left out of a formula where they are 1, as they nearly always are
 
 
 class Term(Struct, frozen=True):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["joined", "summary_of"]
 
-# The same elements, summed in another order, make norms that differ by so much: the first of them is meant.
+# Relative rounding of a norm, as the order of summing makes it: of norms that differ by less, the first counts.
 _ALIKE = 1e-6
 
 

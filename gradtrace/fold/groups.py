@@ -27,7 +27,11 @@ class Part(Struct, frozen=True, gc=False):
 
 
 def is_open(path: str, opened: Sequence[str]) -> bool:
-    """Tell whether a module is one of those opened, or inside one."""
+    """Tell whether a module is one of those opened, or inside one.
+
+    >>> is_open("h.3.attn", ["h.3"]), is_open("h.30", ["h.3"])
+    (True, False)
+    """
     return any(path == each or path.startswith(f"{each}.") for each in opened)
 
 

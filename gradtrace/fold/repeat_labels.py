@@ -32,7 +32,11 @@ def labels_of(line: Line, opened: frozenset[int]) -> list[int]:
 
 
 def pattern(path: str) -> str:
-    """Return a module's path with a sign for each number in it: ``h.3.attn`` and ``h.4.attn`` are one pattern."""
+    """Return a module's path with a sign for each number in it: ``h.3.attn`` and ``h.4.attn`` are one pattern.
+
+    >>> pattern("h.3.attn")
+    'h.#.attn'
+    """
     return ".".join("#" if part.isdecimal() else part for part in path.split("."))
 
 

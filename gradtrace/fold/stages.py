@@ -209,7 +209,11 @@ class Stages:
 
 
 def _range(first: str, last: str) -> str:
-    """Return two paths as one: what they share once."""
+    """Return two paths as one: what they share once.
+
+    >>> _range("model.h.0", "model.h.11"), _range("encoder", "decoder")
+    ('model.h.0 … h.11', 'encoder … decoder')
+    """
     one, two = first.split("."), last.split(".")
     shared = 0
     while shared < min(len(one), len(two)) - 1 and one[shared] == two[shared]:

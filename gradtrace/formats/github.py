@@ -39,6 +39,11 @@ def _annotation(finding: Finding) -> str:
 
 
 def _escaped(text: str, more: str = "") -> str:
+    r"""Return text for a workflow command.
+
+    >>> _escaped("50 %, then:\nmore", ":")
+    '50 %25, then%3A%0Amore'
+    """
     for character in "%\r\n" + more:
         text = text.replace(character, f"%{ord(character):02X}")
     return text

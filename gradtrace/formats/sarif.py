@@ -74,7 +74,11 @@ def _result(finding: Finding, script: str) -> dict[str, Any]:
 
 
 def _uri(filename: str) -> str:
-    """Return a path as a URI: relative to the current folder, or of a file elsewhere."""
+    """Return a path as a URI: relative to the current folder, or of a file elsewhere.
+
+    >>> _uri("my script.py")
+    'my%20script.py'
+    """
     path = PurePath(filename)
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 

@@ -202,4 +202,9 @@ def _rgb(color: str) -> str:
 
 
 def _tex(text: str) -> str:
+    r"""Return text for TeX; what its usual fonts lack is its code point.
+
+    >>> print(_tex("∂f/∂u_1 = 50 %"), _tex("日"))
+    $\partial$f/$\partial$u\_1 = 50 \% {U+65E5}
+    """
     return "".join(MARKS.get(c) or (c if c.isascii() else f"{{U+{ord(c):04X}}}") for c in text)

@@ -66,12 +66,21 @@ def ranks_shown(ranks: Sequence[int]) -> str:
 
 
 def summary(findings: Sequence[Finding], passes: int) -> str:
-    """Return how many findings there are in how many passes, in a line."""
+    """Return how many findings there are in how many passes, in a line.
+
+    >>> from gradtrace.model import Finding
+    >>> summary([Finding("vanishing", "warning", "it vanished")], 2), summary([], 1)
+    ('1 warning in 2 backward passes', 'no findings in 1 backward pass')
+    """
     counts = [(word, sum(finding.severity == word for finding in findings)) for word in MARKS]
     words = [f"{count:,} {word}{'s' if count > 1 and word != 'info' else ''}" for word, count in counts if count]
     return f"{', '.join(words) or 'no findings'} in {passes:,} backward pass{'' if passes == 1 else 'es'}"
 
 
 def sentence(text: str) -> str:
-    """Return the text with its full stop."""
+    """Return the text with its full stop.
+
+    >>> sentence("lower the learning rate"), sentence("why?")
+    ('lower the learning rate.', 'why?')
+    """
     return text if text.endswith((".", "!", "?")) else f"{text}."

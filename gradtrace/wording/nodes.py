@@ -70,7 +70,12 @@ def as_tuple(shape: object) -> str:
 
 
 def bad_word(stats: TensorStats | None) -> str:
-    """Return ``NaN``, ``infinity`` or both, after what there is."""
+    """Return ``NaN``, ``infinity`` or both, after what there is.
+
+    >>> from gradtrace.model import TensorStats
+    >>> bad_word(TensorStats((2,), nan=1)), bad_word(TensorStats((2,), nan=1, inf=1))
+    ('NaN', 'NaN and infinity')
+    """
     if stats is None:
         return "NaN"
     return "NaN and infinity" if stats.nan and stats.inf else "NaN" if stats.nan else "infinity"

@@ -37,7 +37,11 @@ def number(x: float | None) -> str:
 
 
 def shape(sizes: Sequence[int]) -> str:
-    """Return sizes as text: ``64×256``; one alone in parentheses, for it could be taken for a value."""
+    """Return sizes as text: ``64×256``; one alone in parentheses, for it could be taken for a value.
+
+    >>> shape((64, 256)), shape([3]), shape(())
+    ('64×256', '(3)', '()')
+    """
     return "×".join(map(str, sizes)) if len(sizes) > 1 else f"({''.join(map(str, sizes))})"
 
 
