@@ -127,6 +127,7 @@ class _Assembly:
             return Node(
                 self.ids[position], "leaf", raw.graph.ops[position], raw.graph.names[position],
                 values=value, grads=grads or (None,), order=rank, seconds=seconds,
+                reduced=_stats(raw.reduced.get(position)),
             )  # fmt: skip
         number = raw.graph.numbers[position]
         log = self.logs.of(raw.log, number)
@@ -205,7 +206,11 @@ def _stats(measured: Measured | None) -> TensorStats | None:
 
 def all_measured(raw: RawPass) -> list[Measured]:
     """Return all that was measured in a pass."""
-    groups: list[Iterable[Measured | None]] = [raw.graph.leaf_values.values(), raw.captured.values()]
+    groups: list[Iterable[Measured | None]] = [
+        raw.graph.leaf_values.values(),
+        raw.captured.values(),
+        raw.reduced.values(),
+    ]
     groups += [output[1:] for output in raw.graph.outputs]
     for event in raw.run.events:
         groups += [event[2], event[3]]

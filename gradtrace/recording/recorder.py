@@ -27,6 +27,7 @@ from gradtrace.recording.backward.nesting import Nesting
 from gradtrace.recording.backward.raw_pass import PassKind, RawPass
 from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, record_leaves, record_pass
 from gradtrace.recording.distributed.process_group import Membership
+from gradtrace.recording.distributed.wrappers import Wrappers
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
 from gradtrace.recording.forward.patches import function_patch, module_change_hooks, thread_patch
@@ -110,7 +111,8 @@ class Recorder:
         self._kept: list[BackwardPass | RawPass] = []
         self._handed = 0  # of these, to ``options.consume``
         self._keeping = RLock()  # passes end in all threads
-        self._facts = Facts() if options.facts and options.forward else None
+        self._wrappers = Wrappers()
+        self._facts = Facts(self._wrappers) if options.facts and options.forward else None
         self._logs.call_observer = self._facts.call_observer if self._facts is not None else None
         self._series = SeriesLog()
         self._paths = ModulePaths()
@@ -178,6 +180,7 @@ class Recorder:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *changes, *engine, *stack_patches()]
         pause = self._pause.pause_if_due
         called = () if self._facts is None else (self._facts.leaves.called,)
+        called = (self._wrappers.called, *called)
         forward = function_patch(logs), ModuleHooks(lambda: logs.here().modules, *called, pause)
         traceable: list[Removable] = [
             *warning_patches(),
@@ -247,7 +250,8 @@ class Recorder:
         kind: PassKind = "seeded" if seeded is not None else "backward" if call.accumulates else "grad"
         spaces = seeded.spaces if seeded is not None else ()
         context = PassContext(index, kind, log, spaces, self.options.torchviz, observer)
-        return context._replace(rank=self._membership.rank(), step=self._steps, paths=self._paths)
+        context = context._replace(wrappers=self._wrappers, paths=self._paths)
+        return context._replace(rank=self._membership.rank(), step=self._steps)
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep

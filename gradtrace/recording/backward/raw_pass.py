@@ -102,6 +102,8 @@ class RawPass(NamedTuple):
     error: tuple[str, str] | None = None
     facts: tuple[RawFact, ...] = ()
     extra: PassFields | None = None
+    # Of leaves, by position: what the processes made of their gradients.
+    reduced: dict[int, Measured] = {}  # noqa: RUF012
     rank: int | None = None  # of the process; None if there are no others
     step: int = 0  # optimizer steps before it
     seconds: tuple[float, float] = (0.0, 0.0)  # when the engine began and returned, as ``perf_counter`` tells
@@ -121,7 +123,8 @@ class RawPass(NamedTuple):
         """Return a row for each leaf."""
         gradients = self.leaf_gradients()
         values = self.graph.leaf_values.items()
-        return [(self.graph.names[at], measured[0].shape, gradients.get(at)) for at, measured in values]
+        kinds = {at: measured[0] for at, measured in values}
+        return [(self.graph.names[at], kind.whole or kind.shape, gradients.get(at)) for at, kind in kinds.items()]
 
     def failed(self) -> int | None:
         """Return the node that was running when the engine gave up: the one it picks next of those ready.

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.backward.leaf_grads import GradReader
     from gradtrace.recording.backward.observer import PassObserver
     from gradtrace.recording.backward.raw_pass import PassKind
+    from gradtrace.recording.distributed.wrappers import Wrappers
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.stats.kinds import Measured
     from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
@@ -47,6 +48,7 @@ class PassContext(NamedTuple):
         spaces: variables to name tensors by, before those of the frames that call the engine.
         torchviz: whether it is wanted as torchviz draws it, too.
         observer: sees the pass for the checks.
+        wrappers: DDP and FSDP2 modules, whose leaves are others' or are reduced.
         rank: of this process; None if there are no others.
         step: how many optimizer steps there were.
         paths: what is remembered of modules from pass to pass.
@@ -58,6 +60,7 @@ class PassContext(NamedTuple):
     spaces: tuple[dict[str, Any], ...] = ()
     torchviz: bool = False
     observer: PassObserver | None = None
+    wrappers: Wrappers | None = None
     rank: int | None = None
     step: int = 0
     paths: ModulePaths | None = None
@@ -83,7 +86,7 @@ class _Subject(NamedTuple):
 def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass], None]) -> Any:
     """Run the engine under hooks and hand the RawPass to ``done``; return or raise what the engine does."""
     with gc_paused(), torch._C.DisableTorchFunction():
-        names = Names(chain(context.spaces, namespaces(call.frame)), context.paths)
+        names = _names(call, context)
         graph = _graph(call)
         place = place_of(call, seeded=context.kind == "seeded")
         snapshot = graph_snapshot(call, graph, names, place)
@@ -102,7 +105,7 @@ def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, 
         if graph is None:
             return _run(_Subject(context, call, GraphSnapshot(), None, None), done)
         leaves = {position: graph.nodes[position].variable for position in graph.leaves}
-        known.names.learn(leaves.values(), lambda: Names(chain(context.spaces, namespaces(call.frame)), context.paths))
+        known.names.learn(leaves.values(), lambda: _names(call, context))
         snapshot = leaf_snapshot(graph, known.names.name)
         if context.observer is not None:
             context.observer.before_leaves(context.pass_index, call, graph)
@@ -116,6 +119,11 @@ def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, 
         done(raw)
 
     return _run(_Subject(context, call, snapshot, graph, watched), learn_and_finish)
+
+
+def _names(call: EngineCall, context: PassContext) -> Names:
+    shards = context.wrappers.shards() if context.wrappers is not None else {}
+    return Names(chain(context.spaces, namespaces(call.frame)), context.paths, shards)
 
 
 def _graph(call: EngineCall) -> Walk | None:
@@ -173,7 +181,8 @@ def _note_made(context: PassContext, snapshot: GraphSnapshot, position: int, sta
 
 def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | None, result: Any) -> RawPass:
     """Return the pass with what is known when the engine has returned or raised."""
-    observer, graph, call = subject.context.observer, subject.graph, subject.call
+    context, graph, call = subject.context, subject.graph, subject.call
+    observer = context.observer
     if observer is not None:
         raw = raw._replace(facts=observer.after(raw, call, graph, whole=subject.watched is None))
     if graph is None or raw.error is not None:
@@ -181,9 +190,18 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
     with torch._C.DisableTorchFunction():
         captured = {} if compiled is None else compiled.gradients()
         raw = raw._replace(captured=captured | _captured(call, graph, result))
+        if context.wrappers is not None and call.accumulates:
+            raw = raw._replace(reduced=_reduced(context.wrappers, graph))
         if observer is not None:
             observer.returned(raw, call, result)
     return raw
+
+
+def _reduced(wrappers: Wrappers, graph: Walk) -> dict[int, Measured]:
+    """Return what the processes made of the gradients of leaves, by position."""
+    positions = {id(graph.nodes[position].variable): position for position in graph.leaves}
+    found = wrappers.reduced(graph.nodes[position].variable for position in graph.leaves)
+    return {positions[id(leaf)]: measure(grad) for leaf, grad in found}
 
 
 def _captured(call: EngineCall, graph: Walk, result: Any) -> dict[tuple[int, int], Measured | None]:

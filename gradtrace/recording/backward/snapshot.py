@@ -30,7 +30,10 @@ def place_of(call: EngineCall, *, seeded: bool) -> Place | None:
 
 
 def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Place | None) -> GraphSnapshot:
-    """Return the graph that the engine is called for; of outputs without a graph, these alone."""
+    """Return the graph that the engine is called for; of outputs without a graph, these alone.
+
+    The value of a leaf that stands for a sharded parameter is that of its shard.
+    """
     outputs = tuple(_outputs(call, names))
     if graph is None:
         return GraphSnapshot(place, outputs, module_names=names.modules)
@@ -43,7 +46,7 @@ def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Pl
         tuple(graph.roots),
         frozenset(leaves),
         _intermediate_names(graph, names) | leaf_names,
-        {position: measure(leaf) for position, leaf in leaves.items()},
+        {position: measure(names.parameter(leaf)) for position, leaf in leaves.items()},
         graph.ops,
         graph.links,
         array("Q", [node._sequence_nr() for node in graph.nodes]),

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.backward.raw_pass import GraphSnapshot, RawPass
+    from gradtrace.recording.distributed.wrappers import Wrappers
     from gradtrace.recording.facts.nonfinite_births import Origin
     from gradtrace.recording.forward.mode import CallObserver
     from gradtrace.recording.forward.thread_logs import ThreadLog
@@ -67,10 +68,10 @@ _BROKEN = 8  # ops in a pass of which the element is looked for
 class Facts:
     """Collects the facts of all passes of a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, wrappers: Wrappers) -> None:
         self.shared = Shared()
         self.calls: dict[ThreadLog, CallFacts] = {}
-        self.leaves = LeafFacts(self.shared)
+        self.leaves = LeafFacts(self.shared, wrappers)
         self._gradients: deque[Cut] = deque(maxlen=1000)
         self._freed = FreedGraphs()
 

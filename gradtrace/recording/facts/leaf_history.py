@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gradtrace.model import Attribute
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
+    from gradtrace.recording.distributed.wrappers import Wrappers
     from gradtrace.recording.facts.torch_calls import Shared
     from gradtrace.recording.user_code.variable_names import Names
 
@@ -82,10 +83,11 @@ class _Leaf:
 class LeafFacts:
     """Follows leaves through passes and steps; keeps none of them alive."""
 
-    def __init__(self, shared: Shared) -> None:
+    def __init__(self, shared: Shared, wrappers: Wrappers) -> None:
         self.reused: list[RunFact] = []
         self.names: dict[int, str] = {}
         self._shared = shared
+        self._wrappers = wrappers
         self._leaves: dict[int, _Leaf] = {}
         self._gone: deque[_Leaf] = deque(maxlen=_MANY)  # that no pass had reached
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -105,8 +107,7 @@ class LeafFacts:
         """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
         self._last = pass_index
         found: dict[int, list[int]] = {}
-        for position in graph.leaves:
-            leaf = graph.nodes[position].variable
+        for position, leaf in self._parameters(graph):
             held = self._of(leaf)
             held.reached = True
             for family in held.families:
@@ -130,11 +131,17 @@ class LeafFacts:
     def after(self, call: EngineCall, graph: Walk) -> None:
         """Note the gradients that are there when the engine has returned."""
         if call.accumulates:
-            for position in graph.leaves:
-                leaf = graph.nodes[position].variable
+            for _, leaf in self._parameters(graph):
                 held, grad = self._of(leaf), leaf.grad
                 held.grad = None if grad is None else weakref.ref(grad)
                 held.version = 0 if grad is None else grad._version
+
+    def _parameters(self, graph: Walk) -> Iterator[tuple[int, torch.Tensor]]:
+        """Yield the position of each leaf, and the parameter that it is, or that it stands for."""
+        shards = self._wrappers.shards()
+        for position in graph.leaves:
+            leaf = graph.nodes[position].variable
+            yield position, shards.get(id(leaf), leaf)
 
     def _of(self, leaf: torch.Tensor) -> _Leaf:
         found = self._leaves.get(id(leaf))
@@ -178,8 +185,9 @@ class LeafFacts:
         self._known.add(module)
         family = _Family()
         with torch._C.DisableTorchFunction():
+            shards = self._wrappers.shards()
             for name, parameter in module.named_parameters():
-                leaf = self._of(parameter)
+                leaf = self._of(shards.get(id(parameter), parameter))
                 leaf.name = leaf.name or name
                 leaf.families.append(family)
                 family.reached |= leaf.reached

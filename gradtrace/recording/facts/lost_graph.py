@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from gradtrace.recording.distributed.wrappers import is_wrapper_frame
 from gradtrace.recording.user_code.frames import Place, find_user_place
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class Cuts:
         for arg in _flat(args):
             before = self.of(arg) if self else ()
             cuts.update(dict.fromkeys(before))
-            if not before and type(arg) in TENSORS and arg.requires_grad:
+            if not before and type(arg) in TENSORS and arg.requires_grad and not is_wrapper_frame(sys._getframe(1)):
                 cuts[self._at(name, arg)] = None
         if cuts and leaves_torch:
             self._give(result, tuple(cuts))

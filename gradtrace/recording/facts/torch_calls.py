@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import Parameter
 
+from gradtrace.recording.distributed.wrappers import is_wrapper_frame
 from gradtrace.recording.facts.grad_aliases import Aliases
 from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
 from gradtrace.recording.facts.nonfinite_births import Births
@@ -265,7 +266,7 @@ class CallFacts:
         for arg in args:
             kind = type(arg)
             if kind is torch.nn.Parameter:
-                if id(arg) not in self._shared.used:
+                if id(arg) not in self._shared.used and not is_wrapper_frame(sys._getframe(1)):
                     self._shared.used[id(arg)] = weakref.ref(arg)
             elif kind is list or kind is tuple:
                 self.note_use(tuple(item for item in arg if type(item) is torch.nn.Parameter))

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 if TYPE_CHECKING:
+    from gradtrace.model import TensorStats
     from gradtrace.recording.stats.routes import Route
 
-__all__ = ["Measured", "TensorKind"]
+__all__ = ["Measured", "TensorKind", "placed"]
 
 
 class TensorKind(NamedTuple):
-    """What a tensor is, apart from its elements."""
+    """What a tensor is, apart from its elements; of one that processes share, ``whole`` is the shape of all of it."""
 
     shape: tuple[int, ...]
     dtype: str
     device: str
     route: Route
+    whole: tuple[int, ...] | None = None
+    placement: str = ""
+
+
+def placed(kind: TensorKind, stats: TensorStats) -> TensorStats:
+    """Return the statistics of the part that is here as those of a tensor that processes share."""
+    if kind.whole is None:
+        return stats
+    return replace(
+        stats, shape=kind.whole, values=stats.values if kind.whole == kind.shape else None, note=kind.placement
+    )
 
 
 # What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.

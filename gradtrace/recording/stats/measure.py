@@ -14,10 +14,11 @@ from typing import Any
 import torch
 
 from gradtrace.model import TensorStats
+from gradtrace.recording.distributed.dtensor import local_part
 from gradtrace.recording.isolation.hidden import call_hidden, is_watched
 from gradtrace.recording.native.loader import NATIVE
 from gradtrace.recording.stats.device import is_here
-from gradtrace.recording.stats.kinds import Measured, TensorKind
+from gradtrace.recording.stats.kinds import Measured, TensorKind, placed
 from gradtrace.recording.stats.reduce import (
     COMPILED_TYPES,
     bring_all,
@@ -70,10 +71,20 @@ def _measure(tensor: torch.Tensor) -> Measured:
                 return [kind, readable(tensor).tolist()]
             if route != Route.SPECIAL and tensor.layout is torch.strided:
                 return [kind, _REDUCERS[route](tensor)]
+        part = local_part(tensor)
+        if part is not None:
+            return _shared(tensor, *part)
     except (RuntimeError, NotImplementedError, TypeError):
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
     return [TensorKind(stats.shape, stats.dtype, stats.device, Route.SPECIAL), stats]
+
+
+def _shared(tensor: torch.Tensor, local: torch.Tensor, placement: str) -> Measured:
+    """Return the measurements of the part of a DTensor that is here."""
+    kind, found = _measure(local)
+    kind = kind._replace(whole=tuple(map(int, tensor.shape)), placement=placement)
+    return [kind, placed(kind, found) if type(found) is TensorStats else found]
 
 
 measure = measure_in_python if NATIVE is None else NATIVE.measure

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import fields
 
 from gradtrace.model import TensorStats
-from gradtrace.recording.stats.kinds import Measured, TensorKind
+from gradtrace.recording.stats.kinds import Measured, TensorKind, placed
 from gradtrace.recording.stats.reduce import (
     reduce_pending,
 )
@@ -30,7 +30,7 @@ def to_stats(measured: Measured) -> TensorStats:
     """Return the statistics of a measured tensor, the same object each time."""
     found = measured[1]
     if type(found) is not TensorStats:
-        found = measured[1] = _finish(measured)
+        found = measured[1] = placed(measured[0], _finish(measured))
     return found
 
 

@@ -73,12 +73,19 @@ class Names:
     Args:
         spaces: variables, the outermost first.
         paths: what is remembered of modules from pass to pass.
+        shards: the parameters of modules, by the id of what stands for them in the graph.
     """
 
-    def __init__(self, spaces: Iterable[dict[str, Any]], paths: ModulePaths | None = None) -> None:
+    def __init__(
+        self,
+        spaces: Iterable[dict[str, Any]],
+        paths: ModulePaths | None = None,
+        shards: dict[int, torch.Tensor] | None = None,
+    ) -> None:
         self.variables: dict[int, str] = {}
         self.with_graph: list[tuple[torch.Tensor, str]] = []
         self._paths = paths or ModulePaths()
+        self._shards = shards or {}
         self._given: dict[int, str] = {}
         self._seen: set[int] = set()
         self._found_modules: list[tuple[nn.Module, str]] = []
@@ -96,7 +103,14 @@ class Names:
         if key in self._given:
             return self._given[key]
         found = self.parameters.get(key)
-        return self.variables.get(key, "") if found is None or found[0]() is not tensor else found[1]
+        if found is not None and found[0]() is tensor:
+            return found[1]
+        shard = self._shards.get(key)
+        return self.variables.get(key, "") if shard is None or shard is tensor else self.name(shard)
+
+    def parameter(self, leaf: torch.Tensor) -> torch.Tensor:
+        """Return the script's own parameter, which a leaf of the graph is or stands for."""
+        return self._shards.get(id(leaf), leaf)
 
     def look_again(self, tensors: Iterable[torch.Tensor]) -> None:
         """Walk through the modules anew if one of these tensors has no name, or stands elsewhere: it moved unseen."""

@@ -1,0 +1,86 @@
+"""DDP and FSDP2: which leaf of the graph is which parameter, and what the processes made of its gradient.
+
+DDP runs the module with the parameters themselves, and their ``.grad`` is the mean over the processes once the engine
+has returned. FSDP2 runs it with unsharded parameters, which are its own: the script's are their shards, DTensors whose
+``.grad`` is the shard of the reduced gradient.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import FrameType
+
+__all__ = ["Wrappers", "is_wrapper_frame", "sharded_parameters"]
+
+_WRAPPING = ("torch.nn.parallel.", "torch.distributed.")
+_BETWEEN = ("gradtrace.", "torch._tensor", "torch.overrides", "torch.utils._contextlib", "contextlib")
+
+
+class Wrappers:
+    """The DDP and FSDP2 modules that were called."""
+
+    def __init__(self) -> None:
+        # Of each DDP module, whether its last forward prepared a reduction: not under no_sync().
+        self._replicated: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+        self._sharded: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
+
+    def called(self, module: torch.nn.Module) -> None:
+        """Note that a module was called."""
+        if isinstance(module, DistributedDataParallel):
+            self._replicated[module] = bool(module.require_backward_grad_sync) and torch.is_grad_enabled()
+        elif _is_fsdp(module):
+            self._sharded.add(module)
+
+    def shards(self) -> dict[int, torch.Tensor]:
+        """Return the script's parameter by the id of the leaf that stands for it in the graph."""
+        found = (each for module in list(self._sharded) for each in sharded_parameters(module))
+        return {id(unsharded): sharded for _, unsharded, sharded in found if unsharded is not None}
+
+    def replicas(self) -> set[int]:
+        """Return the ids of the parameters that all processes have alike."""
+        return {id(p) for module in list(self._replicated) for p in module.parameters() if p.requires_grad}
+
+    def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield each of these leaves whose gradient the processes have reduced, with the result."""
+        ids = {id(p) for module, syncs in list(self._replicated.items()) if syncs for p in module.parameters()}
+        shards = self.shards() if self._sharded else {}
+        for leaf in leaves:
+            grad = shards[id(leaf)].grad if id(leaf) in shards else leaf.grad if id(leaf) in ids else None
+            if grad is not None:
+                yield leaf, grad
+
+
+def _is_fsdp(module: torch.nn.Module) -> bool:
+    fsdp: Any = sys.modules.get("torch.distributed.fsdp")
+    return fsdp is not None and isinstance(module, getattr(fsdp, "FSDPModule", ()))
+
+
+def sharded_parameters(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor | None, torch.Tensor]]:
+    """Yield the name, the unsharded and the sharded parameter of each that an FSDP2 module manages itself."""
+    if not _is_fsdp(module):
+        return
+    try:
+        state: Any = module._get_fsdp_state()  # type: ignore[operator]
+        groups = getattr(state, "_fsdp_param_groups", None) or [state._fsdp_param_group]
+        for param in (param for group in groups if group is not None for param in group.fsdp_params):
+            yield param._param_fqn or "", getattr(param, "_unsharded_param", None), param.sharded_param
+    except AttributeError:
+        return  # another version of PyTorch keeps them elsewhere: leaves have no names then
+
+
+def is_wrapper_frame(frame: FrameType | None) -> bool:
+    """Tell whether a torch call was made by such a wrapper itself: it is nothing that the script did."""
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", ""))
+        if not name.startswith(_BETWEEN):
+            return name.startswith(_WRAPPING)
+        frame = frame.f_back
+    return False
