@@ -40,6 +40,7 @@ NO_GRAPH = (
 )
 UNCUT = "compute the loss from tensors that require grad, without detach(), .data, no_grad() or argmax on the way"
 
+THAW = "leave requires_grad on where training should go on: the new head at least; a frozen net alone has no gradient"
 HIGHER = {
     "grad": "pass create_graph=True there, so that the gradient has a graph for a second derivative",
     "lost-grad": "write that Function's backward with differentiable torch ops on ctx.saved_tensors",
@@ -115,7 +116,7 @@ def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
         return
     output = next((node for node in graph.nodes if node.kind == "output"), None)
     name = output.name if output and output.name else "the tensor"
-    cut = _fact(graph, "cut")
+    cut, frozen = _fact(graph, "cut"), _fact(graph, "frozen")
     if cut is not None and cut.source is not None:
         how = str(cut.data["how"])
         told = f"{name} has no graph to go back through: it comes from {quoted(cut.source)}, which {way(how)}"
@@ -123,6 +124,14 @@ def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             yield Finding("no-grad-output", "error", told, HIGHER[how], (output.id,) if output else (), cut.source)
             return
         source: Source | None = cut.source
+    elif frozen is not None:
+        listed = some(map(str, frozen.data["names"]) if isinstance(frozen.data["names"], list) else ())
+        told = (
+            f"{name} has no graph to go back through: every parameter that the forward used is frozen ({listed} have "
+        )
+        told += "requires_grad=False" + (f", set at {quoted(frozen.source)})" if frozen.source else ")")
+        yield Finding("no-grad-output", "error", told, THAW, (output.id,) if output else (), error.source)
+        return
     else:
         told = f"{name} has no graph to go back through: {NO_GRAPH}"
         source = error.source

@@ -16,6 +16,9 @@ _WAYS = {
     "__array__": "left torch as an array",
     "__float__": "left torch as a plain number by float()",
     "__int__": "left torch as a plain number by int()",
+    "Parameter": "was made a parameter by nn.Parameter(), which begins a graph of its own",
+    "Variable": "was made a tensor of its own by Variable(), which takes the values and not the graph",
+    "data=": "was put into the .data of another tensor, which takes the values and not the graph",
     "tensor": "was copied by torch.tensor(), which takes the values and not the graph",
 }
 EXITS = {"item", "tolist", "numpy", "__array__", "__float__", "__int__"}  # where a value leaves torch

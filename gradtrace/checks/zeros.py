@@ -8,7 +8,7 @@ from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.graph import topological
 from gradtrace.model import Finding
-from gradtrace.ops import op_of
+from gradtrace.ops import op_name, op_of
 from gradtrace.wording.nodes import some, where
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ZeroGradient"]
 
+LINEAR = {"Addmm", "Mm", "Addmv", "Mv", "Bmm", "Convolution", "NativeBatchNorm", "NativeLayerNorm"}
+SOFTMAX = {"Softmax": "1", "LogSoftmax": "0"}  # and what they are over one class
+CLASSES = "give the head an output for each class, or one logit and binary_cross_entropy_with_logits"
 REMEDY = "check the range of its input, or take something that has a slope there"
 
 
@@ -41,7 +44,8 @@ class ZeroGradient:
     """A leaf whose gradient was exactly zero in every pass, or from some pass on, and the op where it died.
 
     Only an op that is flat where it was used is to blame. A product with zeros is not: the zeros may be a
-    state's first value, or the half of LoRA that starts at zero. Nor is a loss that is exactly zero.
+    state's first value, or the half of LoRA that starts at zero. Nor is a hinge that is satisfied: a loss that is
+    exactly zero is told only where a layer's own activation let nothing through, or where there is one class.
     """
 
     def __init__(self, _: Thresholds) -> None:
@@ -56,7 +60,10 @@ class ZeroGradient:
                 life.alive, life.dead, life.death = life.alive + life.dead + 1, 0, None
         dead = [leaf for leaf in leaves if any(map(is_zero, leaf.grads)) and not _is_alive(leaf)]
         if dead and graph.error is None and _is_sound(graph):
+            nothing = all(is_zero(value) for node in graph.nodes if node.kind == "output" for value in node.values)
             for leaf, death in _deaths(graph, dead):
+                if nothing and not _is_of_layer(graph, death.killer):
+                    continue
                 # One without a name can't be followed: it is known by the place where it died.
                 life = self._lives.setdefault(leaf.name or _place_of(death), _Life())
                 life.death = life.death or death
@@ -77,22 +84,36 @@ def _is_alive(node: Node) -> bool:
 
 
 def _is_sound(graph: BackwardPass) -> bool:
-    """Tell whether there is a loss, it and the gradients are finite, and it is not zero already."""
+    """Tell whether there is a loss, and it and the gradients are finite."""
     outputs = [node for node in graph.nodes if node.kind == "output"]
     if any(
         is_broken(stats) for node in graph.nodes for stats in (*node.grads, *node.values) if node.kind != "function"
     ):
         return False
-    seeded = any(grad is not None and not is_zero(grad) for node in outputs for grad in node.grads)
-    return seeded and not all(is_zero(value) for node in outputs for value in node.values)
+    return any(grad is not None and not is_zero(grad) for node in outputs for grad in node.grads)
+
+
+def _is_of_layer(graph: BackwardPass, node: Node) -> bool:
+    """Tell whether an op takes a layer's output as it is: a hinge takes its difference from a margin."""
+    below = [op_name(graph.by_id[edge.target].op) for edge in graph.edges_from[node.id]]
+    return any(op in LINEAR for op in below) or _classes(graph, node) == 1
+
+
+def _classes(graph: BackwardPass, node: Node) -> int:
+    """Return over how many classes a softmax is; 0 for other ops."""
+    dim, sent = node.attributes.get("dim"), [e.grad for e in graph.edges_from[node.id] if e.grad is not None]
+    if op_name(node.op) not in SOFTMAX or not isinstance(dim, int) or not sent or not sent[0].shape:
+        return 0
+    return sent[0].shape[dim] if -len(sent[0].shape) <= dim < len(sent[0].shape) else 0
 
 
 class _Death(NamedTuple):
-    """Death of a gradient: the op and its pass, and the leaf that got zeros."""
+    """Death of a gradient: the op and its pass, the leaf that got zeros, and why."""
 
     killer: Node
     pass_index: int
     leaf: Node
+    reason: str
 
 
 def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _Death]]:
@@ -101,8 +122,19 @@ def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _De
     for leaf in leaves:
         above = _above(graph, leaf)
         killer = next((node for node in order if node.id in above and _kills(graph, node, above)), None)
-        if killer is not None and (op_of(killer.op).flat or _is_custom(killer)):
-            yield leaf, _Death(killer, graph.index, leaf)
+        reason = _why(graph, killer) if killer is not None else ""
+        if killer is not None and reason:
+            yield leaf, _Death(killer, graph.index, leaf, reason)
+
+
+def _why(graph: BackwardPass, killer: Node) -> str:
+    """Return why an op let nothing through; nothing where it is not to blame."""
+    if _classes(graph, killer) == 1:
+        name = op_name(killer.op)
+        return f"a softmax over one class, which is always {SOFTMAX[name]}, whatever its input"
+    if op_name(killer.op) == "Relu" and killer.values[0] is not None and not is_zero(killer.values[0]):
+        return "where its input was positive the gradient that arrived was 0, and elsewhere its derivative is"
+    return op_of(killer.op).flat or ("its own backward returned zeros" if _is_custom(killer) else "")
 
 
 def _is_custom(node: Node) -> bool:
@@ -119,13 +151,13 @@ def _death_told(lives: list[_Life]) -> Finding:
     deaths = sorted((life.death for life in lives if life.death), key=lambda death: death.pass_index)
     killer, first = deaths[0].killer, deaths[0].pass_index
     names = some(dict.fromkeys(death.leaf.name or "a leaf" for death in deaths))
-    reason = op_of(killer.op).flat or "its own backward returned zeros"
     was_alive = f" In the {lives[0].alive:,} passes before it was not." if lives[0].alive else ""
     return Finding(
         "zero-gradient", "warning",
-        f"the gradient died in {where(killer)}: {reason}. What arrived was not zero, but all "
+        f"the gradient died in {where(killer)}: {deaths[0].reason}. What arrived was not zero, but all "
         f"that went on to {names} is.{was_alive}",
-        op_of(killer.op).slope or REMEDY, (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
+        CLASSES if op_name(killer.op) in SOFTMAX else op_of(killer.op).slope or REMEDY,
+        (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),
         killer.source or killer.library, first, max(life.dead for life in lives),
     )  # fmt: skip
 

@@ -12,7 +12,9 @@ import pytest
 from tests.checking import findings
 
 # PyTorch warns of some of the faults itself, with no line of the script.
-pytestmark = pytest.mark.filterwarnings("ignore:std\\(\\)")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:std\\(\\)", "ignore:The .grad attribute", "ignore:Converting a tensor with requires_grad"
+)
 CASES = Path(__file__).parent / "cases"
 
 # The check and its line's text; words of its message or hint; and words that are wrong there.
@@ -21,8 +23,20 @@ SAID = {
         "nonfinite-forward", "F.cross_entropy(head(torch.randn(3, 8)), y)", ["every target is -100", "0/0"], ["clamp"],
     ),
     "divided-by-zero-fact": ("nonfinite-forward", "x / y", ["x[1] is 5", "y[1] is 0", "a division by 0"], ["x[1] is 0"]),
+    "all-frozen": (
+        "no-grad-output", "loss.backward()", ["net.0.weight, net.0.bias, net.2.weight, net.2.bias", "train.py:11"], ["argmax"],
+    ),
+    "ddp-unused": ("unreached-leaf", "", ["spare.weight", "spare.bias", "never used in the forward"], ["detach"]),
     "dtensor-nan": ("nonfinite-forward", "", ["w itself holds NaN"], ["turned finite"]),
+    "encoder-detached": ("detached", "encoder(x).detach()", ["encoder.weight, encoder.bias"], []),
+    "generator-detached": ("detached", "fake.detach()", ["train.py:25", "g.weight, g.bias"], ["train.py:19"]),
     "gumbel-by-hand": ("nonfinite-forward", "torch.log(-torch.log(u))", ["log of 0 is -infinity"], ["masked later"]),
+    "hypernet-parameter": (
+        "detached", "nn.Parameter(hyper(z).view(3, 4))", ["hyper.weight, hyper.bias", "functional_call"], ["no_grad()"],
+    ),
+    "loss-made-a-leaf": (
+        "detached", "torch.tensor(losses, requires_grad=True)", ["net.weight, net.bias", "torch.stack(losses)"], [],
+    ),
     "logs": ("nonfinite-forward", "torch.log10(x2)", ["x2[0] is 0", "log10 of 0 is -infinity"], ["overflow", "rate"]),
     "masked-later-where": (
         "nonfinite-origin", "1 / x", ["x[0] is 0", "masked later, at WhereBackward0"], ["at MulBackward0"],
@@ -39,6 +53,12 @@ SAID = {
         "nonfinite-origin", "(pred - target) ** 2", ["[1] is NaN", '`torch.tensor([1.0, float("nan"), 3.0])`'],
         ["power", "clamp"],
     ),
+    "not-a-leaf": (
+        "not-a-leaf", "x.to(torch.float64)", ["x.grad is None at train.py:13", "x.retain_grad()", "x is no leaf"], [],
+    ),
+    "one-class": (
+        "zero-gradient", "torch.nn.functional.cross_entropy(net(x), y)", ["one class, which is always 0"], ["saturated"],
+    ),
     "overflow-in-add-half": (
         "nonfinite-forward", "h + branch", ["40000 + 40000 is 80000, and float16 ends at 65504", "bfloat16"], ["div"],
     ),
@@ -53,6 +73,8 @@ SAID = {
         "nonfinite-forward", "pos * logp", ["pos[0, 0] is 0", "logp[0, 0] is -inf", "0 times infinity is NaN"], ["clamp"],
     ),
 }  # fmt: skip
+
+QUIET = {"fsdp-names", "reptile"}
 
 
 def found_in(name, folder):
@@ -76,4 +98,9 @@ def test_one_story_is_one_finding(name, tmp_path):
 
 
 def test_each_case_has_its_words():
-    assert sorted(path.stem for path in CASES.glob("*.py")) == sorted(SAID)
+    assert sorted(path.stem for path in CASES.glob("*.py")) == sorted({*SAID, *QUIET})
+
+
+@pytest.mark.parametrize("name", sorted(QUIET))
+def test_a_healthy_case_has_no_finding(name, tmp_path):
+    assert found_in(name, tmp_path) == ()

@@ -104,7 +104,28 @@ def test_an_op_without_a_slope_is_named(op, tmp_path):
     assert (found.check, found.source.text) == ("zero-gradient", op)
 
 
+NOTHING = {
+    "a net whose ReLUs are all off": (
+        "net(x)",
+        "net = nn.Sequential(nn.Linear(4, 8), nn.ReLU())\nnn.init.constant_(net[0].bias, -100)",
+    ),
+    "a function's": ("net(x).relu()", "net = nn.Linear(4, 8)\nnn.init.constant_(net.bias, -100)"),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+def test_a_loss_that_is_zero_because_a_layer_let_nothing_through_is_told(name, tmp_path):
+    call, net = NOTHING[name]
+    (found,) = findings(f"{net}\nx = torch.randn(5, 4)\n{call}.mean().backward()", tmp_path)
+    assert (found.check, found.source.text) == ("zero-gradient", call)
+    assert "dead ReLU" in found.message
+
+
 HEALTHY = {
+    "a hinge that is satisfied": "net = nn.Linear(4, 1)\nnn.init.constant_(net.bias, 100)\n"
+    "(1 - net(torch.randn(5, 4))).relu().mean().backward()",
+    "a margin that is kept": "net = nn.Linear(4, 2)\na = net(torch.randn(5, 4))\n"
+    "nn.functional.triplet_margin_loss(a, a.detach(), a.detach() + 9).backward()",
     "LoRA starts at zero": "x = torch.randn(5, 8)\nw = torch.randn(8, 8)\na = torch.randn(8, 2, requires_grad=True)\n"
     "b = torch.zeros(2, 8, requires_grad=True)\n((x @ w + x @ a @ b) ** 2).mean().backward()",
     "a state that starts at zero": "cell = nn.RNNCell(2, 3)\ncell(torch.randn(1, 2), torch.zeros(1, 3)).sum().backward()",

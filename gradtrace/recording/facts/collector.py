@@ -6,6 +6,7 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     freed            the graph that this pass needed was freed by an earlier one: ``pass``, ``same`` (as a whole)
     changed          what a node had saved was changed in place: ``op``, ``saved``, ``shape``, ``was``, ``version``
     unused           an input that no output depends on: ``name``, ``shape``
+    frozen           (of a pass without a graph) all parameters used are frozen: ``names``, and where that was done
     cut              where a tensor without a graph lost it: ``how``
     broadcast        operands of different shapes made pairs: ``op``, ``left``, ``right``, ``result``
     nonfinite        where an output that is not finite got that from: ``kind`` (born, given, data, leaf), ``what``,
@@ -16,8 +17,12 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     held             leaves whose .grad was there already: ``passes`` (this one included)
     no-second-order  a custom Function gave no graph under create_graph
     reused           (of the run) an optimizer stepped twice on one gradient: ``names``, ``passes``, ``pass``
-    detached         (of the run) parameters whose only way to the loss was cut: ``how``, ``names``
-    unreached        (of the run) parameters that no pass reached: ``names``, ``used``, and ``how`` they were lost
+    detached         (of the run) parameters whose only way to the loss was cut: ``how``, ``names``; ``idle``: they only
+                     ever ran without a graph; ``maybe``: they may be meant to be fixed
+    unreached        (of the run) parameters that no pass reached: ``names`` (shapes where there is none), ``used``,
+                     ``idle``, and ``how`` they were lost
+    not-a-leaf       (of the run) .grad of a tensor that is no leaf was read: ``text``, ``file``, ``line``; and where
+                     that tensor was made
     alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
     optimizer        (of the run) there was one
 """
@@ -34,6 +39,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from gradtrace.model import CHANGED, FREED, Fact
 from gradtrace.recording.autograd.saved_tensors import saved_tensors
 from gradtrace.recording.backward.raw_pass import RawFact
+from gradtrace.recording.facts.constructors import Constructor
 from gradtrace.recording.facts.failures import FreedGraphs, changed
 from gradtrace.recording.facts.leaf_history import LeafFacts
 from gradtrace.recording.facts.lost_graph import Cut
@@ -46,6 +52,7 @@ from gradtrace.recording.isolation.patch import Registered
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from gradtrace.model import Attribute
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.backward.raw_pass import GraphSnapshot, RawPass
@@ -55,6 +62,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.isolation.patch import Removable
     from gradtrace.recording.stats.kinds import Measured
+    from gradtrace.recording.user_code.frames import Place
     from gradtrace.recording.user_code.source_text import Sources
     from gradtrace.recording.user_code.variable_names import Names
 
@@ -85,6 +93,8 @@ class Facts:
         return [
             Registered(register_optimizer_step_pre_hook, self.leaves.step),
             Registered(register_optimizer_step_post_hook, self.leaves.stepped),
+            Constructor(torch.nn.Parameter, self.shared.cuts.replace),
+            Constructor(torch.autograd.Variable, self.shared.cuts.replace),
         ]
 
     def of_pass(self, pass_index: int, log: ThreadLog) -> PassFacts:
@@ -139,16 +149,33 @@ class Facts:
         """Return the facts of the run as a whole."""
         found = [*self.leaves.of_run(), *self.leaves.reused]
         found += self.shared.aliases.of_run(self.leaves.names)
-        terms = {cut.place: cut for cut in reversed(self._gradients) if cut.is_term and cut.flow}
+        found += [("detached", (), place, data) for place, data in self._terms()]
+        read = [(sources(at), made) for at, made in self.shared.missing_grads.items()]
         found += [
-            ("detached", (), place, {"how": cut.how, "names": [], "pass": cut.flow}) for place, cut in terms.items()
+            ("not-a-leaf", (), made, {"text": at.text, "file": at.filename, "line": at.line}) for at, made in read if at
         ]
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
 
-    def cuts(self, call: EngineCall) -> list[RawFact]:
-        """Return where the outputs that have no graph lost it."""
+    def _terms(self) -> Iterator[tuple[Place | None, dict[str, Attribute]]]:
+        """Yield the cuts of which a term of a loss came, that trains nothing."""
+        gradients = {cut.place: cut for cut in reversed(self._gradients)}
+        for cut in (*gradients.values(), *self.shared.cuts.all):
+            if cut.is_term and cut.flow:
+                yield cut.place, {"how": cut.how, "names": [], "pass": cut.flow}
+
+    def cuts(self, call: EngineCall, names: Names) -> list[RawFact]:
+        """Return where the outputs that have no graph lost it, or the frozen parameters that they may come from."""
         cuts = self.shared.cuts.among(output for output in call.outputs if isinstance(output, torch.Tensor))
-        return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
+        if cuts:
+            return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
+        used = [parameter for known in self.shared.used.values() if (parameter := known()) is not None]
+        frozen = [parameter for parameter in used if not parameter.requires_grad]
+        if not frozen or len(frozen) < len(used):
+            return []
+        places = [self.shared.frozen[id(parameter)][1] for parameter in frozen if id(parameter) in self.shared.frozen]
+        place = places[-1] if places else None
+        known: list[Attribute] = [names.name(parameter) for parameter in frozen]
+        return [RawFact("frozen", (), place, {"names": known})]
 
     def _without_second_order(self, raw: RawPass, graph: Walk) -> list[RawFact]:
         """Return the custom Functions whose gradient depends on an input and has no graph, though asked for one."""
@@ -182,7 +209,7 @@ class PassFacts:
         """Note what is known before the engine runs."""
         with suppress(*UNREADABLE), hidden(), torch.no_grad():
             if graph is None:
-                self._found += self._facts.cuts(call)
+                self._found += self._facts.cuts(call, names)
                 return
             self._facts.leaves.learn(names)
             self._found += self._facts.before(snapshot, call, graph, self)

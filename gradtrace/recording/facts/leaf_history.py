@@ -50,8 +50,8 @@ class _Leaf:
     """
 
     __slots__ = (
-        "cuts", "families", "grad", "key", "leaf", "name", "number", "optimized", "passes", "reached", "stepped",
-        "used", "version", "wanted",
+        "cuts", "families", "grad", "graphed", "key", "leaf", "name", "number", "optimized", "passes", "reached",
+        "shape", "stepped", "steps", "used", "version", "wanted",
     )  # fmt: skip
 
     def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
@@ -61,12 +61,14 @@ class _Leaf:
         self.leaf = weakref.ref(leaf, lambda _: died(self))
         self.name = ""
         self.wanted = leaf.requires_grad
-        self.optimized = self.reached = self.used = False
+        self.optimized = self.reached = self.used = self.graphed = False
         self.families: list[_Family] = []
         self.cuts: list[Cut] = []
         self.grad: weakref.ref[torch.Tensor] | None = None
         self.version = 0
         self.passes = 0
+        self.shape: tuple[int, ...] = ()  # of those in an optimizer; reading it would be traced
+        self.steps: set[int] = set()  # the last passes before the steps of its optimizer
         self.stepped = False  # an optimizer used what is in it
 
     def is_missing(self, *, optimized: bool) -> bool:
@@ -90,6 +92,7 @@ class LeafFacts:
         self._wrappers = wrappers
         self._leaves: dict[int, _Leaf] = {}
         self._gone: deque[_Leaf] = deque(maxlen=_MANY)  # that no pass had reached
+        self._steps: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[int]] = weakref.WeakKeyDictionary()
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._optimized = False
         self._last = 0
@@ -160,12 +163,18 @@ class LeafFacts:
         for cut in self._shared.cuts.all:
             cut.params.discard(leaf.key)  # another one may get this id
         self._shared.used.pop(leaf.key, None)
+        self._shared.graphed.discard(leaf.key)
 
     def _learn(self, leaf: _Leaf) -> None:
         """Learn what is known of it by its id."""
         leaf.name = self.names.get(leaf.key) or leaf.name
-        leaf.used = leaf.key in self._shared.used
-        leaf.cuts = [cut for cut in self._shared.cuts.all if leaf.key in cut.params]
+        leaf.used, leaf.graphed = leaf.key in self._shared.used, leaf.key in self._shared.graphed
+        leaf.cuts = [cut for cut in self._shared.cuts.all if leaf.key in cut.params and self._explains(cut, leaf)]
+
+    @staticmethod
+    def _explains(cut: Cut, leaf: _Leaf) -> bool:
+        """Tell whether a cut may be why no gradient came: one of a parameter that nothing used is a copy of it."""
+        return bool(cut.flows) or leaf.used or leaf.key not in cut.direct
 
     def _left_over(self, held: _Leaf, leaf: torch.Tensor) -> bool:
         """Tell whether what an earlier pass left in ``.grad`` is still in it, perhaps scaled or clipped."""
@@ -196,10 +205,15 @@ class LeafFacts:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
         self._optimized = self._shared.is_stepping = True
         again, passes = [], 0
+        steps = self._steps.setdefault(optimizer, set())
+        if len(steps) < _SAMPLE:
+            steps.add(self._last)
         with torch._C.DisableTorchFunction():
             for leaf in _parameters(optimizer):
                 held = self._of(leaf)
-                held.optimized, held.wanted = True, leaf.requires_grad
+                held.optimized, held.wanted, held.steps = True, leaf.requires_grad, steps
+                held.shape = held.shape or tuple(leaf.shape)
+                held.reached |= leaf.grad is not None  # which the script may have put there itself
                 if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
                     again.append(self.names.get(id(leaf), ""))
                     passes = max(passes, held.passes)
@@ -235,12 +249,31 @@ class LeafFacts:
             if leaf.leaf() is not None:
                 self._learn(leaf)
         found: list[RunFact] = [("optimizer", (), None, {})] if self._optimized else []
-        groups: dict[tuple[Cut | None, bool], list[Attribute]] = {}
+        groups: dict[tuple[Cut | None, bool, bool], list[Attribute]] = {}
         for leaf in missing if self._last else ():
-            groups.setdefault((min(leaf.cuts, key=Cut.rank, default=None), leaf.used), []).append(leaf.name)
+            cut = min(leaf.cuts, key=lambda cut: cut.rank(leaf.steps), default=None)
+            groups.setdefault((cut, leaf.used, leaf.used and not leaf.graphed), []).append(
+                leaf.name or list(leaf.shape)
+            )
         for cut in self._shared.cuts.all if not self._optimized else ():
-            groups.setdefault((cut, True), []).extend(self._plain(cut))
-        return [*found, *(_missing(cut, names, used=used) for (cut, used), names in groups.items() if names)]
+            groups.setdefault((cut, True, False), []).extend(self._plain(cut))
+        found += self._behind_cuts(groups)
+        return [
+            *found,
+            *(_missing(cut, names, used=used, idle=idle) for (cut, used, idle), names in groups.items() if names),
+        ]
+
+    def _behind_cuts(self, told: dict[tuple[Cut | None, bool, bool], list[Attribute]]) -> Iterator[RunFact]:
+        """Yield the explicit cuts before parameters of modules that got nothing at all, in a run without optimizer.
+
+        These may be fixed ones; so it is told for what it is.
+        """
+        for cut in self._shared.cuts.all if not self._optimized else ():
+            known = [leaf for key in cut.params - cut.direct if (leaf := self._leaves.get(key)) is not None]
+            known.sort(key=lambda leaf: leaf.number)
+            names: list[Attribute] = [self.names.get(leaf.key) or leaf.name for leaf in known if not leaf.reached]
+            if cut.flows and cut.how != "no_grad" and names and not told.get((cut, True, False)):
+                yield "detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flow, "maybe": True}
 
     def _plain(self, cut: Cut) -> Iterator[str]:
         """Yield the names of the variables that are behind a cut that went into the loss, and that no pass has met."""
@@ -250,12 +283,16 @@ class LeafFacts:
                 yield name
 
 
-def _missing(cut: Cut | None, names: list[Attribute], *, used: bool) -> RunFact:
+def _missing(cut: Cut | None, names: list[Attribute], *, used: bool, idle: bool) -> RunFact:
+    """Return the fact of parameters that got nothing; ``idle``: all that used them ran without a graph."""
+    data: dict[str, Attribute] = {"names": names, "used": used}
+    if idle:
+        data["idle"] = True
     if cut is None:
-        return "unreached", (), None, {"names": names, "used": used}
+        return "unreached", (), None, data
     if cut.flow:
-        return "detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flow}
-    return "unreached", (), cut.place, {"names": names, "used": True, "how": cut.how}
+        return "detached", (), cut.place, {**data, "how": cut.how, "pass": cut.flow}
+    return "unreached", (), cut.place, {**data, "used": True, "how": cut.how}
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:

@@ -22,32 +22,49 @@ __all__ = ["TENSORS", "Cut", "Cuts", "forget_oldest"]
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
 _LOST = 10_000  # tensors that lost their graph, and live
+_FLOWS = 100
 _WALKS = 50  # of one line, to find the parameters behind it
 _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__"}
 _LEAVING = {*_EXITS, "detach", "data", "no_grad", "tensor"}
+_GRAPHLESS = {"detach", "argmax", "Parameter", "Variable", "data="}  # with gradients enabled and without
 _NUMBERS = (float, list)
+_COPYING = {"deepcopy", "state_dict"}
+_DEEP = 12  # frames between a call of torch and the user's line
 
 
 class Cut:
     """Where a value lost its graph, and by what; ``params`` are the ids of the parameters it depended on."""
 
-    __slots__ = ("flow", "how", "is_term", "params", "place", "walks")
+    __slots__ = ("direct", "flows", "how", "is_scalar", "is_term", "params", "place", "walks")
 
     def __init__(self, place: Place | None, how: str) -> None:
         self.place = place
         self.how = how
         self.params: set[int] = set()
+        self.is_scalar = False  # what was cut is one number, as a baseline or a straight-through estimate is
         self.is_term = False  # what came of it was added to a loss
-        self.flow = 0  # the first pass whose graph the result went on into
+        self.direct: set[int] = set()  # of the parameters, those that were cut themselves
+        self.flows: dict[int, None] = {}  # the passes whose graph the result went on into
         self.walks = 0  # of the tensors that were cut here, to the parameters behind them
 
-    def rank(self) -> int:
-        """Return how good an explanation this is for a gradient that did not come: the lower, the better."""
-        return 0 if self.flow else 1 if self.how in _LEAVING else 2
+    @property
+    def flow(self) -> int:
+        """The first pass whose graph the result went on into, or 0."""
+        return next(iter(self.flows), 0)
+
+    def rank(self, stepped: set[int]) -> int:
+        """Return how good an explanation this is for a gradient that did not come: the lower, the better.
+
+        Best is a cut in a pass that was the last before a step that should have moved the parameter.
+        """
+        if self.flows:
+            return 0 if not stepped.isdisjoint(self.flows) else 1
+        return 2 if self.how in _LEAVING else 3
 
     def note_flow(self, pass_index: int) -> None:
         """Note that what came of it went into the graph of this pass."""
-        self.flow = self.flow or pass_index
+        if len(self.flows) < _FLOWS:
+            self.flows[pass_index] = None
 
 
 class _Lost(weakref.ref[torch.Tensor]):
@@ -104,18 +121,26 @@ class Cuts:
         """Note a result without a graph, computed from something that has one or has lost one."""
         kind = type(result)
         leaves_torch = name in _EXITS
-        if not leaves_torch and (kind is not torch.Tensor or _has_graph(result)):
+        if not leaves_torch and (kind is not torch.Tensor or (_has_graph(result) and not _is_new_leaf(result, args))):
             return
         cuts: dict[Cut, None] = {}
         for arg in _flat(args):
             before = self.of(arg) if self else ()
             cuts.update(dict.fromkeys(before))
-            if not before and type(arg) in TENSORS and arg.requires_grad and not is_wrapper_frame(sys._getframe(1)):
+            if not before and type(arg) in TENSORS and arg.requires_grad and not _is_copied():
                 cuts[self._at(name, arg)] = None
         if cuts and leaves_torch:
             self._give(result, tuple(cuts))
         elif cuts:
             self.lose(result, tuple(cuts))
+
+    def replace(self, name: str, tensor: torch.Tensor, value: Any) -> None:
+        """Note that the script made a leaf of ``value``, or put it into ``tensor.data``: ``name`` says by what."""
+        cuts = dict.fromkeys(self.of(value) if self else ())
+        if not cuts and type(value) in TENSORS and value.grad_fn is not None:
+            cuts[self._at(name, value)] = None
+        if cuts:
+            self.lose(tensor, tuple(cuts))
 
     def lose(self, result: torch.Tensor, cuts: tuple[Cut, ...]) -> None:
         """Note that this tensor has no graph because of these."""
@@ -142,15 +167,17 @@ class Cuts:
     def _at(self, name: str, tensor: torch.Tensor) -> Cut:
         """Return the cut at the line that runs, with the parameters behind ``tensor`` among its own."""
         place = find_user_place(sys._getframe(1))[0]
-        graphless = torch.is_grad_enabled() or name in _EXITS or name in ("detach", "argmax")
+        graphless = torch.is_grad_enabled() or name in _EXITS or name in _GRAPHLESS
         how = name if graphless else "no_grad"
         # Code objects are kept beside their cuts, so that their ids are not given to others.
         key = (id(place[0]), place[1], how) if place else (0, 0, how)
         if key not in self._known:
             self._known[key] = place, Cut(place, how)
         cut = self._known[key][1]
+        cut.is_scalar |= not tensor.dim()
         if tensor.grad_fn is None:
             cut.params.add(id(tensor))
+            cut.direct.add(id(tensor))
         elif cut.walks < _WALKS:
             cut.walks += 1
             cut.params.update(_parameters(tensor))
@@ -169,7 +196,24 @@ def _flat(args: Iterable[Any]) -> Iterator[Any]:
     for arg in args:
         yield arg
         if type(arg) is list or type(arg) is tuple:
-            yield from (item for item in arg if type(item) in TENSORS)
+            yield from (item for item in arg if type(item) in TENSORS or type(item) is float)
+
+
+def _is_new_leaf(result: torch.Tensor, args: tuple[Any, ...]) -> bool:
+    """Tell whether a result begins a graph of its own, as ``torch.tensor(loss, requires_grad=True)`` does."""
+    return result.grad_fn is None and result._base is None and all(arg is not result for arg in args)
+
+
+def _is_copied() -> bool:
+    """Tell whether ``copy.deepcopy()``, ``state_dict()`` or DDP reads the values: that is no forward."""
+    frame: Any = sys._getframe(2)
+    if is_wrapper_frame(frame):
+        return True
+    for _ in range(_DEEP):
+        if frame is None or frame.f_code.co_name in _COPYING:
+            return frame is not None
+        frame = frame.f_back
+    return False
 
 
 def _has_graph(tensor: torch.Tensor) -> bool:

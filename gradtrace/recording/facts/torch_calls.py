@@ -32,7 +32,7 @@ _CHANGES = 20_000  # the latest in-place calls that are remembered
 _PAIRED = {"sub", "__sub__", "__rsub__", "rsub", "subtract", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 _MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # which make pairs on purpose, other than of predictions
 # What the script does to a tensor without using it: reading attributes, moving, preparing it.
-_NO_USE = {"__set__", "__delete__", "to", "cpu", "cuda", "float", "double", "half", "requires_grad_", "detach", "clone"}
+_NO_USE = {"__delete__", "to", "cpu", "cuda", "float", "double", "half", "requires_grad_", "detach", "clone"}
 _NO_USE |= {"detach_", "__repr__", "__format__", "__hash__", "__deepcopy__", "numel", "size", "dim", "register_hook"}
 _CHAIN = 10
 _ADDING = {"add", "__add__", "__radd__", "__iadd__", "add_"}
@@ -56,7 +56,9 @@ _RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "S
 # What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
 _NONE: dict[int, Any] = {}
-_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS = range(5)
+# Calls that are looked at though their result, as it was measured, is finite.
+_UNMEASURED = {"__setitem__", "rsqrt", "reciprocal", "div", "__truediv__", "__rdiv__"}
+_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES = range(6)
 
 
 class Shared:
@@ -64,11 +66,27 @@ class Shared:
 
     def __init__(self) -> None:
         self.used: dict[int, weakref.ref[torch.Tensor]] = {}
+        self.graphed: set[int] = set()  # of these, those that a call with a graph used
         self.cuts = Cuts()
         self.aliases = Aliases()
         self.births = Births()
         self.is_stepping = False  # an optimizer
         self.changes: deque[tuple[tuple[int, ...], int, str, Place | None]] = deque(maxlen=_CHANGES)
+        self.frozen: dict[int, tuple[weakref.ref[torch.Tensor], Place | None]] = {}
+        self.missing_grads: dict[Place | None, Place | None] = {}  # where they were read, where the tensor was made
+
+    def freeze(self, tensor: torch.Tensor) -> None:
+        """Note where a parameter was set not to require grad."""
+        if type(tensor) is Parameter:
+            self.frozen[id(tensor)] = weakref.ref(tensor), find_user_place(sys._getframe(1))[0]
+            forget_oldest(self.frozen, _CHANGES)
+
+    def note_missing_grad(self, tensor: torch.Tensor, log: ThreadLog) -> None:
+        """Note that ``.grad`` of a tensor that is no leaf was read, where there is none."""
+        place, library = find_user_place(sys._getframe(1))
+        if library is None and not tensor.retains_grad and len(self.missing_grads) < _CHAIN:
+            call = log.calls.call(tensor.grad_fn._sequence_nr())  # type: ignore[union-attr]
+            self.missing_grads.setdefault(place, call[2] if call is not None else None)
 
     def change_of(self, tensor: torch.Tensor, was: int | None) -> tuple[str, Place | None] | None:
         """Return the first in-place call that raised the version of this tensor's memory above ``was``."""
@@ -102,7 +120,7 @@ class CallFacts:
         """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
         # In one piece, for this runs for each op, and almost all of them leave here.
         known = _kinds.get(func)
-        if end >= 0 and (self._births or self._is_broken(end)):
+        if end >= 0 and (self._is_broken(end) or (self._births and (known or _kind(func))[1] in _UNMEASURED)):
             self._follow((known or _kind(func))[1], args, kwargs, result, end)
         if known is not None and known[0] <= _PAIR and end >= 0 and not kwargs and not self._aliases.taken:
             cuts = self._cuts
@@ -114,7 +132,7 @@ class CallFacts:
                         tensors += 1
                     elif kind is Parameter or kind is list or kind is tuple:
                         tensors += 1
-                        self.note_use((arg,))
+                        self.note_use((arg,), graphed=True)
                 if tensors < 2 or known[0] == _PLAIN:  # noqa: PLR2004 - of a tensor and a number come no pairs
                     return
         try:
@@ -130,10 +148,15 @@ class CallFacts:
         if kind == _READS:
             self._read(name, args, result)
             return
+        if kind == _WRITES:
+            self._write(name, args)
+            return
         if self._aliases.taken:
             self._aliases.use(name, args)
         given = (*args, *kwargs.values()) if kwargs else args
-        self._note_effects(kind, name, args, kwargs)
+        if name == "requires_grad_" and not result.requires_grad:
+            self._shared.freeze(result)
+        self._note_effects(known, args, kwargs, graphed=end >= 0)
         if end < 0:
             self._cuts.note(name, given, result)
             self._follow_plain(kind, (name, args, kwargs), result)
@@ -151,9 +174,7 @@ class CallFacts:
         last = calls.calls[-1]
         measured = last[4]
         if measured is None:
-            measured = calls.values.get(end - 1, _NONE).get(0)
-            if measured is None:
-                return False
+            return any(map(is_broken, calls.values.get(end - 1, _NONE).values()))
         values = measured[1]
         return (values.nan > 0 or values.inf > 0) if type(values) is Sums else is_broken(measured)
 
@@ -206,14 +227,27 @@ class CallFacts:
             self._cuts.note(name, args, result)
         elif name == "grad" and result is not None:
             self._aliases.take(args[0], result)
+        elif name == "grad" and args[0].grad_fn is not None:
+            self._shared.note_missing_grad(args[0], self._log)
 
-    def _note_effects(self, kind: int, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> None:
+    def _write(self, name: str, args: tuple[Any, ...]) -> None:
+        """Note an attribute that the script set."""
+        tensor, value = args
+        if name == "data":
+            self._cuts.replace("data=", tensor, value)
+        elif name == "requires_grad" and not value:
+            self._shared.freeze(tensor)
+
+    def _note_effects(
+        self, known: tuple[int, str], args: tuple[Any, ...], kwargs: dict[str, Any] | None, *, graphed: bool
+    ) -> None:
         """Note what the call changed, and the parameters that it used."""
+        kind, name = known
         if kind == _IN_PLACE:
             self.note_change(name, args, kwargs)
-            self.note_use(args[1:])  # to change or initialise is not to use
+            self.note_use(args[1:], graphed=graphed)  # to change or initialise is not to use
         elif kind != _PREPARES:
-            self.note_use((*args, *kwargs.values()) if kwargs else args)
+            self.note_use((*args, *kwargs.values()) if kwargs else args, graphed=graphed)
         if kwargs and kwargs.get("out") is not None:
             self.note_change(f"{name}(out=...)", (kwargs["out"],), None)
 
@@ -261,22 +295,24 @@ class CallFacts:
         forget_oldest(self._pairs)
         self._pairs[number] = find_user_place(sys._getframe(1))[0], {"op": name, **shapes}
 
-    def note_use(self, args: tuple[Any, ...]) -> None:
-        """Note the parameters among these arguments."""
+    def note_use(self, args: tuple[Any, ...], *, graphed: bool) -> None:
+        """Note the parameters among these arguments, and whether the call made a graph."""
         for arg in args:
             kind = type(arg)
             if kind is torch.nn.Parameter:
                 if id(arg) not in self._shared.used and not is_wrapper_frame(sys._getframe(1)):
                     self._shared.used[id(arg)] = weakref.ref(arg)
+                if graphed:
+                    self._shared.graphed.add(id(arg))
             elif kind is list or kind is tuple:
-                self.note_use(tuple(item for item in arg if type(item) is torch.nn.Parameter))
+                self.note_use(tuple(item for item in arg if type(item) is torch.nn.Parameter), graphed=graphed)
 
     def note_term(self, args: tuple[Any, ...]) -> None:
         """Note a summand of a loss that is computed from a gradient without a graph: it trains nothing."""
         for arg in args:
             if type(arg) is torch.Tensor and not arg.dim():
                 for cut in self._cuts.of(arg):
-                    cut.is_term = True
+                    cut.is_term |= not cut.is_scalar
 
     def note_flow(self, number: int, args: tuple[Any, ...]) -> None:
         """Note that the node with this number was made from values that had lost their graph."""
@@ -323,13 +359,13 @@ def _kind(func: Any) -> tuple[int, str]:
     name = str(getattr(func, "__name__", ""))
     in_place = (name.endswith("_") and not name.endswith("__")) or name == "__setitem__"
     in_place |= name.startswith("__i") and name.endswith("__") and name not in _NO_CHANGE
-    if name == "__get__":
-        kind = _READS
+    if name in {"__get__", "__set__"}:
+        kind = _READS if name == "__get__" else _WRITES
     elif in_place:
         kind = _IN_PLACE
     else:
         kind = _PAIR if name in _PAIRED or name in _MULTIPLIED else _PREPARES if name in _NO_USE else _PLAIN
-    if name == "__get__":
+    if name in {"__get__", "__set__"}:
         name = str(getattr(getattr(func, "__self__", None), "__name__", name))
     _kinds[func] = kind, name
     return kind, name
