@@ -21,6 +21,7 @@ from gradtrace.cli.source import find
 from gradtrace.errors import UnknownNameError
 from gradtrace.explain.formats.base import EXPLANATIONS
 from gradtrace.processes import file_name
+from gradtrace.wording.nodes import location
 
 if TYPE_CHECKING:
     from gradtrace.cli.source import Recorded
@@ -127,5 +128,5 @@ def _told(graph: BackwardPass, order: int, look: tuple[Plugin[Any], int], table:
 
 
 def _finding(finding: Finding) -> str:
-    where = f" ({finding.source.filename}:{finding.source.line})" if finding.source else ""
+    where = f" ({location(finding.source)})" if finding.source else ""
     return f"{finding.check}: {finding.message}{where}\n  {finding.hint}\n"

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from gradtrace.explain.chain import Step, steps
 from gradtrace.explain.formulas import Table, pinned
-from gradtrace.explain.phrasing import place
+from gradtrace.wording.nodes import location
 
 if TYPE_CHECKING:
     from gradtrace.explain.derivation import Equation
@@ -48,5 +48,5 @@ def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> 
 
 
 def _title(graph: BackwardPass) -> str:
-    call = f", {graph.call.text} ({place(graph.call)})" if graph.call else ""
+    call = f", {graph.call.text} ({location(graph.call)})" if graph.call else ""
     return f"the chain rule in backward order: pass {graph.index}{call}"

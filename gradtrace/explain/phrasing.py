@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 from gradtrace.wording.numbers import number
@@ -10,9 +9,9 @@ from gradtrace.wording.numbers import number
 if TYPE_CHECKING:
     from gradtrace.explain.chain import Term
     from gradtrace.explain.derivation import Equation
-    from gradtrace.model import BackwardPass, Comparison, Source, TensorStats
+    from gradtrace.model import BackwardPass, Comparison, TensorStats
 
-__all__ = ["by_autograd", "compared", "held", "local", "place", "symbol"]
+__all__ = ["by_autograd", "compared", "held", "local", "symbol"]
 
 MOST_VALUES = 4  # elements that are written out
 
@@ -59,11 +58,6 @@ def held(stats: TensorStats | None) -> str:
     return (
         f"{'×'.join(map(str, stats.shape)) if len(stats.shape) > 1 else f'({stats.shape[0]})'} ‖{number(stats.norm)}‖"
     )
-
-
-def place(source: Source) -> str:
-    """Return a line's file and number, as the trace tells it."""
-    return f"{PurePath(source.filename).as_posix()}:{source.line}"
 
 
 def symbol(graph: BackwardPass, name: str) -> str:

@@ -59,28 +59,33 @@ class Rest(_Written):
         return rf"\prod_{{{index.name} \neq {printer._print(at)}}} {_bracketed(printer, body)}"
 
 
-class Same(_Written):
-    """A condition as it is written: 1 where the two are the same."""
+class _Relation(_Written):
+    """A condition as it is written: 1 where it holds."""
+
+    sign = ""
 
     def tex(self, printer: Any) -> str:
         """Return it in LaTeX."""
-        return rf"\left[{printer._print(self.args[0])} = {printer._print(self.args[1])}\right]"
+        left, right = self.args
+        return rf"\left[{printer._print(left)} {self.sign} {printer._print(right)}\right]"
 
 
-class NotLess(_Written):
-    """A condition as it is written: 1 where the first is not less."""
+class Same(_Relation):
+    """The two are the same."""
 
-    def tex(self, printer: Any) -> str:
-        """Return it in LaTeX."""
-        return rf"\left[{printer._print(self.args[0])} \geq {printer._print(self.args[1])}\right]"
+    sign = "="
 
 
-class NotMore(_Written):
-    """A condition as it is written: 1 where the first is not greater."""
+class NotLess(_Relation):
+    """The first is not less."""
 
-    def tex(self, printer: Any) -> str:
-        """Return it in LaTeX."""
-        return rf"\left[{printer._print(self.args[0])} \leq {printer._print(self.args[1])}\right]"
+    sign = r"\geq"
+
+
+class NotMore(_Relation):
+    """The first is not greater."""
+
+    sign = r"\leq"
 
 
 def _bracketed(printer: Any, body: Any) -> str:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gradtrace.errors import UnknownNameError
 from gradtrace.ops import op_name
+from gradtrace.wording.nodes import location, position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -97,11 +98,7 @@ def _by_name(node: Node, name: str) -> bool:
 
 
 def _by_line(node: Node, name: str) -> bool:
-    return any(
-        name in {f"{source.filename}:{source.line}", f"{PurePath(source.filename).name}:{source.line}"}
-        for source in (node.source, node.library)
-        if source
-    )
+    return any(name in {location(source), position(source)} for source in (node.source, node.library) if source)
 
 
 def _by_op(node: Node, name: str) -> bool:

@@ -118,9 +118,10 @@ def _recorder(config: pytest.Config) -> Recorder:
 
 def _line(finding: Finding) -> str:
     from gradtrace.wording.findings import sentence
+    from gradtrace.wording.nodes import location
 
     source = finding.source
-    at = f"{source.filename}:{source.line}: " if source else ""
+    at = f"{location(source)}: " if source else ""
     hint = f"\n→ {finding.hint}" if finding.hint else ""
     return f"{at}{finding.severity} {finding.check}: {sentence(finding.message)}{hint}"
 

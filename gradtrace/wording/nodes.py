@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Node, Source, TensorStats
 
-__all__ = ["as_tuple", "bad_word", "how_many", "position", "quoted", "some", "where"]
+__all__ = ["as_tuple", "bad_word", "how_many", "location", "position", "quoted", "some", "where"]
 
 
 def where(node: Node) -> str:
@@ -31,6 +31,16 @@ def quoted(source: Source | None) -> str:
     if source is None:
         return "a line that is not known"
     return f"`{_short(source.text, 80)}` ({position(source)})"
+
+
+def location(source: Source) -> str:
+    """Return a line's file, as the trace has it, and number.
+
+    >>> from gradtrace.model import Source
+    >>> location(Source("models/train.py", 12))
+    'models/train.py:12'
+    """
+    return f"{PurePath(source.filename).as_posix()}:{source.line}"
 
 
 def position(source: Source | None) -> str:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from gradtrace.explain.chain import called
 from gradtrace.explain.formats.base import register
-from gradtrace.explain.phrasing import by_autograd, compared, held, local, place
+from gradtrace.explain.phrasing import by_autograd, compared, held, local
+from gradtrace.wording.nodes import location
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +41,7 @@ def _table(explanation: Explanation) -> Iterator[str]:
 
 def _nodes(explanation: Explanation) -> Iterator[str]:
     for step in explanation.steps:
-        where = f" ({place(step.node.source)})" if step.node.source else ""
+        where = f" ({location(step.node.source)})" if step.node.source else ""
         yield f"- **{step.node.op}** `{called(step.node)}`{where}"
         yield from (
             f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(local(f))}"

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from gradtrace.explain.chain import called
 from gradtrace.explain.formats.base import register
 from gradtrace.explain.layout import Row, beside, derivation, wrapped
-from gradtrace.explain.phrasing import by_autograd, compared, held, local, place, symbol
+from gradtrace.explain.phrasing import by_autograd, compared, held, local, symbol
+from gradtrace.wording.nodes import location
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _row(line: Equation) -> Row:
     shown = held(line.number.stats) if line.number is not None else ""
     value = f"= {shown}" if shown and shown != line.right else ""
     check = f"finite differences {compared(line.comparison)}" if line.comparison else ""
-    last = place(line.source) if line.source else "THE TWO DIFFER" if line.differs else ""
+    last = location(line.source) if line.source else "THE TWO DIFFER" if line.differs else ""
     autograd = f"autograd {by_autograd(line)}" if line.autograd else ""
     return f"{line.left} = {line.right}", value, autograd, check, last
 
@@ -97,7 +98,7 @@ def _said(node: Node) -> str:
 
 
 def _where(node: Node) -> str:
-    where = f"  {place(node.source)}" if node.source else ""
+    where = f"  {location(node.source)}" if node.source else ""
     return f"{where}{'  (never ran)' if node.order is None else ''}"
 
 
