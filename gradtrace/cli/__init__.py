@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gradtrace.cli.examples import SUMMARIES, epilog
+from gradtrace.cli.stdout import flush, stdout_errors
 from gradtrace.errors import GradtraceError
 from gradtrace.registry import report_faults_to
 
@@ -79,9 +80,20 @@ def main() -> None:
     named = [name for name in sys.argv[1:2] if name in COMMANDS]
     report_faults_to(_say)
     try:
-        app_with(named or COMMANDS)(prog_name="gradtrace")  # the other commands need not be imported
+        _run(named or COMMANDS)
     except GradtraceError as error:
         from gradtrace.cli.output import print_error  # noqa: PLC0415 - what a command has imported
 
         print_error(error)
         sys.exit(error.exit_code)
+
+
+def _run(names: Iterable[str]) -> None:
+    """Run the command; only it is imported. Called by itself, the app would change sys.excepthook."""
+    try:
+        with stdout_errors():
+            typer.main.get_command(app_with(names))(prog_name="gradtrace")
+    finally:
+        output = sys.modules.get("gradtrace.cli.output")
+        if output is None or not output.script_ran():
+            flush()

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gradtrace.cli.stdout import stdout_errors
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.wording.findings import as_text
@@ -32,6 +33,7 @@ __all__ = [
     "print_findings",
     "print_table",
     "say",
+    "script_ran",
     "show_progress",
     "speak_as",
 ]
@@ -48,7 +50,9 @@ class _Stderr:
         self._number = fcntl.fcntl(sys.stderr, fcntl.F_DUPFD_CLOEXEC, 100)
 
     def write(self, text: str) -> None:
-        os.write(self._number, text.encode(errors="backslashreplace"))
+        data = text.encode(errors="backslashreplace")
+        while data:
+            data = data[os.write(self._number, data) :]
 
     def flush(self) -> None: ...
 
@@ -56,12 +60,31 @@ class _Stderr:
         return os.isatty(self._number)
 
 
+class _NoStderr:
+    """Stderr of a process that was started without one."""
+
+    def write(self, text: str) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def isatty(self) -> bool:
+        return False
+
+
 _kept: list[_Stderr] = []
 
 
 def keep_stderr() -> None:
     """Print messages from now on to what is stderr now, or to the replacement that a test has put there."""
-    _kept[:] = [_Stderr()] if sys.platform != "win32" and sys.stderr is sys.__stderr__ else []
+    _kept.clear()
+    if sys.platform != "win32" and sys.stderr is sys.__stderr__ and sys.stderr is not None:
+        with suppress(OSError):  # it is closed
+            _kept.append(_Stderr())
+
+
+def script_ran() -> bool:
+    """Tell whether stdout is a script's: of that python tells what could not be written."""
+    return bool(_kept)
 
 
 class _Voice:
@@ -83,18 +106,21 @@ def leads() -> bool:
 
 
 def _stderr() -> Any:
-    return _kept[0] if _kept else sys.stderr
+    return _kept[0] if _kept else sys.stderr or _NoStderr()
+
+
+def _write(text: str) -> None:
+    """Write to stderr, where that can be written; not by ``print``, which the script may have replaced."""
+    stream = _stderr()
+    with suppress(OSError, ValueError):  # it is full or closed: what was to be done is done all the same
+        stream.write(text)
+        stream.flush()
 
 
 def _print(text: str) -> None:
     """Print lines to stderr in one piece, so that those of several processes are not mixed."""
     end = "\x1b[K\n" if _stderr().isatty() else "\n"
-    print(
-        "".join(f"{_Voice.prefix}{line}{end}" for line in text.removesuffix("\n").split("\n")),
-        end="",
-        file=_stderr(),
-        flush=True,
-    )
+    _write("".join(f"{_Voice.prefix}{line}{end}" for line in text.removesuffix("\n").split("\n")))
 
 
 def say(words: str) -> None:
@@ -134,11 +160,11 @@ def busy(words: str) -> Iterator[None]:
     try:
         yield
     finally:
-        print(end=END_OF_LINE, file=_stderr(), flush=True)
+        _write(END_OF_LINE)
 
 
 def _show(words: str) -> None:
-    print(f"gradtrace: {words}", end=END_OF_LINE, file=_stderr(), flush=True)
+    _write(f"gradtrace: {words}{END_OF_LINE}")
 
 
 class Target:
@@ -153,9 +179,10 @@ class Target:
         self._path = Path(name).absolute()  # the script may change the folder
         self._stdout = -1
         if name == "-":
-            sys.stdout.flush()
-            self._stdout = os.dup(1)
-            os.dup2(2, 1)
+            with stdout_errors():
+                (sys.stdout or _NoStderr()).flush()
+                self._stdout = os.dup(1)
+                os.dup2(2, 1)
         else:
             check_writable(name)
 
@@ -165,7 +192,7 @@ class Target:
         if self._stdout < 0:
             write_whole(self._path, data)
             return
-        with os.fdopen(self._stdout, "wb") as out:
+        with stdout_errors(), os.fdopen(self._stdout, "wb") as out:
             out.write(data if _Voice.leads else b"")
 
 
@@ -175,7 +202,7 @@ def print_table(report: Report, sort: str = "order") -> None:
         return
     width, color = _terminal()
     style = Style(width=width, color=color, rows=ROWS, sort=sort)
-    print("", FORMATS["text"].function(report, style), sep="\n", end="", file=_stderr())
+    _write("\n" + str(FORMATS["text"].function(report, style)))
 
 
 def print_findings(findings: Sequence[Finding]) -> None:

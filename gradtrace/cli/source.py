@@ -139,7 +139,7 @@ def _exit_code(session: Session) -> int:
     if session.seeded:
         names = ", ".join(name or "an unnamed tensor" for name in session.seeded)
         say(f"the script calls no backward(); seeded {names} with ones, no .grad was touched")
-    if session.trace.error and not session.run.error:
+    if session.trace.error is not None and session.run.error is None:
         say(f"{session.trace.error.type} in the backward that gradtrace made: {session.trace.error.message}")
         return 1
     return session.run.exit_code

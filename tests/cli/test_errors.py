@@ -46,7 +46,7 @@ def whole(tmp_path):
 
 SCRIPTS = {
     "no such file": (lambda _: "missing.py", "no such file: 'missing.py'"),
-    "a directory": (lambda folder: (folder / "empty").mkdir() or folder / "empty", "is a directory"),
+    "a directory": (lambda folder: (folder / "empty").mkdir() or folder / "empty", "has no __main__.py"),
     "not Python": (lambda f: write(f / "data.bin", bytes(range(256))), "data.bin"),
     "not Python, but text": (lambda f: write(f / "notes.txt", "dear reader, hello there"), "not valid Python"),
     "a syntax error": (lambda f: write(f / "wrong.py", "x = 1\ny = (2 +\n"), "wrong.py, line 2"),

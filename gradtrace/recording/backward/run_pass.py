@@ -20,6 +20,7 @@ from gradtrace.recording.backward.snapshot import graph_snapshot, leaf_snapshot,
 from gradtrace.recording.forward.call_log import Maker
 from gradtrace.recording.isolation.stack_size import raise_stack_limit
 from gradtrace.recording.stats.measure import measure
+from gradtrace.recording.user_code.exceptions import message_of
 from gradtrace.recording.user_code.variable_names import Names, namespaces
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
         try:
             result = call()
         except BaseException as raised:
-            error = type(raised).__name__, str(raised).strip()
+            error = type(raised).__name__, message_of(raised)
             raise
         return result
     finally:

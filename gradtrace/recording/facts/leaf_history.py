@@ -13,6 +13,7 @@ import torch
 from gradtrace.recording.facts.lost_graph import Cut, forget_oldest
 from gradtrace.recording.stats.device import is_here
 from gradtrace.recording.user_code.frames import Place, find_user_place
+from gradtrace.recording.user_code.module_tree import named_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -195,7 +196,7 @@ class LeafFacts:
         family = _Family()
         with torch._C.DisableTorchFunction():
             shards = self._wrappers.shards()
-            for name, parameter in module.named_parameters():
+            for name, parameter in named_tensors(module, buffers=False):
                 leaf = self._of(shards.get(id(parameter), parameter))
                 leaf.name = leaf.name or name
                 leaf.families.append(family)

@@ -11,6 +11,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.isolation.patch import Patch
+from gradtrace.recording.user_code.module_tree import named_modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +97,7 @@ class ModuleLog:
             return type(module).__name__
         paths = self._paths.get(root)
         if paths is None or id(module) not in paths:
-            paths = self._paths[root] = {id(part): name for name, part in root.named_modules()}
+            paths = self._paths[root] = {id(part): name for name, part in named_modules(root)}
         return paths.get(id(module)) or ".".join(filter(None, (parent.path, type(module).__name__)))
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.model import ErrorInfo, Fact
+from gradtrace.recording.user_code.exceptions import message_of
 from gradtrace.recording.user_code.frames import Place, is_user_frame
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def note_error(recorder: Recorder, error: BaseException) -> None:
     for frame, instruction in _frames(error):
         if is_user_frame(frame):
             place = frame.f_code, instruction
-    recorder.error = ErrorInfo(type(error).__name__, str(error).strip(), recorder.sources(place))
+    recorder.error = ErrorInfo(type(error).__name__, message_of(error), recorder.sources(place))
     recorder.facts_of_end = (*_behind(error), *_not_scalar(error))
 
 
@@ -38,14 +39,14 @@ def _behind(error: BaseException) -> tuple[Fact, ...]:
     chain = [error]
     for found in chain:
         behind = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-        if behind is not None and behind not in chain:
+        if behind is not None and not any(behind is known for known in chain):  # its __eq__ is the script's
             chain.append(behind)
-    said: list[Any] = [str(found).strip() for found in chain[1:]]
+    said: list[Any] = [message_of(found) for found in chain[1:]]
     return (Fact("raised", data={"messages": said}),) if said else ()
 
 
 def _not_scalar(error: BaseException) -> tuple[Fact, ...]:
-    if "implicitly created only for scalar outputs" not in str(error):
+    if "implicitly created only for scalar outputs" not in message_of(error):
         return ()
     frames = [frame for frame, _ in _frames(error)]
     made = next((frame for frame in frames if frame.f_code.co_name == "_make_grads"), None)

@@ -6,6 +6,7 @@ import builtins
 import importlib.util
 import io
 import os
+import pkgutil
 import sys
 import types
 from importlib.machinery import SourceFileLoader
@@ -23,13 +24,17 @@ __all__ = ["Program", "Run", "find_module", "read_script"]
 
 
 class Program(NamedTuple):
-    """Something to run: its code and file, its ``sys.argv[0]`` and ``sys.path[0]``, its spec under ``-m``."""
+    """Something to run: its code and file, its ``sys.argv[0]`` and ``sys.path[0]``.
+
+    A module (``-m``), a folder and an archive have a spec, too, and the statements by which python starts them.
+    """
 
     code: CodeType
     filename: str
     shown: str
     path: str
     spec: Any = None
+    start: str = ""
 
     def run(self, arguments: Sequence[str]) -> Run:
         """Run the program in a fresh ``__main__``, which stays in ``sys.modules`` as it does under python."""
@@ -47,47 +52,39 @@ class Program(NamedTuple):
         sys.path[0] = self.path
         if self.spec is None:
             return Run(main.__dict__, execute(self.code, main.__dict__))
-        # The way of python -m itself, whose frames show in tracebacks.
-        start = compile("import runpy; runpy._run_module_as_main(name)", __file__, "exec")
+        # The way of python itself, whose frames show in tracebacks.
+        start = compile(self.start, __file__, "exec")
         return Run(main.__dict__, execute(start, {"name": self.spec.name}))
 
 
 class Run(NamedTuple):
-    """How a run ended: the variables of its main module, and the exception that ended it, if one did."""
+    """How a run ended: the variables of its main module, the exception that ended it, an exit in telling that."""
 
     namespace: dict[str, Any]
     error: BaseException | None
+    exit: SystemExit | None = None
 
     @property
     def exit_code(self) -> int:
         """The exit code that python would end with."""
-        if self.error is None:
-            return 0
-        if isinstance(self.error, SystemExit):
-            code = self.error.code
-            return code if isinstance(code, int) else int(code is not None)
-        return 130 if isinstance(self.error, KeyboardInterrupt) else 1
-
-    def report_error(self) -> None:
-        """Print the script's own traceback, or its exit message, as python would."""
-        error = self.error
+        error = self.error if self.exit is None else self.exit
         if error is None:
-            return
+            return 0
         if isinstance(error, SystemExit):
-            if error.code is not None and not isinstance(error.code, int):
-                print(error.code, file=sys.stderr or sys.__stderr__)
-            return
-        sys.excepthook(type(error), error, error.__traceback__)
+            code = error.code
+            return code if isinstance(code, int) else int(code is not None)
+        return 130 if isinstance(error, KeyboardInterrupt) else 1
 
 
 def read_script(name: str) -> Program:
-    """Return the script as a program; raises ScriptError if it can't be run."""
+    """Return the script as a program, or the ``__main__.py`` in a folder or an archive; raises ScriptError."""
     path = Path(name)
-    if path.is_dir():
-        raise ScriptError(f"{name!r} is a directory", "name a Python script inside it, or use -m for a package")
     if not path.exists():
         raise ScriptError(f"no such file: {name!r}", "name a Python script, or a trace that `gradtrace record` wrote")
-    filename = os.path.abspath(name)
+    importer: Any = pkgutil.get_importer(name)
+    if importer is not None:
+        return _read_application(name, importer)
+    filename = os.path.join(os.getcwd(), name)  # as python has it: ./script.py keeps its dot
     try:
         with io.open_code(filename) as file:
             source = file.read()
@@ -96,9 +93,29 @@ def read_script(name: str) -> Program:
         raise ScriptError(f"can't read {name!r}: {error.strerror}", "check its permissions") from None
     except SyntaxError as error:
         raise ScriptError(_describe(error, name), "only Python scripts and traces can be shown") from None
-    except ValueError as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise ScriptError(f"{name!r} is not a Python script: {error}", "name a script or a trace") from None
     return Program(code, filename, name, os.path.dirname(os.path.realpath(filename)))
+
+
+def _read_application(name: str, importer: Any) -> Program:
+    """Return the ``__main__.py`` of a folder or an archive, which is the first place of its imports."""
+    path = os.path.join(os.getcwd(), name)
+    spec = importer.find_spec("__main__")
+    if spec is None:
+        kind = "folder" if os.path.isdir(name) else "archive"
+        raise ScriptError(f"the {kind} {name!r} has no __main__.py", "name a script in it, or use -m for a package")
+    return _from_spec(spec, name, path, "import runpy; runpy._run_module_as_main(name, False)")
+
+
+def _from_spec(spec: Any, shown: str, path: str, start: str) -> Program:
+    try:
+        code = spec.loader.get_code(spec.name)
+    except SyntaxError as error:
+        raise ScriptError(_describe(error, str(spec.origin)), "only Python modules can be run") from None
+    except (OSError, ImportError, ValueError) as error:
+        raise ScriptError(f"can't read {str(spec.origin)!r}: {error}", "check the file") from None
+    return Program(code, str(spec.origin), shown, path, spec, start)
 
 
 def _describe(error: SyntaxError, name: str) -> str:
@@ -121,8 +138,5 @@ def find_module(name: str) -> Program:
     loader: Any = spec.loader if spec else None
     if spec is None or not hasattr(loader, "get_code"):
         raise ScriptError(f"no module named {name!r} that can be run", "run it from the folder that holds it")
-    try:
-        code = loader.get_code(spec.name)
-    except SyntaxError as error:
-        raise ScriptError(_describe(error, name), "only Python modules can be run") from None
-    return Program(code, str(spec.origin), str(spec.origin), os.getcwd(), spec)
+    start = "import runpy; runpy._run_module_as_main(name)"
+    return _from_spec(spec, str(spec.origin), os.getcwd(), start)

@@ -14,6 +14,7 @@ from gradtrace.recording.script.crash import note_error
 from gradtrace.recording.script.program import Program, Run
 from gradtrace.recording.script.recursion_limit import recursion_limit_of_script
 from gradtrace.recording.script.shutdown import script_shutdown
+from gradtrace.recording.script.uncaught import report
 from gradtrace.recording.seeded_pass import script_outputs, seed
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
             run = program.run(arguments)
             strip(run.error)
             # In python's order: the script's traceback comes before the end of its threads.
-            run.report_error()
+            run = run._replace(exit=None if run.error is None else report(run.error))
             end()
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
     if run.error is not None and not isinstance(run.error, SystemExit):

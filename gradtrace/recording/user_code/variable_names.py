@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from gradtrace.recording.user_code.frames import user_frames
+from gradtrace.recording.user_code.module_tree import named_modules, named_tensors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -149,15 +150,15 @@ class Names:
             elif type(value) not in _opaque and name.isidentifier():  # not what a comprehension or pytest adds
                 self._visit(name, value, 0)
         for name, value in hidden:
-            if isinstance(value, torch.Tensor):
+            if issubclass(type(value), torch.Tensor):
                 self._visit(name, value, 0)
 
     def _visit(self, name: str, value: Any, depth: int) -> None:
         if type(value) in _opaque:
             return
-        if isinstance(value, torch.Tensor):
+        if issubclass(type(value), torch.Tensor):  # isinstance() asks the object for its __class__
             self._note(name, value)
-        elif isinstance(value, nn.Module):
+        elif issubclass(type(value), nn.Module):
             self._found_modules.append((value, name))
         elif depth < _MAX_DEPTH and id(value) not in self._seen:
             for child, item in _items(name, value):
@@ -235,8 +236,8 @@ class ModulePaths:
 
 
 def _walked(module: nn.Module) -> _Walked:
-    inner = frozenset(id(part) for part in module.modules() if part is not module)
-    named = (*module.named_parameters(), *module.named_buffers())
+    inner = frozenset(id(part) for path, part in named_modules(module) if path)
+    named = [*named_tensors(module)]
     return _Walked(weakref.ref(module), inner, [(id(tensor), weakref.ref(tensor), path) for path, tensor in named])
 
 
@@ -245,16 +246,24 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if kind is dict:
         if len(value) <= _MAX_ITEMS:
-            yield from ((f"{name}[{key!r}]", item) for key, item in list(value.items()) if isinstance(key, (str, int)))
+            yield from ((f"{name}[{key!r}]", item) for key, item in list(value.items()) if type(key) in {str, int})
     elif kind in {list, tuple}:
         if len(value) <= _MAX_ITEMS:
             yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
     elif kind.__module__.partition(".")[0] in _FOREIGN:
         _opaque.add(kind)
     elif not isinstance(value, type):
-        attributes = getattr(value, "__dict__", None)
+        attributes = _attributes(value)
         if type(attributes) is dict:
             yield from ((f"{name}.{key}", item) for key, item in list(attributes.items()))
+
+
+def _attributes(value: Any) -> Any:
+    """Return the attributes of an object, past a ``__getattribute__`` of its class."""
+    try:
+        return object.__getattribute__(value, "__dict__")
+    except Exception:  # noqa: BLE001 - it has none, or a property of that name, which is the script's
+        return None
 
 
 # Their objects are not the user's containers, and some compute on attribute access.

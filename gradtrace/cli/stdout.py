@@ -1,0 +1,35 @@
+"""Stdout that can't be written: it is full, closed, or nobody reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gradtrace.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["flush", "stdout_errors"]
+
+
+@contextmanager
+def stdout_errors() -> Iterator[None]:
+    """Turn what the system says of stdout into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"stdout can't be written: {(error.strerror or str(error)).lower()}") from error
+
+
+def flush() -> None:
+    """Write what was printed; raises OutputError."""
+    try:
+        with stdout_errors():
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except OutputError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else python would try once more, and say so
+        raise
