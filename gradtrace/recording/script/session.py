@@ -16,6 +16,7 @@ from gradtrace.recording.script.recursion_limit import recursion_limit_of_script
 from gradtrace.recording.script.shutdown import script_shutdown
 from gradtrace.recording.script.uncaught import report
 from gradtrace.recording.seeded_pass import script_outputs, seed
+from gradtrace.recording.user_code.exceptions import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -52,12 +53,7 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
     with taped_recorder.recorder(options, (os.getcwd(), program.path)) as recorder:
         recorder.on_pass = progress
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
-        with script_shutdown() as end, recursion_limit_of_script():
-            run = program.run(arguments)
-            strip(run.error)
-            # In python's order: the script's traceback comes before the end of its threads.
-            run = run._replace(exit=None if run.error is None else report(run.error))
-            end()
+        run = _run(program, arguments)
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()
     if run.error is not None and not isinstance(run.error, SystemExit):
         note_error(recorder, run.error)
@@ -66,12 +62,17 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
 
 def run_plainly(program: Program, arguments: Sequence[str]) -> int:
     """Run the program without recording anything of it; return its exit code."""
+    return _run(program, arguments).exit_code
+
+
+def _run(program: Program, arguments: Sequence[str]) -> Run:
+    """Run the program to its end, in python's order: its traceback comes before the end of its threads."""
     with script_shutdown() as end, recursion_limit_of_script():
         run = program.run(arguments)
         strip(run.error)
-        run.report_error()
+        run = run._replace(exit=None if run.error is None else report(run.error))
         end()
-    return run.exit_code
+    return run
 
 
 def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
@@ -82,5 +83,5 @@ def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
     try:
         seed(recorder, outputs, (run.namespace,), at_end=True)
     except RuntimeError as error:
-        recorder.error = ErrorInfo(type(error).__name__, str(error))
+        recorder.error = ErrorInfo(type(error).__name__, message_of(error))
     return tuple(node.name for node in recorder.trace.passes[-1].nodes if node.kind == "output")

@@ -250,7 +250,7 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif kind in {list, tuple}:
         if len(value) <= _MAX_ITEMS:
             yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
-    elif kind.__module__.partition(".")[0] in _FOREIGN:
+    elif str(kind.__module__).partition(".")[0] in _FOREIGN:
         _opaque.add(kind)
     elif not isinstance(value, type):
         attributes = _attributes(value)
