@@ -40,6 +40,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/prose.py
 	@if command -v actionlint >/dev/null; then actionlint; else echo "no actionlint: the workflows are left out"; fi
 
 docs: $(VENV)/.installed-docs
