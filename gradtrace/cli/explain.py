@@ -123,8 +123,8 @@ def _told(graph: BackwardPass, order: int, look: tuple[Plugin[Any], int], table:
 
     plugin, width = look
     told: str = plugin.function(explain(graph, order, table), width)
-    wrong = wrong_gradient(graph, Thresholds()) if plugin.name == "text" else ()
-    return told + "".join(_finding(finding) for finding in wrong)
+    wrong = "".join(_finding(finding) for finding in wrong_gradient(graph, Thresholds()))
+    return told + "".join(f"% {line}\n" for line in wrong.splitlines()) if plugin.name == "latex" else told + wrong
 
 
 def _finding(finding: Finding) -> str:

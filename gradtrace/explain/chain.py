@@ -9,7 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from gradtrace.explain.notation import evaluated, notation, put_in
-from gradtrace.explain.readable import LETTERS
+from gradtrace.explain.readable import letters, names_in
 from gradtrace.model import BackwardPass, Edge, ForwardCall, Node, Operand, TensorStats
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class _Chain:
     def __init__(self, graph: BackwardPass, table: Table) -> None:
         self._graph = graph
         self._table = table
+        self._letters = letters(names_in(graph))
         self._calls = {call.nodes[0]: call for call in graph.forward if len(call.nodes) == 1}
 
     def step(self, node: Node) -> Step:
@@ -93,11 +94,18 @@ class _Chain:
         formula = replace(formula, expression=put_in(formula.expression, ones)) if ones else formula
         local = formula.local()
         values = self._values(node, formula)
-        text = notation(put_in(local, LETTERS), " · ") if local else ""
-        filled = notation(put_in(put_in(local, values), LETTERS), " · ") if local else ""
+        names = {**self._letters, **self._names(node)}
+        whole = notation(put_in(formula.expression, names), " · ") if formula.readable else formula.expression
+        text = notation(put_in(local, names), " · ") if local else ""
+        filled = notation(put_in(local, {**names, **values}), " · ") if local else ""
         numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
         exact = ratio if ratio is not None else evaluated(local, numbers)
-        return Term(edge, formula.text, text, filled, exact)
+        return Term(edge, whole, text, filled, exact)
+
+    def _names(self, node: Node) -> dict[str, str]:
+        """Return the script's own names of what a node was given and made."""
+        given = {name: shown for name, _, shown in self._operands(node) if shown.isidentifier()}
+        return {**given, "result": node.name} if node.name.isidentifier() and len(node.values) == 1 else given
 
     def _values(self, node: Node, formula: Formula) -> dict[str, float | str]:
         """Return what is known of the names in a formula: numbers, and the names of tensors of more elements."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 import sympy as sp
 
-from gradtrace.explain.indices import At, Index, Others, Product, Total
+from gradtrace.explain.indices import At, Index, Largest, Others, Product, Total
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -80,12 +80,10 @@ class _Evaluation:
             return _Labelled(np.arange(expression.size), (expression,))
         if expression.is_Symbol or expression.is_Number or expression.is_NumberSymbol:
             return _Labelled(self._values[expression] if expression.is_Symbol else np.array(float(expression)), ())
-        if isinstance(expression, At):
-            return self._element(expression)
-        if isinstance(expression, Total):
-            return self._total(expression)
-        if isinstance(expression, (Product, Others)):
-            return self._product(expression)
+        ways = ((At, self._element), (Total, self._total), (Largest, self._largest), ((Product, Others), self._product))
+        way = next((function for kind, function in ways if isinstance(expression, kind)), None)
+        if way is not None:
+            return way(expression)
         return self._together(_FUNCTIONS[expression.func.__name__], [self.of(each) for each in expression.args])
 
     def _together(self, function: Callable[..., Array], parts: list[_Labelled]) -> _Labelled:
@@ -132,6 +130,19 @@ class _Evaluation:
             return _Labelled(array.prod(-1), labels[:-1])
         others = np.stack([np.delete(array, at, -1).prod(-1) for at in range(bound.size)], -1)
         return _Evaluation({_OTHERS: others}).of(At(_OTHERS, *labels[:-1], expression.args[2]))
+
+    def _largest(self, expression: Any) -> _Labelled:
+        body, bound = self.of(expression.args[1]), expression.bound
+        labels = (*(label for label in body.labels if label not in bound), *bound)
+        if math.prod(label.size for label in labels) > LARGEST:
+            raise TooLargeError(str(labels))
+        whole = np.broadcast_to(_aligned(body, labels), [label.size for label in labels])
+        flat = whole.reshape(*whole.shape[: whole.ndim - len(bound)], -1)
+        equal = flat == flat.max(-1, keepdims=True)
+        first = np.arange(flat.shape[-1]) == flat.argmax(-1)[..., None]
+        weights = equal / equal.sum(-1, keepdims=True) if expression.args[0] == 1 else first
+        at = At(_OTHERS, *labels[: len(labels) - len(bound)], *expression.at)
+        return _Evaluation({_OTHERS: weights.reshape(whole.shape).astype(float)}).of(at)
 
 
 _OTHERS = sp.Dummy("others")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from gradtrace.explain.notation import notation, put_in
-from gradtrace.explain.readable import LETTERS, READABLE
+from gradtrace.explain.readable import LETTERS, READABLE, letters, names_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,10 +97,11 @@ def formula_line(graph: BackwardPass, node: Node, table: Table) -> str:
         name = graph.by_id[edge.target].name
         if formula is not None and name.isidentifier():
             values[formula.input] = name
-    return ", ".join(dict.fromkeys(_written(formula, values) for _, formula in ways if formula is not None))
+    rest = letters(names_in(graph))
+    return ", ".join(dict.fromkeys(_written(formula, values, rest) for _, formula in ways if formula is not None))
 
 
-def _written(formula: Formula, values: dict[str, Any]) -> str:
+def _written(formula: Formula, values: dict[str, Any], rest: dict[str, str]) -> str:
     if not formula.readable:
         return formula.expression
-    return notation(put_in(put_in(formula.expression, values), LETTERS), " · ")
+    return notation(put_in(formula.expression, {**rest, **values}), " · ")

@@ -7,29 +7,37 @@ of its own, numbered by how deep it stands, so that equal sums are the same expr
 
 from __future__ import annotations
 
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "At",
     "AtLeast",
     "Equal",
     "Index",
+    "Largest",
     "Others",
     "Product",
     "Total",
     "axes",
     "axis",
     "inside",
+    "largest",
     "opened",
     "over_all",
     "product",
     "shifted",
     "total",
+    "unsolved",
 ]
 
 
+_OPENED = count(10**6)  # numbers of indices that are open for a moment; none is left in a result
 SHORT = 4  # factors of a product that are written out, where each is something else
 
 
@@ -174,10 +182,41 @@ class Others(_Element):
     nargs = 3
 
 
+class Largest(_Element):
+    """1 at the largest value of a body, else 0: ``shared`` (0, 1), the body, its indices, and where that is asked.
+
+    Of equal ones it is the first, or each with its share.
+    """
+
+    @property
+    def bound(self) -> tuple[Any, ...]:
+        """The indices of the body."""
+        return tuple(self.args[2 : 2 + (len(self.args) - 2) // 2])
+
+    @property
+    def at(self) -> tuple[Any, ...]:
+        """Where it is asked: an expression for each of the indices."""
+        return tuple(self.args[2 + (len(self.args) - 2) // 2 :])
+
+
+def _depth(body: Any) -> int:
+    """Return how deep indices are bound in an expression."""
+    bound = [each.args[1] for each in body.atoms(Total, Product, Others)]
+    bound += [index for each in body.atoms(Largest) for index in each.bound]
+    return max((int(b.name[1:].partition(":")[0]) for b in bound), default=0)
+
+
+def largest(body: Any, indices: Sequence[Any], *, shared: bool) -> Any:
+    """Return what is 1 where a body has its largest value over these of its indices, else 0."""
+    depth = _depth(body)
+    bound = [Index(f"b{depth + number}", index.size) for number, index in enumerate(indices, 1)]
+    inner = body.xreplace(dict(zip(indices, bound, strict=True)))
+    return Largest(sp.Integer(int(shared)), inner, *bound, *indices)
+
+
 def _fresh(body: Any, size: int) -> Any:
     """Return an index to bind, deeper than all that are bound inside."""
-    bound = [each.args[1] for each in body.atoms(Total, Product, Others)]
-    return Index(f"b{1 + max((int(b.name[1:].partition(':')[0]) for b in bound), default=0)}", size)
+    return Index(f"b{1 + _depth(body)}", size)
 
 
 def opened(bound: Any, number: int | None = None) -> tuple[Any, Any]:
@@ -200,13 +239,26 @@ def total(body: Any, index: Any) -> Any:
             rest = sp.Mul(*(each for each in factors if each is not factor))
             return rest.xreplace({index: value}) * inside(value, index.size)
     within = [each for each in factors if each.has(index)]
+    joint = next((each for each in within if isinstance(each, Total) and _is_solved_in(each, index)), None)
+    if joint is not None:
+        inner, other = opened(joint, next(_OPENED))
+        return total(total(inner * sp.Mul(*(each for each in factors if each is not joint)), index), other)
     without = sp.Mul(*(each for each in factors if not each.has(index)))
     if not within:
         return index.size * without
     content, inner = sp.Mul(*within).as_content_primitive()
-    without *= content
-    bound = _fresh(inner, index.size)
-    return without * Total(inner.xreplace({index: bound}), bound)
+    return without * content * unsolved(inner, index)
+
+
+def unsolved(body: Any, index: Any) -> Any:
+    """Return the sum of a body over one of its indices, as it stands."""
+    bound = _fresh(body, index.size)
+    return Total(body.xreplace({index: bound}), bound)
+
+
+def _is_solved_in(sum_: Any, index: Any) -> bool:
+    """Tell whether a condition inside a sum says what an index is, so that the sum over it can be taken first."""
+    return any(each.solved(index) is not None for each in sum_.atoms(Equal) if each.has(index))
 
 
 def product(body: Any, index: Any) -> Any:

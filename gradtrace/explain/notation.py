@@ -232,9 +232,18 @@ def _condition(sign: str) -> Callable[[list[ast.expr], _Look], tuple[str, int]]:
     return write
 
 
-_SUMS = {"Total", "Summed", "Multiplied", "Rest"}
+_SIGNS = {"Total": "Σ", "Summed": "Σ", "Multiplied": "∏", "Rest": "∏", "Maximum": "max", "Minimum": "min"}
+_SUMS = set(_SIGNS)
+
+
+def _highest(args: list[ast.expr], look: _Look) -> tuple[str, int]:
+    here, body, letters = (_write(arg, look)[0] for arg in args)
+    return f"[{here} = max{lowered(letters)} {body}]", ATOM
+
+
 _WRITTEN = {
-    **{name: _over(sign) for name, sign in (("Total", "Σ"), ("Summed", "Σ"), ("Multiplied", "∏"), ("Rest", "∏"))},
+    "Highest": _highest,
+    **{name: _over(sign) for name, sign in _SIGNS.items()},
     **{
         name: _condition(sign)
         for name, sign in (("Same", "="), ("NotLess", "≥"), ("NotMore", "≤"), ("step", ">"), ("above", "≥"))

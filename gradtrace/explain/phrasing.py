@@ -1,4 +1,4 @@
-"""Values, places and comparisons of an explanation, in a few words each."""
+"""Valuess and comparisons of an explanation, in a few words each."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gradtrace.explain.chain import Term
     from gradtrace.explain.derivation import Equation
-    from gradtrace.model import BackwardPass, Comparison, TensorStats
+    from gradtrace.model import BackwardPass, Comparison, Node, TensorStats
 
-__all__ = ["by_autograd", "compared", "held", "local", "symbol"]
+__all__ = ["arrived", "by_autograd", "checked", "compared", "held", "local", "symbol"]
 
 MOST_VALUES = 4  # elements that are written out
+
+
+def arrived(graph: BackwardPass, node: Node) -> TensorStats | None:
+    """Return the gradient that arrived at a leaf, or what was sent to it where that was not recorded."""
+    into = graph.edges_into[node.id]
+    return node.grads[0] if node.grads and node.grads[0] is not None else into[0].grad if into else None
 
 
 def by_autograd(line: Equation) -> str:
@@ -41,6 +49,29 @@ def compared(comparison: Comparison) -> str:
         return f"{comparison.numeric:#.4g}{'' if comparison.agrees else ' WRONG'}{note}"
     word = "agree to" if comparison.agrees else "DISAGREE by"
     return f"{word} {number(comparison.error)} in {how}{note}"
+
+
+def checked(graph: BackwardPass) -> Iterator[str]:
+    """Yield the comparison of each op alone with finite differences: how many, how closely, and what was left out."""
+    of_ops = [each for each in graph.comparisons if each.of == "function"]
+    done = [each for each in of_ops if each.agrees is not None]
+    if done:
+        wrong = sum(each.agrees is False for each in done)
+        steps_ = [each.step for each in done if each.step is not None]
+        error, allowed = (max(filter(None, values), default=0.0) for values in _errors(done))
+        step = " to ".join(dict.fromkeys((number(min(steps_)), number(max(steps_)))))
+        verdict = f"{wrong} WRONG" if wrong else "all agree" if len(done) > 1 else "it agrees"
+        yield ""
+        gradients = f"{len(done):,} gradient{'' if len(done) == 1 else 's'}"
+        yield f"each op alone, by finite differences: {gradients} compared, {verdict}"
+        yield f"    step {step}, largest error {number(error)}, tolerance up to {number(allowed)}"
+    for note in dict.fromkeys(each.note for each in of_ops if each.note):
+        ops = dict.fromkeys(graph.by_id[each.node].op for each in of_ops if each.note == note)
+        yield f"    {', '.join(ops)}: {note}"
+
+
+def _errors(done: list[Comparison]) -> tuple[list[float | None], list[float | None]]:
+    return [each.error for each in done], [each.tolerance for each in done]
 
 
 def held(stats: TensorStats | None) -> str:

@@ -6,10 +6,22 @@ its input had; the rest are the forward's arguments. What is no Python expressio
 
 from __future__ import annotations
 
-__all__ = ["LETTERS", "READABLE"]
+import re
+from typing import TYPE_CHECKING
 
-# How the arguments are written; a formula with values put in needs no letter.
-LETTERS = {"self": "x", "input": "x", "other": "y", "exponent": "n", "mat2": "B", "mat1": "A", "weight": "W"}
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from gradtrace.model import BackwardPass
+
+__all__ = ["LETTERS", "READABLE", "letters", "names_in"]
+
+# How the arguments are written; the later letters are for a script that has tensors of the earlier names.
+_LETTERS = {
+    "self": "xaps", "input": "xaps", "other": "ybqr", "exponent": "nkme", "mat2": "BDQ", "mat1": "ACP", "weight": "WVU",
+}  # fmt: skip
+_NAME = re.compile(r"[^\W\d]\w*")
+_WORDS = {"grad": "grad", "result": "result", "numel": "numel"}
 
 _SAME = {"self": "grad"}
 _EACH = ("Clone", "Alias", "ToCopy", "Sum")
@@ -93,3 +105,22 @@ READABLE: dict[str, dict[str, str]] = {
     "SoftmaxBackward0": {"self": "result*(grad - Total(grad*result))"},
     "LogSoftmaxBackward0": {"self": "grad - exp(result)*Total(grad)"},
 }
+
+
+def letters(taken: Collection[str] = ()) -> dict[str, str]:
+    """Return how each argument is written, by none of the names that the script has ``taken``.
+
+    >>> letters()["self"], letters({"x"})["self"], letters({"grad"})["grad"]
+    ('x', 'a', 'grad0')
+    """
+    tries = {**_LETTERS, **{name: [word] for name, word in _WORDS.items()}}
+    return {name: next((each for each in given if each not in taken), f"{given[0]}0") for name, given in tries.items()}
+
+
+def names_in(graph: BackwardPass) -> set[str]:
+    """Return all names that occur in the code of a pass, or that its tensors have."""
+    code = (each.text for node in graph.nodes for each in (node.source, node.library) if each)
+    return {name for text in (*code, *(node.name for node in graph.nodes)) for name in _NAME.findall(text)}
+
+
+LETTERS = letters()

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sympy as sp
 
-from gradtrace.explain.indices import AtLeast, axes, axis, product, total
+from gradtrace.explain.indices import AtLeast, Equal, axes, axis, product, total, unsolved
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["SHAPED", "Value", "joined", "reduced", "substituted", "summed", "take"]
 
@@ -23,6 +23,7 @@ class Value(NamedTuple):
 
 
 Shape = tuple[int, ...]
+_FREE = 80  # from here on axes that no tensor has, to sum over
 
 
 def _indices(shape: Shape) -> list[Any]:
@@ -65,11 +66,53 @@ def _turned(value: Value) -> Value:
 
 
 def _reshaped(value: Value, shape: Shape) -> Value:
-    """Return the same elements in another shape, if only axes of one element come or go."""
+    """Return the same elements in another shape, axes merged and split where that is asked for."""
     if [size for size in shape if size != 1] != [size for size in value.shape if size != 1]:
-        raise TypeError("merging and splitting axes is not written as a formula")
+        return _regrouped(value, shape)
     new = iter(axes(shape))
     return Value(substituted(value, [next(new) if size != 1 else sp.Integer(0) for size in value.shape]), shape)
+
+
+def _regrouped(value: Value, shape: Shape) -> Value:
+    """Return the same elements in another shape: a merged axis is a sum with a condition, a split one an index."""
+    if math.prod(value.shape) != math.prod(shape):
+        raise ValueError("shapes do not fit")
+    indices, new = _indices(value.shape), _indices(shape)
+    conditions, free = [], []
+    for group, into in _groups(value.shape, shape):
+        place = _flat([(new[at], shape[at]) for at in into])
+        if len(group) == 1:
+            indices[group[0]] = place
+            continue
+        for at in group:
+            indices[at] = axis(_FREE + at, value.shape[at])
+        free += [indices[at] for at in group]
+        conditions.append(Equal(place, _flat([(indices[at], value.shape[at]) for at in group])))
+    body = substituted(value, indices) * sp.Mul(*conditions)
+    for index in reversed(free):
+        body = unsolved(body, index)
+    return Value(body, shape)
+
+
+def _flat(indices: Sequence[tuple[Any, int]]) -> Any:
+    """Return the place of an element among all, the last of these axes running fastest."""
+    place: Any = sp.Integer(0)
+    for index, size in indices:
+        place = place * size + index
+    return sp.expand(place)
+
+
+def _groups(old: Shape, new: Shape) -> Iterator[tuple[list[int], list[int]]]:
+    """Yield the axes that belong together: those of the old shape, and those of the new one that hold as many."""
+    left, right = ([at for at, size in enumerate(shape) if size != 1] for shape in (old, new))
+    while left:
+        group, into = [left.pop(0)], [right.pop(0)]
+        while (here := math.prod(old[at] for at in group)) != (there := math.prod(new[at] for at in into)):
+            if here < there:
+                group.append(left.pop(0))
+            else:
+                into.append(right.pop(0))
+        yield group, into
 
 
 def _view(value: Value, *sizes: Any) -> Value:
@@ -326,12 +369,6 @@ def _where(condition: Value, a: Value, b: Value) -> Value:
     return joined(lambda c, x, y: c * x + (1 - c) * y, [condition, a, b])
 
 
-def _embedding(indices: Value, weight: Value, *_: Any, **more: Any) -> Value:
-    if more.get("max_norm") is not None or more.get("padding_idx") is not None:
-        raise TypeError("rows that are changed, or have no gradient")
-    return take(weight, [indices])
-
-
 SHAPED: dict[str, Callable[..., Value | list[Value]]] = {
     "sum": _sum,
     "mean": _mean,
@@ -369,5 +406,4 @@ SHAPED: dict[str, Callable[..., Value | list[Value]]] = {
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     "stack": _stack,
     "where": _where,
-    "embedding": _embedding,
 }

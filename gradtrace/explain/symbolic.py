@@ -17,6 +17,7 @@ import sympy as sp
 
 from gradtrace.explain.differentiate import NoFormulaError, derivative, shortened
 from gradtrace.explain.indices import At, Index, Total, axes, over_all
+from gradtrace.explain.layers import LAYERS
 from gradtrace.explain.losses import LOSSES
 from gradtrace.explain.operations import ELEMENTWISE
 from gradtrace.explain.shapes import SHAPED, Value, joined
@@ -31,7 +32,11 @@ __all__ = ["MOST_CALLS", "Algebra", "Letter"]
 
 MOST_CALLS = 400  # in one pass; above, nobody reads the expression
 LARGEST = 60  # operations in one expression; a larger one gets a letter
-_CONTRACTING = {"matmul", "rmatmul", "mm", "bmm", "mv", "dot", "linear", "addmm"}
+_CONTRACTING = {
+    *("matmul", "rmatmul", "mm", "bmm", "mv", "dot", "linear", "addmm"),
+    *("conv1d", "conv2d", "conv3d", "scaled_dot_product_attention", "max", "amax", "min", "amin"),
+    *("max_pool1d", "max_pool2d", "max_pool3d", "layer_norm", "batch_norm"),
+}
 # The same elements in the same order.
 _SAME = {"clone", "contiguous", "float", "double", "alias", "to", "type", "half", "bfloat16", "type_as"}
 _UNFIT = (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError)
@@ -144,6 +149,7 @@ class Algebra:
             return None  # whose derivatives are a convention
         try:
             values = self._computed(call)
+            values = [*values, *map(self._outside, _indices_of(call))] if values else None
         except (*_UNFIT, NoFormulaError):
             return None
         stats = [self._stats(result) for result in call.results]
@@ -162,7 +168,7 @@ class Algebra:
             return [args[0]]
         if name in ELEMENTWISE:
             return [self._elementwise(name, args, kwargs)]
-        function = LOSSES.get(name) or SHAPED.get(name)
+        function = LOSSES.get(name) or LAYERS.get(name) or SHAPED.get(name)
         if function is None:
             return None
         result = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
@@ -265,8 +271,10 @@ class Algebra:
         first, name = (2, name) if name else (1, letter)
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)
         plain = f"t{plain}" if not plain[:1].isalpha() else plain
-        tries = chain([(plain, name)] if first > 1 else [], ((f"{plain}{k}", f"{name}{k}") for k in count(first)))
-        stem, shown = next(each for each in tries if each[0] not in self._stems)
+        tries = chain([(plain, name), (f"{plain}_", name)] if first > 1 else [],
+                      ((f"{plain}{k}", f"{name}{k}") for k in count(first)))  # fmt: skip
+        written = set(self.names.values())
+        stem, shown = next(each for each in tries if each[0] not in self._stems and each[1] not in written)
         self._stems.add(stem)
         symbol = sp.Symbol(stem, real=True)
         self.names[stem] = shown
@@ -282,7 +290,7 @@ class Algebra:
 
 
 _PLAIN = {"axis": "dim", "keepdims": "keepdim"}
-_TAKEN = {*keyword.kwlist, *ELEMENTWISE, *SHAPED, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}
+_TAKEN = {*keyword.kwlist, *ELEMENTWISE, *SHAPED, *LAYERS, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}
 _SLICE = re.compile(r"slice\((None|-?\d+), (None|-?\d+), (None|-?\d+)\)")
 
 
@@ -302,6 +310,11 @@ def _flat(call: ForwardCall) -> Iterator[Operand]:
     for operand in waiting:
         waiting += operand.items or ()
         yield operand
+
+
+def _indices_of(call: ForwardCall) -> list[Operand]:
+    """Return the second result of max and min over an axis: where the largest element is."""
+    return [result for result in call.results[1:2] if plain_name(call.function) in {"max", "min"}]
 
 
 def _base(expression: Any) -> Any:

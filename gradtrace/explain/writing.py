@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from gradtrace.explain.differentiate import parts
-from gradtrace.explain.indices import At, AtLeast, Equal, Index, Others, Product, Total
+from gradtrace.explain.indices import At, AtLeast, Equal, Index, Largest, Others, Product, Total
 from gradtrace.explain.notation import lowered, notation
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Writer", "tex_name"]
 
-INDICES = "ijklmnpqrs"
+INDICES = "ijklmnprst"  # those that there is a letter of below the line
 GREEK = frozenset(
     ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu", "xi")
 ) | {"pi", "rho", "sigma", "tau", "upsilon", "phi", "chi", "psi", "omega"}
@@ -88,6 +88,32 @@ class NotMore(_Relation):
     sign = r"\leq"
 
 
+class Maximum(_Written):
+    """A largest value as it is written: its body, and the letters of its indices."""
+
+    def tex(self, printer: Any) -> str:
+        """Return it in LaTeX."""
+        return rf"\max_{{{', '.join(self.args[1].name)}}} {_bracketed(printer, self.args[0])}"
+
+
+class Minimum(_Written):
+    """A smallest value as it is written."""
+
+    def tex(self, printer: Any) -> str:
+        """Return it in LaTeX."""
+        return rf"\min_{{{', '.join(self.args[1].name)}}} {_bracketed(printer, self.args[0])}"
+
+
+class Highest(_Written):
+    """A condition as it is written: 1 where the first is the largest of the second over some indices."""
+
+    def tex(self, printer: Any) -> str:
+        """Return it in LaTeX."""
+        here, body, bound = self.args
+        over = rf"\max_{{{', '.join(bound.name)}}} {_bracketed(printer, body)}"
+        return rf"\left[{printer._print(here)} = {over}\right]"
+
+
 def _bracketed(printer: Any, body: Any) -> str:
     text = printer._print(body)
     return rf"\left({text}\right)" if body.is_Add else str(text)
@@ -136,8 +162,8 @@ class Writer:
             return self._element(part, letters)
         if isinstance(part, Index):
             return sp.Symbol(letters[part], real=True)
-        if isinstance(part, (Equal, AtLeast)):
-            return self._condition(part, letters)
+        if isinstance(part, (Equal, AtLeast, Largest)):
+            return self._largest(part, letters) if isinstance(part, Largest) else self._condition(part, letters)
         if isinstance(part, (Total, Product)):
             return self._bound(part, dict(letters))
         if isinstance(part, Others):
@@ -145,6 +171,15 @@ class Writer:
             body = self._plain(part.args[0], inner)
             return Rest(body, sp.Symbol(inner[part.args[1]]), self._plain(part.args[2], letters))
         return part
+
+    def _largest(self, part: Any, letters: dict[Any, str]) -> Any:
+        """Return a condition as it is written: the element is the largest of all."""
+        body, inner = part.args[1], dict(letters)
+        here = self._plain(body.xreplace(dict(zip(part.bound, part.at, strict=True))), letters)
+        for index in part.bound:
+            inner[index] = self._next(inner)
+        bound = sp.Symbol("".join(inner[index] for index in part.bound))
+        return Highest(here, self._plain(body, inner), bound)
 
     def _condition(self, part: Any, letters: dict[Any, str]) -> Any:
         """Return a condition with the number on the right: [i ≥ 2] rather than [i - 2 ≥ 0]."""
@@ -163,6 +198,9 @@ class Writer:
             letters[part.args[1]] = self._next(letters)
             bound += letters[part.args[1]]
             part = part.args[0]
+        most = _most(part) if kind is Total and len(bound) == len(_bound_of(part)) else None
+        if most is not None:
+            return most[0](self._plain(most[1], letters), sp.Symbol(bound))
         return (Summed if kind is Total else Multiplied)(self._plain(part, letters), sp.Symbol(bound))
 
     def _next(self, letters: dict[Any, str]) -> str:
@@ -182,6 +220,21 @@ class Writer:
         self._shown[token] = shown
         self._tex[token] = _tex_below(_tex_whole(self._tex_of(stem)), (", " if len(texts) > 1 else "").join(inner))
         return sp.Symbol(token, real=True)
+
+
+def _bound_of(body: Any) -> tuple[Any, ...]:
+    """Return the indices over which a condition in a product looks for the largest value."""
+    return next((each.bound for each in sp.Mul.make_args(body) if isinstance(each, Largest)), ())
+
+
+def _most(body: Any) -> tuple[type[sp.Function], Any] | None:
+    """Return Maximum or Minimum and its body, where a sum is no more than that."""
+    condition = next((each for each in sp.Mul.make_args(body) if isinstance(each, Largest)), None)
+    if condition is None or not all(isinstance(each, Index) for each in condition.at):
+        return None
+    rest = sp.Mul(*(each for each in sp.Mul.make_args(body) if each is not condition))
+    here = condition.args[1].xreplace(dict(zip(condition.bound, condition.at, strict=True)))
+    return (Maximum, rest) if rest == here else (Minimum, rest) if rest == -here else None
 
 
 def _whole(name: str) -> str:

@@ -111,3 +111,54 @@ def test_a_trace_says_which_torch_its_formulas_are_of(tmp_path):
     run = gradtrace("explain", saved)
     assert "2.99.0" in run.stderr
     assert "the trace holds no calls" in run.stdout
+
+
+COLLIDING = """
+import torch
+n = torch.tensor(3.0, requires_grad=True)
+t = torch.tensor([1.0, 2.0], requires_grad=True)
+x = torch.tensor(100.0, requires_grad=True)
+y = torch.sigmoid(x / 8) ** 2
+f = y * t.sum() + torch.sin(n * 2)
+f.backward()
+"""
+
+
+def test_a_letter_of_a_formula_is_no_name_of_the_script_for_something_else(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(COLLIDING)
+    out = gradtrace("explain", script).stdout
+    assert "Σᵢ tᵢ" in out  # not t2
+    assert "cos(x)" not in out
+    assert "local cos(a) = cos(6)" in out  # of n * 2, not of the script's x or n
+    assert "local k · aᵏ⁻¹ = 2 · " in out  # of a power whose base and exponent are neither
+
+
+def test_markdown_and_latex_say_what_the_terminal_says(tmp_path):
+    text, markdown, latex = (gradtrace("explain", "-f", name, "examples/partials.py").stdout for name in FORMATS)
+    commented = [line.removeprefix("%") for line in latex.splitlines() if line.startswith("%")]
+    assert " ".join(commented).split() == text.split()
+    for part in ("8 gradients compared, all agree", "50.00", "local n · vⁿ⁻¹ = 3 · 4² = 48", "seeded with 1"):
+        assert part in text
+        assert part in markdown
+    assert "48 (through `v**3`) + 2 (through `u*v`) = 50" in markdown
+    assert r"\frac{\partial f}{\partial v} &= 48 + 2 = 50" in latex
+
+
+FORMATS = ("text", "markdown", "latex")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_wrong_gradient_is_told_in_each_format(name):
+    assert "wrong-gradient" in gradtrace("explain", "-f", name, "examples/custom_function.py").stdout
+
+
+def test_an_ending_that_can_not_be_written_is_refused_before_the_script_runs(tmp_path):
+    run = gradtrace("explain", "-o", tmp_path / "x.pdf", "examples/partials.py")
+    assert (run.returncode, run.stdout) == (2, "")
+    assert "unknown file ending '.pdf'; choose from .tex, .md, .txt" in run.stderr
+    assert "f = 76" not in run.stderr
+
+
+def test_one_gradient_is_one_gradient():
+    assert "1 gradient compared, it agrees" in gradtrace("explain", "examples/square.py").stdout

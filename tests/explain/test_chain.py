@@ -21,7 +21,7 @@ def test_where_paths_meet_the_sum_tells_what_each_brought():
 
 def test_a_power_has_its_formula_with_the_values_put_in():
     (flow,) = by_id(partials())["n4"].terms
-    assert (flow.formula, flow.local, flow.filled, flow.number) == ("grad · n · xⁿ⁻¹", "n · xⁿ⁻¹", "3 · 4²", 48.0)
+    assert (flow.formula, flow.local, flow.filled, flow.number) == ("grad · n · vⁿ⁻¹", "n · vⁿ⁻¹", "3 · 4²", 48.0)
 
 
 def test_the_local_derivative_times_what_came_in_is_what_went_out():

@@ -7,19 +7,16 @@ from typing import TYPE_CHECKING
 from gradtrace.explain.chain import called
 from gradtrace.explain.formats.base import register
 from gradtrace.explain.layout import Row, beside, derivation, wrapped
-from gradtrace.explain.phrasing import by_autograd, compared, held, local, symbol
+from gradtrace.explain.phrasing import arrived, by_autograd, checked, compared, held, local, symbol
 from gradtrace.wording.nodes import location
-from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradtrace.explain.chain import Meeting, Step
     from gradtrace.explain.derivation import Equation
     from gradtrace.explain.explanation import Explanation
-    from gradtrace.model import BackwardPass, Comparison, Node
+    from gradtrace.model import Node
 
-__all__ = ["text"]
+__all__ = ["WIDEST", "text"]
 
 WIDEST = 100  # columns, where no terminal says how many it has
 LONGEST = 24  # characters of the code that a gradient goes to
@@ -31,34 +28,11 @@ def text(explanation: Explanation, width: int = WIDEST) -> str:
     notes = [f"({note})" for note in explanation.notes]
     lines = [line for note in notes for line in wrapped(note, width)]
     lines += derivation([_row(line) for line in explanation.equations], width)
-    lines += [line for each in _checked(explanation.graph) for line in wrapped(each, width)]
+    lines += [line for each in checked(explanation.graph) for line in wrapped(each, width)]
     lines += ["", *wrapped(explanation.title, width), ""]
     for step in explanation.steps:
         lines += _step(explanation, step, width)
     return "\n".join(line.rstrip() for line in lines) + "\n"
-
-
-def _checked(graph: BackwardPass) -> Iterator[str]:
-    """Yield what finite differences say of each op alone: how many, how closely, and what was left out."""
-    of_ops = [each for each in graph.comparisons if each.of == "function"]
-    done = [each for each in of_ops if each.agrees is not None]
-    if done:
-        wrong = sum(each.agrees is False for each in done)
-        steps_ = [each.step for each in done if each.step is not None]
-        error, allowed = (max(filter(None, values), default=0.0) for values in _errors(done))
-        step = " to ".join(dict.fromkeys((number(min(steps_)), number(max(steps_)))))
-        verdict = f"{wrong} WRONG" if wrong else "all agree" if len(done) > 1 else "it agrees"
-        yield ""
-        gradients = f"{len(done):,} gradient{'' if len(done) == 1 else 's'}"
-        yield f"each op alone, by finite differences: {gradients} compared, {verdict}"
-        yield f"    step {step}, largest error {number(error)}, tolerance up to {number(allowed)}"
-    for note in dict.fromkeys(each.note for each in of_ops if each.note):
-        ops = dict.fromkeys(graph.by_id[each.node].op for each in of_ops if each.note == note)
-        yield f"    {', '.join(ops)}: {note}"
-
-
-def _errors(done: list[Comparison]) -> tuple[list[float | None], list[float | None]]:
-    return [each.error for each in done], [each.tolerance for each in done]
 
 
 def _row(line: Equation) -> Row:
@@ -108,9 +82,7 @@ def _leaf(explanation: Explanation, step: Step) -> list[str]:
     left = symbol(explanation.graph, name)
     if step.meetings:
         return [f"{left} = {_sum(meeting)}" for meeting in step.meetings]
-    into = explanation.graph.edges_into[node.id]
-    grad = node.grads[0] if node.grads and node.grads[0] is not None else into[0].grad if into else None
-    return [f"{left} = {held(grad)}"]
+    return [f"{left} = {held(arrived(explanation.graph, node))}"]
 
 
 def _sum(meeting: Meeting) -> str:

@@ -1,0 +1,107 @@
+"""Layers of networks are index sums whose numbers are autograd's in every element."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from tests.explain.test_indices import lines_of, rand, squared
+
+TOKENS = torch.tensor([[0, 2, 1], [1, 1, 2]])
+
+
+def causal(x, y):
+    return squared(F.scaled_dot_product_attention(x, y, x * y, is_causal=True))
+
+
+def masked(x, y):
+    mask = torch.tensor([[0.0, -1.0, 0.5], [1.0, 0.0, 0.0], [0.0, 2.0, 0.0]], dtype=torch.float64)
+    return squared(F.scaled_dot_product_attention(x, y, y, mask, scale=0.3))
+
+
+# A function of two leaves, and their shapes.
+LAYERS = {
+    "convolution": (lambda x, y: squared(F.conv2d(x, y)), (2, 3, 5, 4), (2, 3, 3, 2)),
+    "with a stride and zeros around": (lambda x, y: squared(F.conv2d(x, y, None, 2, 1)), (2, 3, 5, 5), (4, 3, 3, 3)),
+    "along one axis, spread": (
+        lambda x, y: squared(F.conv1d(x, y, dilation=2, padding=2, stride=3)), (2, 3, 9), (2, 3, 3),
+    ),
+    "in space": (lambda x, y: squared(F.conv3d(x, y)), (1, 2, 3, 3, 4), (2, 2, 2, 2, 2)),
+    "after each other": (lambda x, y: squared(F.conv1d(F.relu(F.conv1d(x, y, padding=1)), y)), (1, 2, 6), (2, 2, 3)),
+    "with a bias": (lambda x, y: squared(F.conv1d(x, x[:, :, :2], y)), (2, 2, 4), (2,)),
+    "maximum of windows": (lambda x, y: squared(F.max_pool2d(x * y, 2)), (2, 2, 4, 6), (6,)),
+    "of overlapping windows": (lambda x, y: squared(F.max_pool1d(x * y, 3, 2)), (2, 2, 9), (9,)),
+    "of equal values": (lambda x, y: squared(F.max_pool2d(F.relu(x - 1), 3, 1)) + y.sum(), (1, 2, 5, 5), (1,)),
+    "average of windows": (lambda x, y: squared(F.avg_pool2d(x * y, (2, 1))), (2, 2, 4, 3), (3,)),
+    "largest of all": (lambda x, y: (x * y).max() ** 2 + y.min() ** 3, (3, 4), (4,)),
+    "largest of rows": (lambda x, y: squared((x * y).max(1)[0]) + squared((x + y).min(0).values), (3, 4), (4,)),
+    "largest, shared": (lambda x, y: squared(F.relu(x - 1).amax(1)) + F.relu(y - 1).amin() ** 2, (3, 4), (4,)),
+    "larger of two": (lambda x, y: squared(torch.maximum(x, y)) + squared(torch.min(x, y * y)), (3, 4), (4,)),
+    "layer norm": (lambda x, y: squared(F.layer_norm(x, (4,), y, y) * x), (3, 4), (4,)),
+    "layer norm over two axes": (lambda x, y: squared(F.layer_norm(x, (2, 3)) * y), (2, 2, 3), (3,)),
+    "batch norm": (lambda x, y: squared(F.batch_norm(x, None, None, y, y, True) * x), (5, 3), (3,)),
+    "batch norm of images": (
+        lambda x, y: squared(F.batch_norm(x, None, None, y, None, training=True) * x), (2, 3, 2, 2), (3,),
+    ),
+    "attention": (lambda x, y: squared(F.scaled_dot_product_attention(x, y, y)), (2, 3, 4), (2, 5, 4)),
+    "causal attention": (causal, (2, 3, 4), (2, 3, 4)),
+    "masked attention": (masked, (2, 3, 2), (2, 3, 2)),
+    "embedding": (lambda x, y: squared(F.embedding(TOKENS, x) * y), (3, 4), (4,)),
+    "merged axes": (lambda x, y: squared(F.linear((x * x).flatten(1), y)), (2, 3, 4), (2, 12)),
+    "split axes": (lambda x, y: squared(x.view(2, 3, 4) @ y), (2, 12), (4, 2)),
+    "split and merged": (lambda x, y: squared(x.reshape(4, 6) * y), (2, 3, 4), (6,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_is_a_formula_with_autograds_gradient_in_each_element(name):
+    function, *shapes = LAYERS[name]
+    torch.manual_seed(0)
+    lines, leaves = lines_of(function, *shapes)
+    assert not any("(" in line.left for line in lines)  # nothing is opaque
+    shown = {line.left.partition("∂f/∂")[2][:1]: line for line in lines if line.left.startswith("∂f/∂")}
+    for leaf_name, leaf in zip("xy", leaves, strict=True):
+        number = shown[leaf_name].number
+        assert number is not None, shown[leaf_name]
+        assert number.agrees
+        assert number.elements == leaf.numel()
+        assert number.error <= 1e-12 * max(1.0, leaf.grad.abs().max().item())
+    assert not any(line.differs for line in lines)
+
+
+def test_batch_norm_in_evaluation_uses_its_running_statistics():
+    norm = nn.BatchNorm1d(3).double()
+    norm(rand(6, 3))
+    norm.eval()
+    lines, leaves = lines_of(lambda x, y: squared(norm(x) * y), (5, 3), (3,))
+    line = next(line for line in lines if line.left.startswith("∂f/∂x"))
+    assert "running_mean" in line.right
+    assert line.number.agrees
+    assert line.number.elements == leaves[0].numel()
+
+
+def test_a_maximum_is_written_as_one():
+    def function(x, y):
+        most = x.max()
+        return most + y.min()
+
+    lines, _ = lines_of(function, (3,), (3,))
+    assert lines[-3].right == "maxᵢ xᵢ + minᵢ yᵢ"
+    assert lines[-2].right == "[xᵢ = maxⱼ xⱼ]"
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: squared(F.conv1d(x, y, groups=2)),
+        lambda x, y: squared(F.conv1d(x, y.repeat(1, 2, 1), padding="same")),
+        lambda x, y: squared(F.max_pool1d(x, 2, padding=1)) + y.sum(),
+        lambda x, y: squared(F.embedding(TOKENS, x[0], padding_idx=0)) + y.sum(),
+    ],
+)
+def test_what_is_not_written_out_is_opaque_and_never_wrong(function):
+    lines, _ = lines_of(function, (1, 4, 6), (4, 2, 3))
+    assert not any(line.differs for line in lines)
+    assert any("conv1d(" in line.right or "max_pool1d(" in line.right or "embedding(" in line.right for line in lines)
