@@ -79,4 +79,4 @@ def _how(formula: str) -> str:
 
 def _cell(text_: str) -> str:
     # GitHub ends a cell at every bar, even inside maths.
-    return text_.relocation("|", "\\|")
+    return text_.replace("|", "\\|")
