@@ -131,14 +131,14 @@ def _world(worlds: list[World]) -> World | None:
 
 
 def _counted_on(traces: list[Trace]) -> list[Trace]:
-    """Return the traces of one rank, in order of its restarts, with passes that are counted on."""
-    made: Counter[int] = Counter()
-    found = []
+    """Return the traces with passes that are counted on from start to start."""
+    made: Counter[int] = Counter()  # by all ranks of a start, so that the same pass has the same number on each
     for trace in traces:
-        rank = ranks_of(trace)[0]
-        found.append(_shifted(trace, made[rank]) if made[rank] else trace)
-        made[rank] += trace.made
-    return found
+        start = trace.world.restarts if trace.world is not None else 0
+        made[start] = max(made[start], trace.made)
+    before = {start: sum(count for other, count in made.items() if other < start) for start in made}
+    starts = [trace.world.restarts if trace.world is not None else 0 for trace in traces]
+    return [_shifted(t, before[start]) if before[start] else t for t, start in zip(traces, starts, strict=True)]
 
 
 def _shifted(trace: Trace, by: int) -> Trace:

@@ -75,7 +75,7 @@ class Traits(NamedTuple):
     those are left out; ``carried``: those that explain its findings without a line in all later passes, too.
     ``raises``: it tells of an error that PyTorch raised. ``thresholds``: the limits that it declares, with their
     defaults; ``uses``: those that it reads, others' among them. ``merged``: it is given the trace of several
-    processes, whole, and compares them.
+    processes, whole, and compares them; ``compare``: what does so in its place, where there are several.
     """
 
     whole: bool = False
@@ -86,6 +86,7 @@ class Traits(NamedTuple):
     uses: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = MappingProxyType({})
     merged: bool = False
+    compare: Callable[..., Any] | None = None
 
 
 CHECKS: Registry[Check] = Registry("check", "gradtrace.checks", "gradtrace.checks")

@@ -32,7 +32,8 @@ def run(trace: Trace, thresholds: Thresholds | None = None, names: Iterable[str]
     groups: dict[tuple[Any, ...], list[tuple[int, Finding]]] = {}
     for rank in ranks:
         for finding in _of_one(Checker(thresholds, names), of_rank(trace, rank)):
-            groups.setdefault(_key(finding), []).append((rank, finding))
+            if traits(finding.check).compare is None:
+                groups.setdefault(_key(finding), []).append((rank, finding))
     return _sorted([*(_of_ranks(group) for group in groups.values()), *comparing.compared(trace)])
 
 
@@ -66,7 +67,8 @@ class Checker:
         self._limits = thresholds or Thresholds()
         asked = [CHECKS[name].name for name in (CHECKS if names is None else names)]
         self._chosen = [name for name in asked if not traits(name).merged]
-        self._merged = [name for name in asked if traits(name).merged]
+        self._merged = {name: CHECKS[name].function for name in asked if traits(name).merged}
+        self._merged |= {name: compare for name in asked if (compare := traits(name).compare) is not None}
         self._partial = [name for name in self._chosen if not (traits(name).whole or traits(name).along)]
         self._left_out: set[str] = set()
         self._along: dict[str, Along] = {}
@@ -109,7 +111,7 @@ class Checker:
 
     def compared(self, trace: Trace) -> list[Finding]:
         """Return what a comparison of several processes finds."""
-        found = [f for name in self._merged for f in self._asked(name, CHECKS[name].function, trace, self._limits)]
+        found = [f for name, ask in self._merged.items() for f in self._asked(name, ask, trace, self._limits)]
         return [self._with_limits(finding) for finding in found]
 
     def _in_pass(self, graph: BackwardPass) -> Iterator[Finding]:

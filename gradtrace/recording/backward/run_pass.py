@@ -15,7 +15,7 @@ from gradtrace.recording.autograd.counters import is_compiled
 from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.backward.compiled_autograd import CompiledBackward
 from gradtrace.recording.backward.node_hooks import NodeHooks
-from gradtrace.recording.backward.raw_pass import GraphSnapshot, HookedRun, RawPass
+from gradtrace.recording.backward.raw_pass import GraphSnapshot, HookedRun, RawFact, RawPass
 from gradtrace.recording.backward.snapshot import graph_snapshot, leaf_snapshot, place_of, with_torchviz
 from gradtrace.recording.forward.call_log import Maker
 from gradtrace.recording.isolation.stack_size import raise_stack_limit
@@ -192,7 +192,8 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
         captured = {} if compiled is None else compiled.gradients()
         raw = raw._replace(captured=captured | _captured(call, graph, result))
         if context.wrappers is not None and call.accumulates:
-            raw = raw._replace(reduced=_reduced(context.wrappers, graph))
+            joined = (RawFact("joined"),) if context.wrappers.joins else ()
+            raw = raw._replace(reduced=_reduced(context.wrappers, graph), facts=raw.facts + joined)
         if observer is not None:
             observer.returned(raw, call, result)
     return raw

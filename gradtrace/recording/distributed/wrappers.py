@@ -48,6 +48,12 @@ class Wrappers:
         """Return the ids of the parameters that all processes have alike."""
         return {id(p) for module in list(self._replicated) for p in module.parameters() if p.requires_grad}
 
+    @property
+    def joins(self) -> bool:
+        """Whether a DDP module lets ranks end earlier than others: under ``join()``."""
+        configs = (getattr(module, "_join_config", None) for module in list(self._replicated))
+        return any(config is not None and config.enable for config in configs)
+
     def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield each of these leaves whose gradient the processes have reduced, with the result."""
         ids = {id(p) for module, syncs in list(self._replicated.items()) if syncs for p in module.parameters()}

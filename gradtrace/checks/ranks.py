@@ -1,0 +1,133 @@
+"""Processes that train together: parameters that are no longer alike, or that some do not use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gradtrace.checks.base import Thresholds, check
+from gradtrace.model import Finding
+from gradtrace.wording.nodes import some
+from gradtrace.wording.numbers import number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from gradtrace.model import BackwardPass, Node, TensorStats, Trace
+
+__all__ = ["rank_divergence", "ranks_named", "reducing_passes", "unused_on_rank"]
+
+
+def ranks_named(ranks: Iterable[int]) -> str:
+    """Return ``rank 3``, or ``ranks 0, 3``."""
+    listed = sorted(ranks)
+    return f"rank{'s' if len(listed) > 1 else ''} {some(map(str, listed), 8)}"
+
+
+def reducing_passes(trace: Trace) -> dict[int, dict[int, BackwardPass]]:
+    """Return the passes in which gradients were reduced, by their index and rank."""
+    found: dict[int, dict[int, BackwardPass]] = {}
+    for graph in trace.passes:
+        if any(leaf.reduced is not None for leaf in graph.nodes):
+            found.setdefault(graph.index, {})[graph.rank] = graph
+    return dict(sorted(found.items()))
+
+
+def _replicas(graph: BackwardPass) -> dict[str, Node]:
+    """Return the leaves, by their names, that all processes have alike: reduced, and not as parts of a whole."""
+    return {leaf.name: leaf for leaf in graph.nodes if leaf.name and leaf.reduced is not None and not leaf.reduced.note}
+
+
+class _Odd(NamedTuple):
+    """A leaf of which processes hold different tensors: what each holds, and the ranks that are not as most are."""
+
+    name: str
+    held: dict[int, TensorStats]
+    ranks: list[int]
+
+
+@check("rank-divergence", merged=True, thresholds={"divergence": 1e-5}, uses=("divergence",))
+def rank_divergence(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
+    """Parameters, or gradients after the reduction, that differ between ranks that keep them alike."""
+    for graphs in reducing_passes(trace).values():
+        leaves = {rank: _replicas(graph) for rank, graph in graphs.items()}
+        values = {rank: {n: leaf.values[0] for n, leaf in own.items() if leaf.values} for rank, own in leaves.items()}
+        reduced = {rank: {name: leaf.reduced for name, leaf in own.items()} for rank, own in leaves.items()}
+        for what, held in (("parameters", values), ("reduced gradients", reduced)):
+            odd = list(_odd(held, thresholds.divergence))
+            if odd:
+                yield _diverged(graphs, odd, what)
+                return
+
+
+def _odd(held: dict[int, dict[str, TensorStats | None]], limit: float) -> Iterator[_Odd]:
+    names = dict.fromkeys(name for own in held.values() for name in own)
+    for name in names:
+        there = {rank: stats for rank, own in held.items() if (stats := own.get(name)) is not None}
+        groups: list[list[int]] = []
+        for rank, stats in there.items():
+            same = next((group for group in groups if _agree(there[group[0]], stats, limit)), None)
+            if same is None:
+                groups.append([rank])
+            else:
+                same.append(rank)
+        if len(groups) > 1:
+            most = max(groups, key=len)
+            yield _Odd(name, there, sorted(rank for group in groups if group is not most for rank in group))
+
+
+def _agree(one: TensorStats, other: TensorStats, limit: float) -> bool:
+    if (one.shape, one.nan, one.inf) != (other.shape, other.nan, other.inf):
+        return False
+    scale = max(abs(number) for stats in (one, other) for number in (stats.min or 0.0, stats.max or 0.0, 1e-30))
+    pairs = ((one.norm, other.norm, one.norm), (one.min, other.min, scale), (one.max, other.max, scale))
+    return all(a == b or (a is not None and b is not None and abs(a - b) <= limit * abs(s or 1)) for a, b, s in pairs)
+
+
+def _diverged(graphs: dict[int, BackwardPass], odd: list[_Odd], what: str) -> Finding:
+    worst = odd[0]
+    rank, other = worst.ranks[0], next(rank for rank in worst.held if rank not in worst.ranks)
+    graph, names = graphs[rank], {each.name for each in odd}
+    sizes = " and ".join(f"{number(worst.held[r].norm)} on rank {r}" for r in sorted((rank, other)))
+    return Finding(
+        "rank-divergence", "error",
+        f"{what} that all ranks should have alike differ in pass {graph.index}, those of {ranks_named(worst.ranks)} "
+        f"from the others': {some(each.name for each in odd)} (the norm of {worst.name} is {sizes})"
+        f"{_steps(graph, graphs[other])}",
+        "look for what one rank did alone before that pass: a step that it skipped or took twice (a GradScaler of its "
+        "own, no_sync() around the last backward before a step), other learning rates, a load, an update by hand",
+        tuple(leaf.id for leaf in _replicas(graph).values() if leaf.name in names),
+        graph.call, graph.index, ranks=(rank, *sorted({*worst.held} - {rank})),
+    )  # fmt: skip
+
+
+def _steps(one: BackwardPass, other: BackwardPass) -> str:
+    if one.step == other.step:
+        return ""
+    return f". Until then rank {one.rank} had taken {one.step} optimizer steps, rank {other.rank} {other.step}"
+
+
+@check("unused-on-rank", merged=True)
+def unused_on_rank(trace: Trace, _: Thresholds) -> Iterator[Finding]:
+    """A parameter that some ranks used in a pass and others did not: its gradient is the mean with their zeros."""
+    missing: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    passes = reducing_passes(trace)
+    for index, graphs in passes.items():
+        leaves = {rank: _replicas(graph) for rank, graph in graphs.items()}
+        for name in dict.fromkeys(name for own in leaves.values() for name in own):
+            without = tuple(sorted(rank for rank, own in leaves.items() if name not in own))
+            if without:
+                missing.setdefault((name, without), []).append(index)
+    groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
+    for (name, without), indices in missing.items():
+        groups.setdefault((without, tuple(indices)), []).append(name)
+    for (without, at), names in groups.items():
+        users = sorted({*passes[at[0]]} - {*without})
+        yield Finding(
+            "unused-on-rank", "warning",
+            f"{some(names)}: used on {ranks_named(users)} and not on {ranks_named(without)}. What is reduced is the "
+            "mean with a gradient of zero for each rank that did not use it",
+            "if that is meant (experts, branches that depend on the data), scale the gradient by the ranks that used "
+            "it; else find the branch that the others did not take",
+            tuple(leaf.id for leaf in _replicas(passes[at[0]][users[0]]).values() if leaf.name in names),
+            passes[at[0]][users[0]].call, at[0], len(at), ranks=(users[0], *without),
+        )  # fmt: skip
