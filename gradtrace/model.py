@@ -15,6 +15,8 @@ __all__ = [
     "CHANGED",
     "FORMAT_VERSION",
     "FREED",
+    "LOST",
+    "NOT_MEASURED",
     "Attribute",
     "BackwardPass",
     "Comparison",
@@ -46,6 +48,9 @@ FORMAT_VERSION = 1
 # What PyTorch says of memory that changed after a node had saved it, and of a graph that was run and freed.
 CHANGED = "modified by an inplace operation"
 FREED = "backward through the graph a second time"
+# With what the note of a tensor begins whose numbers a device could not tell any more, or that was not to be measured.
+LOST = "lost: "
+NOT_MEASURED = "not measured: "
 
 # msgspec decodes no recursive alias, so at run time a nested list is anything that JSON holds.
 if TYPE_CHECKING:

@@ -40,6 +40,7 @@ from gradtrace.recording.isolation.stack_size import stack_patches
 from gradtrace.recording.isolation.torch_compile import DynamoGuard
 from gradtrace.recording.isolation.tracebacks import inspect_patches, traceback_patches
 from gradtrace.recording.isolation.warning_lines import warning_patches
+from gradtrace.recording.stats.device import Transfer, send
 from gradtrace.recording.user_code.source_text import Sources
 from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
 
@@ -109,7 +110,9 @@ class Recorder:
         self._logs = ThreadLogs()
         self._nesting = Nesting()
         self._kept: list[BackwardPass | RawPass] = []
-        self._handed = 0  # of these, to ``options.consume``
+        self._told = 0  # of these, the first are assembled
+        self._handed = 0  # and of them handed to ``options.consume``
+        self._under_way: tuple[Transfer, int] | None = None  # the numbers of the first so many
         self._keeping = RLock()  # passes end in all threads
         self._wrappers = Wrappers()
         self._facts = Facts(self._wrappers) if options.facts and options.forward else None
@@ -158,7 +161,8 @@ class Recorder:
     def trace(self) -> Trace:
         """What was recorded until now, as plain immutable data."""
         with self._keeping:
-            self._kept = self._assembled()
+            self._under_way = None
+            self._kept = self._assembled(len(self._kept))
         kept = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
         # The pass around a nested one ends after it.
         parents = [self._nesting.parent(graph.index) for graph in kept]
@@ -259,33 +263,50 @@ class Recorder:
     def _finish(self, raw: RawPass, *, whole: bool) -> None:
         self._nesting.end(raw.pass_index, raw.run.task)
         self._series.add(raw.pass_index, raw.leaf_rows())
-        if whole:
-            with self._keeping:
+        with self._keeping:
+            if whole:
                 self._keep(raw)
-        raw.log.note_pass(raw.graph.numbers)
+            self._assemble_arrived()
+        raw.log.note_pass(raw.graph.numbers, self._passes_since_assembled(raw.pass_index))
 
     def _keep(self, raw: RawPass) -> None:
         if self.options.keep == LAST:
             self._kept.clear()
+            self._told = 0
             self.torchviz.clear()
         self._kept.append(raw)
         if raw.graph.torchviz is not None:
             self.torchviz[raw.pass_index] = raw.graph.torchviz
+
+    def _assemble_arrived(self) -> None:
+        """Assemble passes some at a time, as soon as their numbers are here: a device's, a pass or two later."""
+        waiting = len(self._kept) - self._told
         # Those chosen by number may wait long, and what they need of the forward is not kept so long.
-        if self.options.keep or len(self._kept) % BATCH == 0:
-            self._kept = self._assembled()
+        if self._under_way is None and waiting and (self.options.keep or waiting >= BATCH):
+            self._under_way = send(), len(self._kept)
+        if self._under_way is not None and self._under_way[0].has_arrived:
+            count, self._under_way = self._under_way[1], None
+            self._kept = self._assembled(count)
+
+    def _passes_since_assembled(self, pass_index: int) -> int:
+        """Return how many of the last passes, this one included, reach back to the first that is not assembled."""
+        first = self._kept[self._told] if self._told < len(self._kept) else None
+        return pass_index - first.pass_index + 1 if isinstance(first, RawPass) else 0
 
     def _assemble(self, raw: RawPass) -> BackwardPass:
         return assemble(raw, self._logs, self._nesting, self.sources)
 
-    def _assembled(self) -> list[BackwardPass | RawPass]:
-        told = [self._assemble(p) if isinstance(p, RawPass) else p for p in self._kept]
-        if self.options.consume is None:
-            return [*told]
-        for graph in told[self._handed :]:
-            self.options.consume(graph)
-        self._handed = len(told[-1:])
-        return [*told[-1:]]
+    def _assembled(self, count: int) -> list[BackwardPass | RawPass]:
+        """Return the passes, the first ``count`` assembled; less those that were handed to ``options.consume``."""
+        kept, rest = self._kept[:count], self._kept[count:]
+        told = [self._assemble(p) if isinstance(p, RawPass) else p for p in kept]
+        if self.options.consume is not None:
+            for graph in told[self._handed :]:
+                self.options.consume(graph)
+            told = told[-1:]
+            self._handed = len(told)
+        self._told = len(told)
+        return [*told, *rest]
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -21,8 +21,13 @@ def is_tracing() -> bool:
 
 
 def is_capturing() -> bool:
-    """Tell whether a CUDA graph is being captured: what is called now runs later, and again and again."""
-    return bool(torch.cuda.is_initialized()) and torch.cuda.is_current_stream_capturing()  # type: ignore[no-untyped-call]
+    """Tell whether a graph of a device's kernels is being captured: what is called now runs later, again and again."""
+    accelerator = torch.accelerator.current_accelerator()
+    if accelerator is None:
+        return False
+    module: Any = torch.get_device_module(accelerator)
+    ask = getattr(module, "is_current_stream_capturing", None)
+    return ask is not None and bool(module.is_initialized()) and bool(ask())
 
 
 def is_compiled() -> bool:

@@ -36,8 +36,17 @@ class EngineCall:
         self._engine = around(self._engine)
 
     def __call__(self) -> Any:
-        """Run the engine as the script asked for it."""
-        return self._engine(*self._args, **self._kwargs)
+        """Run the engine as the script asked for it, but in this thread alone.
+
+        A device's nodes would run in a thread of the engine's: there sequence numbers count from 0 again, modes and
+        modules are not watched, and the script's frames are not below. Hooks in Python run one at a time anyway.
+        """
+        is_enabled = torch._C._is_multithreading_enabled()
+        try:
+            torch._C._set_multithreading_enabled(False)  # noqa: FBT003
+            return self._engine(*self._args, **self._kwargs)
+        finally:
+            torch._C._set_multithreading_enabled(is_enabled)
 
 
 def graph_of(call: EngineCall) -> Walk | None:

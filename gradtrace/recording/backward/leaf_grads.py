@@ -19,9 +19,11 @@ from gradtrace.recording.autograd.graph import leaves_below, root_edge
 from gradtrace.recording.backward.leaf_series import UNREACHED
 from gradtrace.recording.isolation.stack_size import raise_stack_limit
 from gradtrace.recording.native.loader import NATIVE
+from gradtrace.recording.stats.device import Transfer, send
 from gradtrace.recording.stats.measure import measure
+from gradtrace.recording.stats.norms import norms_or_places
 from gradtrace.recording.stats.reduce import reduce_pending
-from gradtrace.recording.stats.tensor_stats import norm_of, to_stats
+from gradtrace.recording.stats.tensor_stats import to_stats
 
 if TYPE_CHECKING:
     from array import array
@@ -74,6 +76,7 @@ class GradReader:
     def __init__(self, series: SeriesLog) -> None:
         self._series = series
         self._trusted: Trust = {}
+        self._in_doubt: list[tuple[Transfer, list[tuple[Trusted, Measured, Measured]]]] = []
         self._latest: list[Trusted] = []
         self._running = 0
         # Passes inside or beside each other add to the same gradients; from then on hooks tell them apart.
@@ -90,6 +93,8 @@ class GradReader:
 
     def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Pair] | None:
         """Return the leaves of this call of the engine, if ``.grad`` of them all will tell what arrives."""
+        if self._in_doubt:
+            self._decide()
         trusted = self._trusted
         if not trusted or self._overlap or not kwargs.get("accumulate_grad") or is_compiled():
             return None
@@ -110,39 +115,44 @@ class GradReader:
         ``asked``: the engine was told which leaves to reach.
         """
         with torch._C.DisableTorchFunction():
-            self._series.write()
+            is_written = self._series.write_arrived()
             norms = norms_of(leaves)
-            for (leaf, known), found in zip(leaves, norms, strict=True):
-                norm = found
-                if found is None:
-                    norm = UNREACHED
-                    if not asked:
-                        self._trusted.pop(id(leaf), None)  # something may have taken it
-                elif self._overlap:
-                    norm = math.nan
-                elif type(found) is not float:
-                    norm = _norm(found)
-                known[1].extend((index, norm))
+            if self._overlap:
+                norms = [None if found is None else math.nan for found in norms]
+            for (leaf, known), found in zip(leaves, norms_or_places(norms), strict=True):
+                if found is None and not asked:
+                    self._trusted.pop(id(leaf), None)  # something may have taken it
+                norm = UNREACHED if found is None else found
+                if is_written and type(norm) is float:
+                    known[1].extend((index, norm))
+                else:
+                    self._series.wait(index, known[1], norm)
         self._latest = [known for _, known in leaves]
 
     def learn(self, seen: dict[int, Measured], names: dict[int, str], fresh: Leaves) -> None:
         """Trust those leaves, without a gradient before, whose ``.grad`` is what hooks have ``seen`` arrive."""
         if self._overlap:
             return
+        pairs = []
         for position, leaf in fresh.items():
-            if position in seen and leaf.grad is not None and _is_same(measure(leaf.grad), seen[position]):
+            if position in seen and leaf.grad is not None:
                 rows = self._series.rows_of(names[position], seen[position][0].shape)
-                self._trusted[id(leaf)] = Trusted(weakref.ref(leaf), rows)
+                pairs.append((Trusted(weakref.ref(leaf), rows), measure(leaf.grad), seen[position]))
+        self._in_doubt.append((send(), pairs))
+        self._decide()
+
+    def _decide(self) -> None:
+        """Compare what was to be compared, as far as its numbers are here: a device's, a pass or two later."""
+        while self._in_doubt and self._in_doubt[0][0].has_arrived:
+            for known, one, other in self._in_doubt.pop(0)[1]:
+                leaf = known.leaf()
+                if leaf is not None and _is_same(one, other):
+                    self._trusted[id(leaf)] = known
 
     def latest(self) -> list[torch.Tensor]:
         """Return those leaves, once, whose gradients were read in the last pass."""
         found, self._latest = self._latest, []
         return [leaf for known in found if (leaf := known.leaf()) is not None]
-
-
-def _norm(grad: Any) -> float:
-    norm = norm_of(measure(grad))
-    return math.nan if norm is None else norm
 
 
 def _is_same(one: Measured, other: Measured) -> bool:

@@ -7,6 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from gradtrace.model import LeafSeries
+from gradtrace.recording.stats.device import Away, Lost, Transfer, send
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.reduce import reduce_pending
 from gradtrace.recording.stats.tensor_stats import norm_of
@@ -16,9 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREACHED", "SeriesLog"]
 
-# Rows that wait, so that their norms are found together.
+# Rows that wait, so that their norms are found together; and passes, where these are on a device.
 _WAITING = 2000
+_PASSES = 256
 UNREACHED = -1.0  # in place of a norm; one that is not finite stands for a gradient without one
+
+# A norm, or what it is to be taken from: a measurement, or a place among numbers on a device.
+Norm = float | Measured | tuple[Away, int] | None
 
 
 class SeriesLog:
@@ -28,7 +33,8 @@ class SeriesLog:
     # two appends would leave half a row.
     def __init__(self) -> None:
         self._rows: dict[tuple[str, tuple[int, ...]], array[float]] = {}
-        self._waiting: list[tuple[int, str, tuple[int, ...], Measured | None]] = []
+        self._waiting: list[tuple[int, array[float], Norm]] = []
+        self._under_way: tuple[Transfer, int] | None = None  # the numbers of so many that wait
 
     def rows_of(self, name: str, shape: tuple[int, ...]) -> array[float]:
         """Return the rows of a leaf, to be extended by the index of a pass and the norm that arrived in it."""
@@ -39,24 +45,52 @@ class SeriesLog:
 
     def add(self, pass_index: int, rows: list[LeafRow]) -> None:
         """Add a row for each leaf of a pass."""
-        self._waiting += [(pass_index, *row) for row in rows]
-        if len(self._waiting) > _WAITING:
-            self.write()
+        self._waiting += [(pass_index, self.rows_of(name, shape), measured) for name, shape, measured in rows]
+        self.write_arrived()
+
+    def wait(self, pass_index: int, rows: array[float], norm: Norm) -> None:
+        """Add one row to be written after all that wait."""
+        self._waiting.append((pass_index, rows, norm))
+
+    def write_arrived(self) -> bool:
+        """Write the rows that wait if there are many, and their numbers are here; tell whether none waits any more."""
+        if self._under_way is None and self._is_due():
+            self._under_way = send(), len(self._waiting)
+        if self._under_way is not None and self._under_way[0].has_arrived:
+            count, self._under_way = self._under_way[1], None
+            self._write(count)
+        return not self._waiting
+
+    def _is_due(self) -> bool:
+        if len(self._waiting) <= _WAITING:
+            return False
+        return type(self._waiting[0][2]) is not tuple or self._waiting[-1][0] - self._waiting[0][0] > _PASSES
 
     def found(self) -> tuple[LeafSeries, ...]:
         """Return the series of each leaf, in order of first appearance."""
-        self.write()
+        self._under_way = None
+        self._write(len(self._waiting))
         return tuple(_series(name, shape, rows) for (name, shape), rows in self._rows.items())
 
-    def write(self) -> None:
-        """Write the rows that wait: before others are written beside them, which come later."""
-        if not self._waiting:
-            return
-        waiting, self._waiting = self._waiting, []
-        reduce_pending([measured for *_, measured in waiting if measured is not None])
-        for index, name, shape, measured in waiting:
-            norm = UNREACHED if measured is None else norm_of(measured)
-            self.rows_of(name, shape).extend((index, math.nan if norm is None else norm))
+    def _write(self, count: int) -> None:
+        written, self._waiting = self._waiting[:count], self._waiting[count:]
+        reduce_pending([norm for *_, norm in written if isinstance(norm, list)])
+        for index, rows, norm in written:
+            rows.extend((index, _number(norm)))
+
+
+def _number(norm: Norm) -> float:
+    if norm is None:
+        return UNREACHED
+    if isinstance(norm, float):
+        return norm
+    if isinstance(norm, tuple):
+        away, place = norm
+        if away.found is None:
+            away.found = away.take()
+        return math.nan if isinstance(away.found, Lost) else float(away.found[place])
+    found = norm_of(norm)
+    return math.nan if found is None else found
 
 
 def _series(name: str, shape: tuple[int, ...], rows: array[float]) -> LeafSeries:

@@ -28,6 +28,7 @@ Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, .
 # changes when another one is added to it; what was measured of it.
 InFlight = tuple["ref[torch.Tensor]", int, Measured]
 
+_HOST = {"cpu", ""}
 # Gradients on their sent_before that are remembered; of one that was forgotten the memory is read again.
 _REMEMBERED = 4096
 
@@ -48,7 +49,7 @@ def is_suspect(measured: Measured | None) -> bool:
     found = None if measured is None else measured[1]
     if type(found) is Sums:
         return bool(found.nan or found.inf)
-    return isinstance(found, Pending) or holds_nonfinite(found)
+    return type(found) is Pending or holds_nonfinite(found)  # on a device, nobody can look without waiting
 
 
 class PythonPostHook:
@@ -85,7 +86,7 @@ class PythonPostHook:
 
     def __call__(self, position: int, sending: Gradients, arriving: Gradients) -> None:
         """Note that the node at this position ran."""
-        seconds = perf_counter() - self._last
+        seconds: float | None = perf_counter() - self._last
         arrived = tuple([None if grad is None else self.arrived(grad) for grad in arriving])
         first, known = (arriving[0], arrived[0]) if arriving else (None, None)
         sent: list[Measured | None] = []
@@ -101,6 +102,8 @@ class PythonPostHook:
         if self.on_broken is not None and any(map(is_suspect, sent)):
             self.on_broken(position, arrived, sent, sending, arriving)
         number = current_task()
+        if any(measured is not None and measured[0].device not in _HOST for measured in (*arrived, *sent)):
+            seconds = None  # it was no more than started
         self._events.append((number, position, arrived, tuple(sent), seconds))
         self._close(position, number)
         self._last = perf_counter()

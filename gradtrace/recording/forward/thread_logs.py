@@ -37,16 +37,21 @@ class ThreadLog:
         self.modules = ModuleLog()
         self.mode.on_full = self.forget_dead
         self._room = self._full = _ROOM
-        self._recent: deque[tuple[int, array[int]]] = deque(maxlen=RECENT)
+        self._recent: deque[tuple[int, array[int]]] = deque()
 
     @property
     def is_used(self) -> bool:
         """Whether there is anything in it."""
         return bool(len(self.calls)) or self.modules.is_used
 
-    def note_pass(self, numbers: array[int]) -> None:
-        """Note that a pass used these nodes; when there is much, drop what the last passes did not use."""
+    def note_pass(self, numbers: array[int], waiting: int = 0) -> None:
+        """Note that a pass used these nodes; when there is much, drop what the last passes did not use.
+
+        ``waiting``: so many of the last passes are still to be told of, and all of them are remembered.
+        """
         self._recent.append((sequence_number(), numbers))
+        while len(self._recent) > max(RECENT, waiting):
+            self._recent.popleft()
         if len(self.calls) > self._room:
             used, before = self._used(), self._recent[0][0]
             self.calls.forget(used, before)

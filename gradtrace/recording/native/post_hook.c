@@ -137,6 +137,21 @@ static int close_run(PostHook *self, PyObject *position, PyObject *task) {
     return 0;
 }
 
+/* Whether what was measured is in memory that Python can read. */
+static int is_on_host(PyObject *measured) {
+    PyObject *device = PyTuple_GetItem(PyList_GetItem(measured, 0), 2);
+    return device == s_cpu || !PyUnicode_CompareWithASCIIString(device, "cpu") || !PyUnicode_CompareWithASCIIString(device, "");
+}
+
+/* Whether a node ran on a device: how long it took there, nobody knows who does not wait for it. */
+static int ran_elsewhere(PyObject *measured) {
+    for (Py_ssize_t i = 0; i < PyTuple_Size(measured); i++) {
+        PyObject *one = PyTuple_GetItem(measured, i);
+        if (one != Py_None && !is_on_host(one)) return 1;
+    }
+    return 0;
+}
+
 /* Whether a number is not finite, or one in nested lists. */
 static int holds_nonfinite(PyObject *values) {
     if (PyFloat_Check(values)) return !isfinite(PyFloat_AsDouble(values));
@@ -151,7 +166,7 @@ static int is_suspect(PyObject *measured) {
     PyObject *found = measured == Py_None ? NULL : PyList_GetItem(measured, 1);
     if (!found || found == Py_None) return 0;
     if (PyList_Check(found) || PyFloat_Check(found)) return holds_nonfinite(found);
-    if ((PyObject *)Py_TYPE(found) != g_Sums) return 1;
+    if ((PyObject *)Py_TYPE(found) != g_Sums) return is_on_host(measured);
     return PyLong_AsLong(PyTuple_GetItem(found, 7)) > 0 || PyLong_AsLong(PyTuple_GetItem(found, 8)) > 0;
 }
 
@@ -180,7 +195,8 @@ static PyObject *post_hook_call(PostHook *self, PyObject *args, PyObject *kwargs
     }
     if (sent && call_on_broken(self, position, arrived, sent, sending, arriving) < 0) Py_CLEAR(sent);
     if (sent) task = PyObject_CallNoArgs(g_task);
-    if (task) took = PyFloat_FromDouble(seconds);
+    if (task && (ran_elsewhere(arrived) || ran_elsewhere(sent))) Py_INCREF(took = Py_None);
+    else if (task) took = PyFloat_FromDouble(seconds);
     if (took) event = plain(PyTuple_Pack(5, task, position, arrived, sent, took));
     if (event && !PyList_Append(self->events, event) && !close_run(self, position, task)) result = Py_None;
     Py_XINCREF(result);

@@ -1,193 +1,320 @@
-"""Reductions of tensors on another device: nothing waits for it until all numbers are fetched together.
+"""Numbers of tensors on another device: found there, and brought over together, so that the script never waits.
 
-Each op here is a kernel that the device runs when it has time, so there are few of them, and none whose result
-Python would have to see. Starting one takes longer than running it; so a tensor is copied, which is one, beside
-others of its size, and they are reduced together. What remains of each are some eight numbers.
+Each stream of a device has rows in memory of its own. To measure a tensor is to start one kernel, which writes a row.
+``send`` copies the rows written so far to memory that the host can read, with an event behind them, and returns at
+once; when the event has happened, ``Away.take`` tells the numbers. Numbers that a device can't tell any more, because
+it failed or does not answer, are lost: that is told in their place, and nothing raises.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-import weakref
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache, partial
 from threading import RLock
-from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import Any, NamedTuple
+from weakref import WeakSet, ref
 
 import torch
 
 from gradtrace.recording.autograd.counters import is_capturing
+from gradtrace.recording.stats.device_kernel import BLOCKS, WIDTH, kernel_for, sums_of_row
 from gradtrace.recording.stats.reductions import Pending, Sums
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+__all__ = [
+    "DEVICE_FULL",
+    "Away",
+    "Broken",
+    "Lost",
+    "NotMeasuredError",
+    "Transfer",
+    "give_up",
+    "is_accelerator",
+    "is_here",
+    "keep_norms",
+    "reduce_away",
+    "require_measurable",
+    "send",
+    "values_away",
+]
 
-__all__ = ["Away", "bring", "fetch", "is_here", "reduce_away"]
+# Rows of a stream; when all are written they are sent, and written again.
+_ROWS = 4096
+# Seconds that a device is given to answer when its numbers are asked for.
+PATIENCE = 60.0
+DEVICE_FULL = "the memory of the device is full"
 
-# The devices whose memory Python can read without waiting.
-HERE = {"cpu"}
-# Elements that are reduced at once: in float64 they take 8 MB, which are given back before the next.
-_CHUNK = 2**20
-_ROWS = 256
-_ANY, _NAN, _LOW, _HIGH, _TOTAL, _NONZERO, _NORM, _FIELDS = range(8)
-_INF = math.inf
+
+class NotMeasuredError(RuntimeError):
+    """A tensor that is not to be measured now, and why."""
+
+
+class Lost(NamedTuple):
+    """In place of numbers: why there are none."""
+
+    reason: str
+
+
+class Broken(NamedTuple):
+    """In place of numbers: at least so many elements are not finite."""
+
+    nan: int
+    inf: int
+
+
+class _Numbers:
+    """Some numbers of a batch: from ``start`` on in its rows, or a tensor until it is sent with others of its type."""
+
+    __slots__ = ("__weakref__", "batch", "count", "dtype", "start", "tensor")
+
+    def __init__(self, batch: _Batch, start: int, count: int, tensor: torch.Tensor | None = None) -> None:
+        self.batch, self.start, self.count, self.tensor = batch, start, count, tensor
+        self.dtype = None if tensor is None else tensor.dtype
+        if tensor is not None:
+            batch.tensors.append(ref(self))
+
+    def read(self) -> list[float]:
+        """Return the numbers, which have arrived."""
+        found: list[float] = self.batch.hosts[self.dtype][self.start : self.start + self.count].tolist()
+        return found
+
+
+class _Batch:
+    """The numbers found on one stream since it was last sent: rows, and tensors of their own."""
+
+    def __init__(self, stream: torch.Stream, before: _Batch | None) -> None:
+        self.stream = stream
+        # What is written to the same rows from now on is written after they have been copied: a stream is in order.
+        memory = _memory(stream.device) if before is None else (before.rows, before.scratch)
+        self.rows: torch.Tensor = memory[0]
+        self.scratch: torch.Tensor = memory[1]
+        self.written = 0
+        self.tensors: list[ref[_Numbers]] = []
+        self.hosts: dict[torch.dtype | None, torch.Tensor] = {}
+        self.lost = ""
+        self._event: torch.Event | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is anything to send."""
+        return bool(self.written or self.tensors)
+
+    def send(self) -> None:
+        """Start to copy all that somebody still wants to the host."""
+        _sent.add(self)
+        try:
+            with self.stream:
+                if self.written:
+                    self.hosts[None] = _to_host(self.rows[: self.written].view(-1))
+                for dtype, tensors in self._by_dtype().items():
+                    self.hosts[dtype] = _to_host(torch.cat(tensors))
+                self._event = torch.Event(self.stream.device)
+                self._event.record(self.stream)
+        except RuntimeError as error:
+            self.lose(str(error))
+
+    def _by_dtype(self) -> dict[torch.dtype, list[torch.Tensor]]:
+        found: dict[torch.dtype, list[torch.Tensor]] = {}
+        ends: dict[torch.dtype, int] = {}
+        for reference in self.tensors:
+            numbers = reference()
+            if numbers is None or numbers.tensor is None:
+                continue
+            flat, numbers.tensor = numbers.tensor.reshape(-1), None
+            found.setdefault(flat.dtype, []).append(flat)
+            numbers.start = ends.get(flat.dtype, 0)
+            ends[flat.dtype] = numbers.start + numbers.count
+        return found
+
+    def has_arrived(self) -> bool:
+        """Tell whether the numbers can be read, or are lost; without waiting."""
+        try:
+            return bool(self.lost) or (self._event is not None and self._event.query())
+        except RuntimeError as error:
+            self.lose(str(error))
+            return True
+
+    def lose(self, reason: str) -> None:
+        """Note why the numbers will never come."""
+        self.lost = self.lost or reason.strip().partition("\n")[0]
 
 
 class Away(Pending):
-    """Some rows of reductions, from ``start`` on, of ``size`` elements in all; or a copy of them, where ``whole``."""
+    """Numbers that are still on a device, and how they are read when they have arrived."""
 
-    __slots__ = ("__weakref__", "repeats", "rows", "size", "start", "whole")
+    __slots__ = ("_numbers", "_read")
 
-    def __init__(self, size: int, repeats: int = 1, rows: int = 1, *, whole: bool = False) -> None:
+    def __init__(self, read: Callable[[list[float]], Any], *numbers: _Numbers) -> None:
         super().__init__(None)
-        self.size = size
-        self.repeats = repeats
-        self.start = 0
-        self.rows = rows
-        self.whole = whole
-        _waiting.add(self)
+        self._numbers = numbers
+        self._read = read
+
+    def take(self) -> Any:
+        """Return what the numbers say, or Lost; wait for them if need be."""
+        batches = {numbers.batch for numbers in self._numbers}
+        if not all(batch.has_arrived() for batch in batches):
+            send().wait()
+        lost = next((batch.lost for batch in batches if batch.lost), "")
+        return Lost(lost) if lost else self._read([number for some in self._numbers for number in some.read()])
 
 
-class Batch:
-    """Copies of tensors of one size and type, made on one stream of a device, which wait to be reduced together."""
+class Transfer:
+    """Numbers on their way to the host."""
 
-    def __init__(self, flat: torch.Tensor) -> None:
-        count = max(min(_ROWS, _CHUNK // flat.numel()), 1)
-        with torch.inference_mode(False):  # noqa: FBT003 - in which it may be made, and could not be written outside
-            self._copies = torch.empty((count, flat.numel()), dtype=flat.dtype, device=flat.device)
-        self._rows = torch.unbind(self._copies)
-        self._taken: list[weakref.ref[Away]] = []
+    def __init__(self, batches: list[_Batch]) -> None:
+        self._batches = batches
 
-    def add(self, flat: torch.Tensor, away: Away) -> None:
-        """Copy a tensor."""
-        self._rows[len(self._taken)].copy_(flat)
-        self._taken.append(weakref.ref(away))
-        if len(self._taken) == len(self._rows):
-            self.reduce()
+    @property
+    def has_arrived(self) -> bool:
+        """Whether all of them can be read, or are lost."""
+        self._batches = [batch for batch in self._batches if not batch.has_arrived()]
+        return not self._batches
 
-    def reduce(self) -> None:
-        """Start to reduce all copies, and have room again."""
-        taken, self._taken = self._taken, []
-        rows = _reduced(self._copies[: len(taken)]) if taken else None
-        for start, reference in enumerate(taken):
-            away = reference()
-            if away is not None:
-                away.tensor, away.start = rows, start
+    def wait(self) -> None:
+        """Wait until they have arrived; those that do not come in time, or before Ctrl-C, are lost."""
+        end, pause = time.monotonic() + PATIENCE, 1e-5
+        reason = "waiting for the device was interrupted"
+        try:
+            while not self.has_arrived and time.monotonic() < end:
+                time.sleep(pause)
+                pause = min(2 * pause, 0.01)
+            reason = f"the device did not answer within {PATIENCE:g} seconds"
+        finally:
+            for batch in self._batches:
+                batch.lose(reason)
 
 
-# All that is to be brought over and that somebody still wants.
-_waiting: WeakSet[Away] = WeakSet()
-# By device, stream, type and size.
-_batches: dict[tuple[Any, ...], Batch] = {}
+# By index of the device and stream: of all devices that there are one kind is torch's accelerator.
+_open: dict[tuple[int, int], _Batch] = {}
+_sent: WeakSet[_Batch] = WeakSet()
 _lock = RLock()
+_gave_up = ""
 
 
 def is_here(tensor: torch.Tensor) -> bool:
     """Tell whether reading the tensor makes nobody wait."""
-    return tensor.device.type in HERE
+    return tensor.device.type == "cpu"
 
 
-def bring(flat: torch.Tensor) -> Away:
-    """Return the few elements of a tensor of one dimension, to be brought over."""
-    copy = flat.to(_wide(flat), copy=True)
-    with _lock:
-        away = Away(flat.numel(), whole=True)
-        away.tensor = copy
-    return away
+@cache
+def is_accelerator(kind: str) -> bool:
+    """Tell whether tensors on devices of this type can be measured there."""
+    found = torch.accelerator.current_accelerator()
+    return found is not None and found.type == kind
+
+
+def give_up(reason: str) -> None:
+    """Measure nothing more on devices: never may what is ours be what makes the script run out of memory."""
+    global _gave_up  # noqa: PLW0603 - one for the process, as its devices are
+    _gave_up = reason
+
+
+def require_measurable() -> None:
+    """Raise NotMeasuredError where nothing may be started on the device now, not even a copy."""
+    if _gave_up:
+        raise NotMeasuredError(_gave_up)
+    if is_capturing():
+        raise NotMeasuredError("in a graph that is being captured, there is nothing to measure yet")
+
+
+def values_away(tensor: torch.Tensor) -> Away:
+    """Return the few elements of a tensor, in their order."""
+    batch, row = _new_row(tensor.device)
+    count = tensor.numel()
+    batch.rows[row, :count].view(tensor.shape).copy_(tensor)
+    return Away(list, _Numbers(batch, row * WIDTH, count))
 
 
 def reduce_away(flat: torch.Tensor, repeats: int) -> Away:
-    """Return what will be the reductions of a tensor of one dimension, whose elements stand there ``repeats`` times."""
-    _wide(flat)
-    if flat.numel() > _CHUNK:
-        rows = [_reduced(chunk.unsqueeze(0)) for chunk in torch.split(flat, _CHUNK)]
+    """Return the reductions of a tensor of one dimension, whose elements stand there ``repeats`` times."""
+    kernel = kernel_for(flat.device, flat.dtype)
+    if kernel is None:
+        return _reduce_by_torch(flat, repeats)
+    batch, row = _new_row(flat.device)
+    kernel(flat, batch.rows, row, batch.scratch)
+    return Away(partial(sums_of_row, flat.numel(), repeats), _Numbers(batch, row * WIDTH, WIDTH))
+
+
+def _reduce_by_torch(flat: torch.Tensor, repeats: int) -> Away:
+    """Do it by four of torch's kernels, none of which makes a copy: how much is not finite they do not tell."""
+    wide = None if flat.dtype is torch.float64 else torch.float32
+    norm, count = (torch.linalg.vector_norm(flat, order, dtype=wide) for order in (2, 0))
+    found = norm, count, flat.sum(dtype=wide), *flat.aminmax()
+    with _lock:
+        batch = _batch(flat.device)
+        return Away(partial(_sums, flat.numel(), repeats), *[_Numbers(batch, 0, 1, tensor) for tensor in found])
+
+
+def _sums(size: int, repeats: int, found: list[float]) -> Sums | Broken:
+    norm, count, total, low, high = found
+    if not math.isfinite(low) or not math.isfinite(high):
+        return Broken(int(math.isnan(low)), int(not math.isnan(low)))
+    return Sums(size, repeats, low, high, total, norm, min(round(count), size))
+
+
+def keep_norms(grads: list[torch.Tensor]) -> list[tuple[Away, int]]:
+    """Return the norm of each gradient, by the numbers in which it is and its place there: one for each device."""
+    groups: dict[tuple[torch.device, bool], list[int]] = {}
+    for at, grad in enumerate(grads):
+        groups.setdefault((grad.device, grad.dtype is torch.float64), []).append(at)
+    places: dict[int, tuple[Away, int]] = {}
+    for (device, is_wide), members in groups.items():
+        wide = None if is_wide else torch.float32
+        norms = torch.stack(torch._foreach_norm([grads[at] for at in members], 2, dtype=wide))
         with _lock:
-            away = Away(flat.numel(), repeats, len(rows))
-            away.tensor = torch.cat(rows)
-        return away
-    key = flat.device, _stream(flat.device), flat.dtype, flat.numel()
+            away = Away(list, _Numbers(_batch(device), 0, len(members), norms))
+        places.update({at: (away, place) for place, at in enumerate(members)})
+    return [places[at] for at in range(len(grads))]
+
+
+def send() -> Transfer:
+    """Start to bring over all numbers found until now, without waiting for them."""
     with _lock:
-        away = Away(flat.numel(), repeats)
-        batch = _batches.get(key)
-        if batch is None:
-            batch = _batches[key] = Batch(flat)
-        batch.add(flat, away)
-    return away
+        for key, batch in _open.items():
+            if batch.is_used:
+                _open[key] = _Batch(batch.stream, batch)
+                batch.send()
+        return Transfer(list(_sent))
 
 
-def _stream(device: torch.device) -> int:
-    """Return the stream on which kernels run now: what one does, another does not wait for."""
-    return torch._C._cuda_getCurrentRawStream(device.index) if device.type == "cuda" else 0
-
-
-def _wide(flat: torch.Tensor) -> torch.dtype:
-    """Return the type to reduce in: the widest that the device has."""
-    if flat.is_cuda and is_capturing():
-        raise RuntimeError("in a CUDA graph there is nothing to measure yet")
-    return torch.float32 if flat.device.type == "mps" else torch.float64
-
-
-def _reduced(copies: torch.Tensor) -> torch.Tensor:
-    """Return the reductions of each row."""
-    wide = copies.to(_wide(copies), copy=True)
-    rows = torch.empty((len(wide), _FIELDS), dtype=wide.dtype, device=wide.device)
-    _reduce(wide, torch.unbind(rows, 1), scaled=copies.dtype is torch.float64)
-    return rows
-
-
-def _reduce(rows: torch.Tensor, out: Sequence[torch.Tensor], *, scaled: bool) -> None:
-    """Put the reductions of each row into ``out``; the rows, a copy, are used up."""
-    norm = torch.linalg.vector_norm
-    norm(rows, 0, 1, out=out[_ANY])  # how many are not zero: NaN is not
-    torch.sum(rows.ne(rows), 1, out=out[_NAN])
-    torch.amin(rows.nan_to_num_(_INF, _INF, _INF), 1, out=out[_LOW])
-    torch.amax(rows.nan_to_num_(0.0, -_INF, -_INF), 1, out=out[_HIGH])
-    torch.sum(rows.nan_to_num_(0.0, 0.0, 0.0), 1, out=out[_TOTAL])
-    norm(rows, 0, 1, out=out[_NONZERO])
-    if not scaled:
-        norm(rows, 2, 1, out=out[_NORM])
-        return
-    # The squares of float64 may leave its range.
-    largest = torch.maximum(out[_HIGH], -out[_LOW]).clamp_min_(torch.finfo(rows.dtype).tiny)
-    norm(rows.div_(largest.unsqueeze(1)), 2, 1, out=out[_NORM])
-    out[_NORM].mul_(largest)
-
-
-def fetch() -> None:
-    """Bring over all that was found, in one transfer for each device."""
+def _new_row(device: torch.device) -> tuple[_Batch, int]:
     with _lock:
-        waiting, batches = list(_waiting), dict(_batches)
-        _waiting.clear()
-        _batches.clear()
-    devices = {key[0] for key in batches} | {away.tensor.device for away in waiting if away.tensor is not None}
-    for device in devices:
-        if device.type != "cpu":
-            torch.accelerator.synchronize(device)  # each ran on the stream of its own node
-    for batch in batches.values():
-        batch.reduce()
-    for device in devices:
-        same = [away for away in waiting if away.tensor is not None and away.tensor.device == device]
-        if same:  # else whoever wanted them is gone
-            _fetch(same)
+        batch = _batch(device)
+        batch.written += 1
+        return batch, batch.written - 1
 
 
-def _fetch(same: list[Away]) -> None:
-    found = {id(away.tensor): away.tensor for away in same if away.tensor is not None}
-    numbers = torch.cat([tensor.reshape(-1) for tensor in found.values()]).tolist()
-    ends = itertools.accumulate(tensor.numel() for tensor in found.values())
-    own = {key: numbers[end - tensor.numel() : end] for end, (key, tensor) in zip(ends, found.items(), strict=True)}
-    for away in same:
-        mine, first = own[id(away.tensor)], away.start * _FIELDS
-        away.found = mine if away.whole else _sums(away, mine[first : first + away.rows * _FIELDS])
-    for away in same:
-        away.tensor = None
+def _batch(device: torch.device) -> _Batch:
+    """Return the batch of the stream on which kernels of this thread run now."""
+    stream = torch.accelerator.current_stream(device)
+    key = stream.device_index, stream.stream_id
+    batch = _open.get(key)
+    if batch is None or batch.written == _ROWS:
+        if batch is not None:
+            batch.send()
+        batch = _open[key] = _Batch(stream, batch)
+    return batch
 
 
-def _sums(away: Away, numbers: list[float]) -> Sums:
-    """Return the reductions of the whole from those of the chunks."""
-    columns = [numbers[field::_FIELDS] for field in range(_FIELDS)]
-    nonzero, nan = int(sum(columns[_ANY])), int(sum(columns[_NAN]))
-    broken = nonzero - int(sum(columns[_NONZERO]))
-    norm = math.hypot(*columns[_NORM])
-    low, high, total = min(columns[_LOW]), max(columns[_HIGH]), sum(columns[_TOTAL])
-    return Sums(away.size - broken, away.repeats, low, high, total, norm, nonzero, nan, broken - nan)
+def _memory(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the rows of a stream, and what its kernels need while they run."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # which that has not
+    with torch.inference_mode(False):  # noqa: FBT003 - in which it may be made, and could not be written outside
+        rows = torch.empty((_ROWS, WIDTH), dtype=dtype, device=device)
+        return rows, torch.zeros((BLOCKS + 1, WIDTH), dtype=dtype, device=device)
+
+
+def _to_host(tensor: torch.Tensor) -> torch.Tensor:
+    """Start to copy a tensor of one dimension to memory of the host, for which the device does not wait if it can."""
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=_can_pin(tensor.device.type))
+    return host.copy_(tensor, non_blocking=True)
+
+
+@cache
+def _can_pin(_kind: str) -> bool:
+    with suppress(RuntimeError):
+        torch.empty(1, device="cpu", pin_memory=True)
+        return True
+    return False

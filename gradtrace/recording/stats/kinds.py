@@ -28,9 +28,9 @@ def placed(kind: TensorKind, stats: TensorStats) -> TensorStats:
     """Return the statistics of the part that is here as those of a tensor that processes share."""
     if kind.whole is None:
         return stats
-    return replace(
-        stats, shape=kind.whole, values=stats.values if kind.whole == kind.shape else None, note=kind.placement
-    )
+    values = stats.values if kind.whole == kind.shape else None
+    note = stats.note if stats.zeros is None and stats.note else kind.placement  # why there are no numbers comes first
+    return replace(stats, shape=kind.whole, values=values, note=note)
 
 
 # What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.

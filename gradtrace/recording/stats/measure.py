@@ -13,21 +13,21 @@ from typing import Any
 
 import torch
 
-from gradtrace.model import TensorStats
+from gradtrace.model import NOT_MEASURED, TensorStats
 from gradtrace.recording.distributed.dtensor import local_part
 from gradtrace.recording.isolation.hidden import call_hidden, is_watched
 from gradtrace.recording.native.loader import NATIVE
-from gradtrace.recording.stats.device import is_here
+from gradtrace.recording.stats.device import DEVICE_FULL, NotMeasuredError, give_up, is_accelerator, is_here
 from gradtrace.recording.stats.kinds import Measured, TensorKind, placed
 from gradtrace.recording.stats.reduce import (
     COMPILED_TYPES,
-    bring_all,
     copy,
     readable,
     reduce,
-    reduce_elsewhere,
+    reduce_on_device,
     reduce_strided,
     runs_of,
+    values_on_device,
 )
 from gradtrace.recording.stats.reductions import MAX_VALUES, Sums
 from gradtrace.recording.stats.routes import Route
@@ -42,8 +42,8 @@ _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 _REDUCERS = {
-    Route.SMALL_DEVICE: bring_all,
-    Route.DEVICE: reduce_elsewhere,
+    Route.SMALL_DEVICE: values_on_device,
+    Route.DEVICE: reduce_on_device,
     Route.NATIVE: reduce_strided,
     Route.BATCHED_COPY: copy,
     Route.TORCH: reduce,
@@ -74,6 +74,11 @@ def _measure(tensor: torch.Tensor) -> Measured:
         part = local_part(tensor)
         if part is not None:
             return _shared(tensor, *part)
+    except NotMeasuredError as reason:
+        return unmeasured(tensor, f"{NOT_MEASURED}{reason}")
+    except torch.OutOfMemoryError:
+        give_up(DEVICE_FULL)
+        return unmeasured(tensor, NOT_MEASURED + DEVICE_FULL)
     except (RuntimeError, NotImplementedError, TypeError):
         pass  # wrapped tensors of torch.func look like plain ones until they are read
     stats = measure_special(tensor)
@@ -146,7 +151,7 @@ def _new_kind(tensor: torch.Tensor) -> TensorKind:
 
 
 def _route(tensor: torch.Tensor) -> Route:
-    if tensor.dtype not in _REAL or tensor.device.type == "meta":
+    if tensor.dtype not in _REAL or not (is_here(tensor) or is_accelerator(tensor.device.type)):
         return Route.SPECIAL
     if not is_here(tensor):
         return Route.SMALL_DEVICE if tensor.numel() <= MAX_VALUES else Route.DEVICE

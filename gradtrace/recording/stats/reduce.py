@@ -13,7 +13,7 @@ import torch
 
 from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.native.loader import NATIVE
-from gradtrace.recording.stats.device import Away, bring, fetch, reduce_away
+from gradtrace.recording.stats.device import Away, reduce_away, require_measurable, send, values_away
 from gradtrace.recording.stats.reductions import Pending, Sums
 
 if TYPE_CHECKING:
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COMPILED_TYPES",
-    "bring_all",
     "copy",
     "readable",
     "reduce",
-    "reduce_elsewhere",
+    "reduce_on_device",
     "reduce_pending",
     "reduce_strided",
     "runs_of",
+    "values_on_device",
 ]
 
 T = TypeVar("T")
@@ -198,30 +198,31 @@ def copy(tensor: torch.Tensor) -> Pending:
     return Pending(_without_grad(lambda tensor: readable(tensor).clone(), tensor))
 
 
-def reduce_elsewhere(tensor: torch.Tensor) -> Away:
+def reduce_on_device(tensor: torch.Tensor) -> Away:
     """Return the reductions of a tensor on another device, to be brought over later."""
-    return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor))), tensor)
+    require_measurable()
+    return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor).resolve_neg())), tensor)
 
 
-def bring_all(tensor: torch.Tensor) -> Away:
-    """Return the few elements of a tensor on another device, in their order, to be brought over later."""
-    return _without_grad(lambda tensor: bring(readable(tensor).reshape(-1)), tensor)
+def values_on_device(tensor: torch.Tensor) -> Away:
+    """Return the few elements of a tensor on another device, to be brought over later."""
+    require_measurable()
+    return _without_grad(lambda tensor: values_away(readable(tensor)), tensor)
 
 
 def reduce_pending(measured: Iterable[list[Any]]) -> None:
-    """Find out what is pending: copies of one size together, and all from other devices in one transfer."""
+    """Find out what is pending: copies of one size together, and what is on devices in one transfer."""
     copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
     others = False
     for _, found in measured:
-        if type(found) is Away:
-            others |= found.found is None
-        elif type(found) is Pending and found.tensor is not None:
+        others |= type(found) is Away
+        if type(found) is Pending and found.tensor is not None:
             copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
     with hidden(), torch.no_grad():
         for same in copies.values():
             _settle_copies(same)
         if others:
-            fetch()
+            send().wait()
 
 
 def _settle_copies(same: list[Pending]) -> None:

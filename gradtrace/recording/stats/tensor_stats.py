@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import fields
 
-from gradtrace.model import TensorStats
+from gradtrace.model import LOST, TensorStats
+from gradtrace.recording.stats.device import Away, Broken, Lost
 from gradtrace.recording.stats.kinds import Measured, TensorKind, placed
-from gradtrace.recording.stats.reduce import (
-    reduce_pending,
-)
+from gradtrace.recording.stats.reduce import reduce_pending
 from gradtrace.recording.stats.reductions import Pending, Sums
 from gradtrace.recording.stats.routes import Route
 
@@ -49,11 +48,24 @@ def _finish(measured: Measured) -> TensorStats:
         return TensorStats(
             kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
         )
-    if isinstance(found, Pending):
+    if isinstance(found, Away):
+        found = found.take()
+        if isinstance(found, (Lost, Broken)):
+            return _without_numbers(kind, found)
+        found = _nest(found, kind.shape) if kind.route is Route.SMALL_DEVICE else found
+    elif isinstance(found, Pending):
         if found.found is None:
             reduce_pending([measured])
-        found = _nest(found.found, kind.shape) if kind.route is Route.SMALL_DEVICE else found.found
+        found = found.found
     return _from_sums(kind, found) if isinstance(found, Sums) else _from_values(kind, found)
+
+
+def _without_numbers(kind: TensorKind, found: Lost | Broken) -> TensorStats:
+    """Return what is known of a tensor whose device told nothing, or no more than that it is not finite."""
+    if isinstance(found, Lost):
+        return TensorStats(kind.shape, kind.dtype, kind.device, zeros=None, note=f"{LOST}{found.reason}")
+    note = "not finite; of how many elements is not counted on this device"
+    return TensorStats(kind.shape, kind.dtype, kind.device, zeros=None, nan=found.nan, inf=found.inf, note=note)
 
 
 def _from_values(kind: TensorKind, values: Any) -> TensorStats:

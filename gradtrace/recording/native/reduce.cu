@@ -1,0 +1,145 @@
+/* Reductions of a tensor on its device in one reading of its memory, as reduce.c has them on the CPU.
+
+   stats/device_kernel.py hands this to torch's own runtime compiler. Each block reduces a part, and the last one to end
+   joins the parts in their order, so that a result is the same each time. Of C++ and CUDA no header is used. */
+
+enum { LOW, HIGH, TOTAL, SQUARES, BIG, SMALL, NONZERO, NANS, INFS, FIELDS };
+enum { THREADS = 256, WIDTH = 16 }; /* at most so many in a block; numbers in a row */
+
+struct Half { unsigned short bits; };
+struct BFloat16 { unsigned short bits; };
+
+__device__ inline float float_of(unsigned int bits) {
+    union { unsigned int bits; float value; } both = {bits};
+    return both.value;
+}
+__device__ inline double value_of(double x) { return x; }
+__device__ inline float value_of(float x) { return x; }
+__device__ inline float value_of(BFloat16 x) { return float_of((unsigned int)x.bits << 16); }
+__device__ inline float value_of(Half x) {
+    unsigned int size = (unsigned int)(x.bits & 0x7fff) << 13, sign = (unsigned int)(x.bits & 0x8000) << 16;
+    if (size >= 0x7c00u << 13) return float_of(sign | 0x7f800000u | size); /* infinity, or NaN */
+    float value = float_of(size) * 5.192296858534828e33f; /* 2 ** 112, between the two exponents' zeros */
+    return sign ? -value : value;
+}
+
+/* The type in which a few elements are added, and between what their sum of squares is exact enough in it. */
+template <typename T> struct Wide {
+    typedef float type;
+    __device__ static bool is_safe(float squares) { return squares > 1e-24f && squares < 1e30f; }
+};
+template <> struct Wide<double> {
+    typedef double type;
+    __device__ static bool is_safe(double squares) { return squares > 1e-280 && squares < 1e280; }
+};
+
+__device__ inline void clear(double *row) {
+    for (int field = 0; field < FIELDS; field++) row[field] = 0;
+    row[LOW] = float_of(0x7f800000u);
+    row[HIGH] = -row[LOW];
+}
+
+__device__ inline void join(double *row, const volatile double *other) {
+    for (int field = TOTAL; field < FIELDS; field++) row[field] += other[field];
+    row[LOW] = other[LOW] < row[LOW] ? other[LOW] : row[LOW];
+    row[HIGH] = other[HIGH] > row[HIGH] ? other[HIGH] : row[HIGH];
+}
+
+/* One element, whatever it is. Squares that leave the range of float64 are kept by themselves, scaled. */
+__device__ inline void add_one(double x, double *row) {
+    if (x != x) {
+        row[NANS] += 1;
+    } else if (x - x != 0) {
+        row[INFS] += 1;
+    } else {
+        double size = x < 0 ? -x : x;
+        double scaled = size > 1e140 ? x * 1e-200 : size < 1e-140 ? x * 1e200 : x;
+        row[size > 1e140 ? BIG : size < 1e-140 ? SMALL : SQUARES] += scaled * scaled;
+        row[TOTAL] += x;
+        row[NONZERO] += x != 0;
+        row[LOW] = x < row[LOW] ? x : row[LOW];
+        row[HIGH] = x > row[HIGH] ? x : row[HIGH];
+    }
+}
+
+/* The elements of one load of 16 bytes: together, unless one of them is special. */
+template <typename T> struct alignas(16) Pack {
+    enum { COUNT = 16 / sizeof(T) };
+    T items[COUNT];
+};
+
+template <typename T> __device__ inline void add_pack(const Pack<T> &pack, double *row) {
+    typedef typename Wide<T>::type W;
+    W total = 0, squares = 0, low = value_of(pack.items[0]), high = low;
+    int nonzero = 0;
+#pragma unroll
+    for (int k = 0; k < Pack<T>::COUNT; k++) {
+        W x = value_of(pack.items[k]);
+        total += x;
+        squares += x * x;
+        nonzero += x != 0;
+        low = x < low ? x : low;
+        high = x > high ? x : high;
+    }
+    if (total - total == 0 && (Wide<T>::is_safe(squares) || !nonzero)) {
+        row[TOTAL] += total;
+        row[SQUARES] += squares;
+        row[NONZERO] += nonzero;
+        row[LOW] = low < row[LOW] ? low : row[LOW];
+        row[HIGH] = high > row[HIGH] ? high : row[HIGH];
+    } else {
+        for (int k = 0; k < Pack<T>::COUNT; k++) add_one(value_of(pack.items[k]), row);
+    }
+}
+
+/* Join the rows of all threads of a block in the first one's; their number is a power of two. */
+__device__ inline void join_block(double (*rows)[FIELDS], const double *own) {
+    int here = threadIdx.x;
+    for (int field = 0; field < FIELDS; field++) rows[here][field] = own[field];
+    __syncthreads();
+    for (int half = blockDim.x / 2; half > 0; half /= 2) {
+        if (here < half) join(rows[here], rows[here + half]);
+        __syncthreads();
+    }
+}
+
+/* Reduce ``size`` elements into ``row``. Of ``scratch`` the first word counts the blocks that have ended, and is 0 again
+   when all have; a row for each block follows. */
+template <typename T> __device__ inline void reduce(const T *data, long long size, double *row, double *scratch) {
+    __shared__ double rows[THREADS][FIELDS];
+    __shared__ int is_last;
+    double own[FIELDS];
+    clear(own);
+    long long offset = (unsigned long long)data % 16 / sizeof(T), head = offset ? Pack<T>::COUNT - offset : 0;
+    if (head > size) head = size;
+    long long packs = (size - head) / Pack<T>::COUNT, packed = packs * Pack<T>::COUNT;
+    long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x, step = (long long)gridDim.x * blockDim.x;
+    const Pack<T> *aligned = (const Pack<T> *)(data + head);
+    for (long long i = first; i < packs; i += step) add_pack(aligned[i], own);
+    for (long long i = first; i < size - packed; i += step) add_one(value_of(data[i < head ? i : i + packed]), own);
+    join_block(rows, own);
+    volatile double *parts = scratch + WIDTH;
+    if (threadIdx.x == 0) {
+        for (int field = 0; field < FIELDS; field++) parts[blockIdx.x * WIDTH + field] = rows[0][field];
+        __threadfence();
+        is_last = atomicInc((unsigned int *)scratch, gridDim.x - 1) == gridDim.x - 1;
+    }
+    __syncthreads();
+    if (!is_last) return;
+    __threadfence();
+    clear(own);
+    for (int block = threadIdx.x; block < (int)gridDim.x; block += blockDim.x) join(own, parts + block * WIDTH);
+    join_block(rows, own);
+    if (threadIdx.x == 0)
+        for (int field = 0; field < FIELDS; field++) row[field] = rows[0][field];
+}
+
+/* A size is handed over in two halves, as torch passes integers of 32 bits. */
+#define KERNEL(NAME, TYPE)                                                                                             \
+    extern "C" __global__ void NAME(const TYPE *data, double *rows, int row, int high, int low, double *scratch) {     \
+        reduce(data, ((long long)high << 30) + low, rows + (long long)row * WIDTH, scratch);                           \
+    }
+KERNEL(reduce_float64, double)
+KERNEL(reduce_float32, float)
+KERNEL(reduce_float16, Half)
+KERNEL(reduce_bfloat16, BFloat16)

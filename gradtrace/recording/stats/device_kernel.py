@@ -1,0 +1,77 @@
+"""The kernel that reads a tensor on its device once and writes all its reductions into a row: native/reduce.cu.
+
+Torch compiles it, with the runtime compiler that its wheels for CUDA and ROCm bring. Its way there is private, so all
+is guarded: a device without it, or one on which that fails, is measured by torch's own reductions (device.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import torch
+
+from gradtrace.recording.stats.reductions import Sums
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["BLOCKS", "WIDTH", "Kernel", "kernel_for", "sums_of_row"]
+
+Kernel = Callable[..., None]
+
+WIDTH = 16  # numbers in a row, as in reduce.cu
+BLOCKS = 512  # at most; each has a row of its own until the last joins them
+_THREADS = 256
+# Elements that one thread of a block reads, unless there are more than all blocks can share.
+_EACH = 32
+
+
+@cache
+def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
+    """Return what starts the kernel on the current stream of a device, None where there is no compiler.
+
+    It is called with a tensor of one dimension, the rows, the row to write, and rows of scratch, zeros at first.
+    """
+    compile_kernel = getattr(torch.get_device_module(device), "_compile_kernel", None)
+    if compile_kernel is None:
+        return None
+    source = files("gradtrace.recording.native").joinpath("reduce.cu").read_text(encoding="utf-8")
+    try:
+        with torch.accelerator.device_index(device.index), _any_cuda_home():
+            compiled = compile_kernel(source, "reduce_" + str(dtype).removeprefix("torch."))
+    except Exception:  # noqa: BLE001 - a private function, with a library and a driver that may be missing
+        return None
+
+    def start(flat: torch.Tensor, rows: torch.Tensor, row: int, scratch: torch.Tensor) -> None:
+        high, low = divmod(flat.numel(), 2**30)
+        blocks = min(BLOCKS, math.ceil(flat.numel() / (_THREADS * _EACH)))
+        with torch.accelerator.device_index(device.index):
+            compiled((blocks, 1, 1), (_THREADS, 1, 1), [flat, rows, row, high, low, scratch])
+
+    return start
+
+
+@contextmanager
+def _any_cuda_home() -> Iterator[None]:
+    """Let torch's compiler do without the headers of an installed CUDA, which it looks for and this needs not."""
+    import torch.utils.cpp_extension as extension  # noqa: PLC0415 - 0.2 s, which nobody without a GPU should wait
+
+    home, extension.CUDA_HOME = extension.CUDA_HOME, extension.CUDA_HOME or ""
+    try:
+        yield
+    finally:
+        extension.CUDA_HOME = home
+
+
+def sums_of_row(size: int, repeats: int, row: Sequence[float]) -> Sums:
+    """Return the reductions of ``size`` elements, which stand there ``repeats`` times, from a row of the kernel."""
+    low, high, total, squares, big, small, nonzero, nan, inf = row[:9]
+    # The squares that would have left the range of float64 are those of elements scaled by 1e-200, or by 1e200.
+    norm = math.hypot(math.sqrt(squares), math.sqrt(big) * 1e200, math.sqrt(small) * 1e-200)
+    broken = int(nan + inf)
+    return Sums(size - broken, repeats, low, high, total, norm, int(nonzero) + broken, int(nan), int(inf))
