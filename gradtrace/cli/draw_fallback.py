@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_view", "drawn_or_less"]
 
+PARTS = ("focus", "radius", "through", "between")  # of a view: which part of the pass is asked for
 MOST = 150  # boxes that are drawn without a word
 
 
@@ -32,8 +33,10 @@ def check_view(style: Style) -> None:
     if "{" in rest or "}" in rest:
         hint = "only {file} and {line} stand for something, as in 'https://host/{file}#L{line}'"
         raise GradtraceError(f"--link {style.link!r} has braces around something else", hint)
-    if style.view.focus and style.view.between:
-        raise GradtraceError("--focus and --between can't be had together", "choose one")
+    view = style.view
+    parts = [name for name in ("--focus", "--through", "--between") if getattr(view, name.removeprefix("--"))]
+    if len(parts) > 1:
+        raise GradtraceError(f"{' and '.join(parts)} can't be had together", "choose one")
     if style.view.full and style.view.depth is not None:
         raise GradtraceError("--full and --depth can't be had together", "choose one")
 
@@ -43,7 +46,7 @@ def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) 
     try:
         result = drawn(plugin, report, style)
     except EngineError as error:
-        less = View(focus=style.view.focus, between=style.view.between)
+        less = replace(View(), **{key: getattr(style.view, key) for key in PARTS})
         if not error.slow or style.view == less:
             raise
         result = drawn(plugin, report, replace(style, view=less))

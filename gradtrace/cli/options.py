@@ -25,11 +25,13 @@ __all__ = [
     "Open",
     "Output",
     "PassNumber",
+    "Radius",
     "Rank",
     "Script",
     "Sort",
     "Source",
     "ThemeName",
+    "Through",
     "Timeout",
     "is_format",
     "is_output",
@@ -111,8 +113,15 @@ Focus = Annotated[
     typer.Option(
         "--focus",
         metavar="NAME",
-        help="Show only paths through a leaf, an op, a module, a line (train.py:42) or an id.",
+        help="Show a leaf, an op, a module, a line (train.py:42) or an id, and what is around it.",
     ),
+]
+Radius = Annotated[
+    int, typer.Option("--radius", metavar="N", min=0, help="Show what is up to N steps from the node in --focus.")
+]
+Through = Annotated[
+    str,
+    typer.Option("--through", metavar="NAME", help="Show only paths through a leaf, an op, a module or a line."),
 ]
 Between = Annotated[
     tuple[str, str] | None, typer.Option("--between", metavar="A B", help="Show only the paths from A to B.")

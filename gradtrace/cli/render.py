@@ -29,10 +29,12 @@ from gradtrace.cli.options import (
     Open,
     Output,
     PassNumber,
+    Radius,
     Rank,
     Sort,
     Source,
     ThemeName,
+    Through,
     Timeout,
     is_format,
     is_output,
@@ -41,6 +43,7 @@ from gradtrace.cli.options import (
 )
 from gradtrace.cli.output import Target, busy, print_findings, print_table, say
 from gradtrace.cli.source import Recorded, find
+from gradtrace.drawing.digraph import boxes_drawn
 from gradtrace.drawing.theme import Theme
 from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
@@ -80,6 +83,8 @@ def render(
     opened: Open = None,
     full: Full = False,
     focus: Focus = "",
+    radius: Radius = 3,
+    through: Through = "",
     between: Between = None,
     columns: Columns = "auto",
     link: Link = "",
@@ -98,7 +103,7 @@ def render(
     check_engine(engine)
     if look not in LOOKS:
         raise UnknownNameError.of("style", look, LOOKS)
-    view = View(max_nodes, depth, tuple(opened or ()), full, focus, between)
+    view = View(max_nodes, depth, tuple(opened or ()), full, focus, between, radius, through)
     style = Style(engine=engine, timeout=timeout, view=view, columns=columns, link=link, sort=sort)
     style = replace(style, theme=Theme.load(theme) if theme else None)
     check_view(style)
@@ -118,7 +123,7 @@ def render(
         with busy(f"drawing {len(graph.nodes):,} nodes"):
             drawn = drawn_or_less(plugin, report, drawing, target.name)
         target.write(drawn)
-        say(f"wrote {target.name}: {_described(graph, recorded)}")
+        say(f"wrote {target.name}: {_described(report, recorded, boxes_drawn(report.graph))}")
     if output is None and not many:
         print_table(_unexplained(report), sort)
     else:
@@ -169,10 +174,11 @@ def _chosen(recorded: Recorded, keep: frozenset[int] | None) -> tuple[list[Backw
     return every or [select(recorded.trace)], recorded.exit_code
 
 
-def _described(graph: BackwardPass, recorded: Recorded) -> str:
+def _described(report: Report, recorded: Recorded, boxes: int) -> str:
+    graph = report.graph
     made = max(recorded.made, graph.index)
     kept = len(recorded.trace.passes)
     others = f"1 to {made - 1:,}" if graph.index == made > 2 and kept == 1 else f"{made - kept:,}"  # noqa: PLR2004
     left_out = f"; {others} not kept, see --pass" if made > kept else ""
-    size = f"{len(graph.nodes):,} nodes, {len(graph.edges):,} edges"
-    return f"backward pass {graph.index:,} of {made:,}{left_out}; {size}"
+    size = f"{len(graph.nodes):,} nodes in {boxes:,} boxes" if boxes else f"{len(graph.nodes):,} nodes"
+    return f"{size}; backward pass {graph.index:,} of {made:,}{left_out}"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from gradtrace.drawing.cells import alarm, bold, chip, row, small, table
-from gradtrace.drawing.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL, WARNED
+from gradtrace.drawing.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO, SPECIAL, WARNED, step
 from gradtrace.graph import origin
-from gradtrace.model import ErrorInfo, Finding
+from gradtrace.model import ErrorInfo, Finding, TensorStats
 from gradtrace.wording.numbers import GradientKind, Scale, kind, number, shape, stats
-from gradtrace.wording.phrases import expression, gradient, positions
+from gradtrace.wording.phrases import derivative_of, expression, gradient, positions
 from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
@@ -79,9 +79,10 @@ def _function(node: Node) -> Iterator[str]:
     code = shorten(expression(node), LONGEST_CODE)
     name = f"{bold(shorten(one_line(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
     code_text = f'<font face="{MONO}">{escaped(code)}</font>' if code else ""
+    code_text = f"{derivative_of(node)}{code_text}" if code else ""
     values = [stats(value) for value in node.values]
     if len(values) == 1 and node.values[0] is not None:
-        yield from _equation(f"{name}{code_text}", values[0], len(code) + len(node.name))
+        yield from _equation(f"{name}{code_text}", values[0], len(derivative_of(node)) + len(code) + len(node.name))
         return
     if name or code:
         yield row(f"{name}{code_text}")
@@ -151,13 +152,20 @@ def _place(node: Node) -> Iterator[str]:
     yield from (row(small(text)) for text in ([together] if 0 < len(together) <= LONGEST_PLACE else texts))
 
 
+def _between(scale: Scale) -> Sequence[str]:
+    """Return the colours from that of the smallest gradient to that of the largest: one where all are alike."""
+    low, high = (FILL.index(step(scale.share(TensorStats((), norm=norm)), FILL)) for norm in (scale.low, scale.high))
+    return FILL[low : high + 1]
+
+
 def _legend(scale: Scale, kinds: set[GradientKind]) -> Iterator[str]:
-    gap = ""
-    if scale.low < scale.high:
-        yield small(f"gradient {number(scale.low)} ")
-        yield from (f'<font point-size="9" color="{color}">■ </font>' for color in FILL)
-        yield small(f"{number(scale.high)}, thicker is larger")
-        gap = "   "
+    gap = "   " if "finite" in kinds else ""
+    if "finite" in kinds:
+        low, high = number(scale.low), number(scale.high)
+        yield small(f"gradient {low} ")
+        yield from (f'<font point-size="9" color="{color}">■ </font>' for color in _between(scale))
+        if low != high:
+            yield small(f"{high}, thicker is larger" if len(_between(scale)) > 1 else high)
     for what, text in SAMPLES.items():
         if what in kinds:
             yield small(f"{gap}{text}", SPECIAL[what])

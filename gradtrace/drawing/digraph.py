@@ -17,7 +17,7 @@ from gradtrace.fold import Box, Folded
 from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
-from gradtrace.wording.phrases import differentiated, expression, href, note, positions, title
+from gradtrace.wording.phrases import differentiated, explained, href, note, positions, title
 from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from gradtrace.fold import Link
     from gradtrace.model import BackwardPass, Node, Report, TensorStats
 
-__all__ = ["digraph", "folded_for", "source"]
+__all__ = ["boxes_drawn", "digraph", "folded_for", "source"]
 
 PLAIN = Style()
+REMEMBERED = "_picture"  # beside what a pass remembers of itself: to find a fold that can be read takes a while
 
 
 def source(report: Report, style: Style) -> str:
@@ -64,7 +65,23 @@ def folded_for(report: Report, style: Style = PLAIN) -> Folded:
     return _sheet(report, style).folded
 
 
+def boxes_drawn(graph: BackwardPass) -> int:
+    """Return how many boxes the last picture of a pass had; 0 where there was none."""
+    last = graph.__dict__.get(REMEMBERED)
+    return len(last[1].folded.boxes) if last else 0
+
+
 def _sheet(report: Report, style: Style) -> Sheet:
+    """Return the picture's boxes with their cards: those of the last time, where nothing else is asked for."""
+    key = (report.findings, style.view, style.columns, style.page, style.link, style.attributes, style.saved)
+    last = report.graph.__dict__.get(REMEMBERED)
+    if last is None or last[0] != key:
+        last = report.graph.__dict__[REMEMBERED] = (key, _fitted(report, style))
+    sheet: Sheet = last[1]
+    return sheet
+
+
+def _fitted(report: Report, style: Style) -> Sheet:
     """Return the picture's boxes with their cards, in a fold that can be read unless another one was asked for."""
     graph, scale = report.graph, Scale.of(report.graph)
     if style.view.full and span(graph) > SLOW:
@@ -124,7 +141,7 @@ def _details(node: Node, box: Box) -> str:
     """Return all that there is to say about a node, one fact per line."""
     values = [f"value {stats(value)}" for value in node.values if value]
     grads = [f"grad {_spread(grad)}" for grad in node.grads]
-    what = [node.op if node.kind == "function" else node.kind, one_line(node.name), expression(node)]
+    what = [node.op if node.kind == "function" else node.kind, one_line(node.name), explained(node)]
     notes = [f"{finding.severity}: {one_line(finding.message)}" for finding in box.findings]
     facts = [*what, one_line(node.module), positions(node), *values, *grads, note(node), *notes]
     return "\n".join(filter(None, facts))

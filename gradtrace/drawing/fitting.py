@@ -88,12 +88,22 @@ def fitted(graph: BackwardPass, findings: Sequence[Finding], style: Style, words
     if style.view.full or style.view.max_nodes is not None or style.view.depth is not None:
         folded = fold(graph, style.view, findings)
     else:
-        folded = fold(graph, style.view, findings, fits)
+        folded = _folded(graph, findings, style, fits)
     if last and last[0].folded is folded:
         return last[0]
     looks = cards(folded)
+    if len(folded.boxes) <= MOST_BOXES and (sheet := _columned(folded, looks, head(folded), medium, style)):
+        return sheet
     sizes = {box_id: size_of(look["label"]) for box_id, look in looks.items()}
     return Sheet(folded, looks, columns_of(folded, sizes, style.columns, page=style.page))
+
+
+def _folded(graph: BackwardPass, findings: Sequence[Finding], style: Style, fits: Callable[[Folded], bool]) -> Folded:
+    """Return the fold that fits, or where there is nothing to measure it with, one in few boxes."""
+    try:
+        return fold(graph, style.view, findings, fits)
+    except EngineError:
+        return fold(graph, style.view, findings)
 
 
 def _columned(
@@ -129,7 +139,9 @@ def _measured(folded: Folded, sizes: Mapping[str, Size], column: Mapping[str, in
     Sheet(folded, boxes, column).draw(picture, lambda link: _bare_lines(link, folded))
     try:
         laid = measured(str(picture.source), TIMEOUT)
-    except EngineError:
+    except EngineError as error:
+        if not error.slow:
+            raise
         return (float("inf"), float("inf"))
     wide, high = size_of(head, HEADING)
     pad = 2 * INCH * float(SPACE["pad"])

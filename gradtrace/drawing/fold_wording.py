@@ -48,6 +48,8 @@ def names(box: Box, graph: BackwardPass) -> tuple[str, str]:
         segment = ops[: len(ops) // box.count]
         title = one_line(path) or shorten(" → ".join(op_name(op) for op in segment[:6]), 40)
         return f"{title} × {box.count:,}", kind
+    if box.name:
+        return f"{box.name}: {len(box.nodes):,} node{'s' * (len(box.nodes) != 1)}", one_line(call.path) if call else ""
     return " … ".join(dict.fromkeys((box.nodes[0], box.nodes[-1]))), one_line(call.path) if call else ""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.fold_wording import content, counted_findings, curve_ends, flow, inside, names
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.phrases import expression
+from gradtrace.wording.phrases import explained
 from gradtrace.wording.quoting import one_line, shorten
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _fold(box: Box, folded: Folded) -> list[str]:
 def _node(node: Node) -> list[str]:
     value = node.values[0] if node.values else None
     equation = " = ".join(
-        part for part in (one_line(node.name), expression(node), stats(value) if value else "") if part
+        part for part in (one_line(node.name), explained(node), stats(value) if value else "") if part
     )
     return [
         node.op if node.kind == "function" else "",

@@ -33,7 +33,10 @@ class View(Struct, frozen=True):
         depth: show each module call at this depth as one box, whatever the number of boxes; None to choose.
         open: module paths whose nodes are never folded.
         full: fold nothing.
-        focus: only the ways through the nodes of this name; empty for all.
+        focus: the nodes of this name with those around them, and the rest in one box before and one behind; empty
+            for all.
+        radius: how many edges from those in focus a node may be to be shown.
+        through: only the ways through the nodes of this name; empty for all.
         between: only the ways between the nodes of these two names; None for all.
     """
 
@@ -43,6 +46,8 @@ class View(Struct, frozen=True):
     full: bool = False
     focus: str = ""
     between: tuple[str, str] | None = None
+    radius: int = 3
+    through: str = ""
 
 
 class Flow(Struct, frozen=True):

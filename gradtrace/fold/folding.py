@@ -9,10 +9,11 @@ from msgspec.structs import replace
 from gradtrace.fold.boxes import Folded, Opening, View
 from gradtrace.fold.build import as_recorded, built
 from gradtrace.fold.containers import with_containers
+from gradtrace.fold.focus import focused
 from gradtrace.fold.legible import legible
 from gradtrace.fold.line import line_of
 from gradtrace.fold.samples import sampled
-from gradtrace.fold.selection import between, check_opened, focused
+from gradtrace.fold.selection import between, check_opened, through
 from gradtrace.fold.stages import Stages
 from gradtrace.fold.tangle import is_tangled
 from gradtrace.gc_pause import gc_paused
@@ -42,9 +43,11 @@ def fold(
     That is for at most ``view.max_nodes`` boxes, or where the view names no number, until the fold ``fits``.
     """
     with gc_paused():
-        if view.full or view.depth is not None or view.max_nodes is not None:
+        if not view.focus and (view.full or view.depth is not None or view.max_nodes is not None):
             return _fold(graph, view, findings)
         part, cut = _asked(with_containers(graph), view)
+        if view.focus:
+            return focused(part, view, findings)
         return legible(part, view, (findings, cut), fits or (lambda folded: len(folded.boxes) <= READABLE))
 
 
@@ -75,8 +78,8 @@ def _excess(parts: Sequence[Part], view: View) -> tuple[Opening, ...]:
 def _asked(graph: BackwardPass, view: View) -> tuple[BackwardPass, tuple[Opening, ...]]:
     """Return the part of the pass that is asked for, and a word on what that leaves out."""
     check_opened(graph, view.open)
-    if view.focus:
-        part, what = focused(graph, view.focus), f"only the ways through {view.focus}"
+    if view.through:
+        part, what = through(graph, view.through), f"only the ways through {view.through}"
     elif view.between:
         part, what = between(graph, *view.between), f"only the ways between {view.between[0]} and {view.between[1]}"
     else:

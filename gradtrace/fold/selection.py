@@ -17,15 +17,37 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass, Node
 
-__all__ = ["between", "check_opened", "focused", "named"]
+__all__ = ["around", "between", "check_opened", "named", "reaching", "through"]
 
 MOST_NAMES = 5  # that an error lists
 
 
-def focused(graph: BackwardPass, name: str) -> BackwardPass:
+def through(graph: BackwardPass, name: str) -> BackwardPass:
     """Return the ways through the nodes of this name, from the outputs to the leaves."""
     seeds = named(graph, name)
     return _only(graph, _onward(graph, seeds) | _backward(graph, seeds))
+
+
+def around(graph: BackwardPass, name: str, radius: int) -> set[str]:
+    """Return the ids of the nodes of this name, and of those at most so many edges from one of them."""
+    near = wave = named(graph, name)
+    for _ in range(radius):
+        wave = {
+            end
+            for node_id in wave
+            for ends in (
+                (edge.target for edge in graph.edges_from[node_id]),
+                (edge.source for edge in graph.edges_into[node_id]),
+            )
+            for end in ends
+        } - near
+        near = near | wave
+    return near
+
+
+def reaching(graph: BackwardPass, ids: set[str]) -> set[str]:
+    """Return the ids of the nodes from which a way leads to one of these, these included."""
+    return _backward(graph, ids)
 
 
 def between(graph: BackwardPass, first: str, last: str) -> BackwardPass:
@@ -44,7 +66,7 @@ def named(graph: BackwardPass, name: str) -> set[str]:
 
     Raises UnknownNameError with the names that are most like it.
     """
-    for key in (_by_id, _by_name, _by_line, _by_op, _by_module):
+    for key in (_by_id, _by_name, _by_line, _by_op, _by_module, _by_end_of_path):
         matching = {node.id for node in graph.nodes if key(node, name)}
         if matching:
             return matching
@@ -107,6 +129,11 @@ def _by_op(node: Node, name: str) -> bool:
 
 def _by_module(node: Node, name: str) -> bool:
     return bool(node.module) and (node.module == name or node.module.startswith(f"{name}."))
+
+
+def _by_end_of_path(node: Node, name: str) -> bool:
+    """Tell whether a module's or a leaf's path ends so: ``layer4.2`` is found in ``model.layer4.2.conv1``."""
+    return any(f".{name}." in f".{path}." for path in (node.module, node.name) if "." in path)
 
 
 def _only(graph: BackwardPass, kept: set[str]) -> BackwardPass:

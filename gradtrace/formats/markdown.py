@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradtrace.drawing.digraph import folded_for
 from gradtrace.drawing.fold_wording import content, flow, names, opening_lines
-from gradtrace.fold.folding import fold
 from gradtrace.formats import mermaid
 from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.phrases import expression, positions, title
+from gradtrace.wording.phrases import explained, positions, title
 from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def render(report: Report, style: Style) -> str:
 
 
 def _lines(report: Report, style: Style) -> Iterator[str]:
-    folded = fold(report.graph, style.view, report.findings)
+    folded = folded_for(report, style)
     yield f"**{_text(title(report))}**"
     yield ""
     for line in opening_lines(folded):
@@ -55,7 +55,7 @@ def _cells(box: Box, folded: Folded) -> list[str]:
         ends = [flow(box.summary.arrived, "in"), flow(box.summary.left, "out") if box.summary.left.tensors else ""]
         return [names(box, folded.graph)[0], content(box), "; ".join(filter(None, ends)), names(box, folded.graph)[1]]
     value = node.values[0] if node.values else None
-    parts = (one_line(node.name), expression(node), stats(value) if value else "")
+    parts = (one_line(node.name), explained(node), stats(value) if value else "")
     grads = [
         f"{one_line(leaf.name) or 'leaf'} {_grad(leaf.grads)}"
         for leaf in map(folded.graph.by_id.__getitem__, box.leaves)

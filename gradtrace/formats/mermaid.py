@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from gradtrace.drawing.digraph import folded_for
 from gradtrace.drawing.fold_wording import opening_lines
 from gradtrace.drawing.palette import BORDER, FILL, INK, SPECIAL, step
 from gradtrace.drawing.plain_boxes import sentences
@@ -36,12 +37,13 @@ MARKS = {ord(c): f"#{ord(c)};" for c in "#\"<>&`*_[]{}()|\\;%~$^=@!/+-:'"}
 def render(report: Report, style: Style) -> str:
     """Mermaid flowchart, to paste into Markdown."""
     view = replace(style.view, full=False)
+    folded = folded_for(report, replace(style, view=view))
     while True:
-        folded = fold(report.graph, view, report.findings)
         text = "\n".join(_dressed(line, style.theme) for line in _lines(report, folded)) + "\n"
         if (len(folded.links) <= MOST_EDGES and len(text) <= MOST_CHARACTERS) or len(folded.boxes) <= 1:
             return text
         view = replace(view, max_nodes=max(1, len(folded.boxes) * 2 // 3), depth=None, open=())
+        folded = fold(report.graph, view, report.findings)
 
 
 def _lines(report: Report, folded: Folded) -> Iterator[str]:

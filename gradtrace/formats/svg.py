@@ -8,7 +8,6 @@ from xml.etree import ElementTree as ET
 from msgspec.structs import replace
 
 from gradtrace.drawing.digraph import source
-from gradtrace.drawing.palette import PAGE
 from gradtrace.drawing.theme import Theme
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
@@ -24,7 +23,6 @@ __all__ = ["render"]
 NAMESPACE = "http://www.w3.org/2000/svg"
 TOOLTIP = "{http://www.w3.org/1999/xlink}title"
 OURS = Theme.of({})
-HALO = "paint-order:stroke;stroke-width:3px;stroke-linejoin:round"  # keeps a number legible where a line crosses it
 
 
 @register("svg", ".svg")
@@ -39,8 +37,7 @@ def render(report: Report, style: Style) -> str:
     words = alt_text(report)
     picture.insert(0, _element("desc", words))
     picture.insert(0, _element("title", title(report)))
-    scaled = {"style": "max-width:100%;height:auto"}
-    picture.attrib.update({"xmlns": NAMESPACE, "class": "gradtrace", "role": "img", "aria-label": words, **scaled})
+    picture.attrib.update({"xmlns": NAMESPACE, "class": "gradtrace", "role": "img", "aria-label": words})
     return ET.tostring(picture, encoding="unicode") + "\n"
 
 
@@ -99,11 +96,10 @@ def _dress(picture: ET.Element, theme: Theme) -> None:
 
 
 def _rules(theme: Theme, used: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """Yield the style sheet: what is in no attribute, and the colours that change on a dark page."""
-    yield f".gradtrace .edge text{{stroke:{theme.light.get(PAGE, PAGE)};{HALO}}}\n"
+    """Yield the style sheet: the colours that change on a dark page."""
     yield "@media (prefers-color-scheme:dark){\n"
     for key, plain in sorted(used):
         light, dark = theme.light.get(plain, plain), theme.dark.get(plain)
         if dark and dark != light:
             yield f'.gradtrace [{key}="{light}"]{{{key}:{dark}}}\n'
-    yield f".gradtrace .edge text{{stroke:{theme.dark[PAGE]}}}\n}}\n"
+    yield "}\n"

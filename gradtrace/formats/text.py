@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.formats.base import Style, register
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
-from gradtrace.wording.phrases import note
+from gradtrace.wording.phrases import explained, note, positions
 from gradtrace.wording.quoting import one_line
 from gradtrace.wording.tables import Cell, Column, lines, paint, shorten
 
@@ -93,7 +93,7 @@ def _row(graph: BackwardPass, node: Node, scale: Scale) -> list[Cell]:
         Cell(_gradient(node, stats) or absent, STYLES[kind(worst)], _gradient(node, _short) or absent),
         Cell(_bar(worst, scale), STYLES[kind(worst)]),
         Cell(_flows(graph, node), brief=_flows(graph, node, brief=True)),
-        Cell("  ".join(part for part in (one_line(node.module), position(node.source or node.library)) if part), "dim"),
+        Cell("  ".join(part for part in (one_line(node.module), positions(node)) if part), "dim"),
     ]
 
 
@@ -104,7 +104,7 @@ def _time(node: Node) -> str:
 
 def _what(node: Node, written: Written) -> str:
     """``h = u*v = 8``: the variable, the expression and the value, as far as they are known."""
-    text = one_line(node.source.text) if node.source else ""
+    text = explained(node)
     name = one_line(node.name)
     values = _some([s for s in node.values if s], written)
     return " = ".join(part for part in (name, "" if text == name else text, values) if part)

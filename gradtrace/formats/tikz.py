@@ -7,8 +7,10 @@ import shlex
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gradtrace.drawing.columns import columns_of
+from gradtrace.drawing.digraph import folded_for
 from gradtrace.drawing.fold_wording import opening_lines
 from gradtrace.drawing.palette import BORDER, DARK, FILL, INK, LINE, SPECIAL, step
 from gradtrace.drawing.plain_boxes import sentences
@@ -17,7 +19,6 @@ from gradtrace.drawing.sizes import Size
 from gradtrace.engine import draw
 from gradtrace.engine.widths import width
 from gradtrace.fold import Box, Folded, Link
-from gradtrace.fold.folding import fold
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.fold.module_frames import lengths
 from gradtrace.formats.base import Style, register
@@ -50,7 +51,7 @@ MARKS = {
 @register("tikz", ".tikz", ".tex")
 def render(report: Report, style: Style) -> str:
     r"""TikZ picture for LaTeX: \usepackage{tikz}, then \input it."""
-    folded = fold(report.graph, style.view, report.findings)
+    folded = folded_for(report, replace(style, page=True))
     texts = {box.id: [_tex(line) for line in sentences(box, folded)] for box in folded.boxes}
     sheet = _Sheet.of(folded, style.columns)
     plain = draw(sheet.skeleton(folded), "plain", style.engine, style.timeout).decode()
@@ -118,8 +119,7 @@ class _Sheet(Struct, frozen=True):
         picture.attr("edge", fontsize=str(SMALL), fontname="Helvetica")
         for (source, target), link in self.ends.items():
             length = least.get((source, target))
-            # The engine keeps room for a label and says where; TeX's letters may be wider than those it measures.
-            look = {"label": f"   {_flow(link)}  ", **({"minlen": str(length)} if length else {})}
+            look = {"label": _flow(link), **({"minlen": str(length)} if length else {})}
             parts[self.column[source]].edge(source, target, **look)
         for part in parts:
             picture.subgraph(part)
@@ -174,7 +174,9 @@ def _edge(words: list[str], link: Link, scale: Scale) -> str:
     dash = {"none": ",dashed", "zero": ",dotted"}.get(what, "")
     line = rf"\draw[->,color={_rgb(color)},line width={0.5 + 2.5 * share:.2f}pt{dash}]"
     x, y = words[5 + 2 * count : 7 + 2 * count]
-    label = rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=0pt] at ({x},{y}) {{{_tex(_flow(link))}}};"
+    label = (
+        rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=1pt,fill=white] at ({x},{y}) {{{_tex(_flow(link))}}};"
+    )
     # The arrow's own end: Graphviz stops where its arrowhead would begin.
     return f"{line} {curve} -- ({words[2]});\n{label}"
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = [
     "alt_text",
     "called",
+    "derivative_of",
     "differentiated",
+    "explained",
     "expression",
     "gradient",
     "href",
@@ -81,6 +83,17 @@ def expression(node: Node) -> str:
     """Return the code that made a node, whole and on one line; the library's where that made it."""
     source = node.library if node.library and node.library.text else node.source
     return one_line(source.text) if source else ""
+
+
+def derivative_of(node: Node) -> str:
+    """Return ``derivative of`` for a node that a backward pass made: its code is that of what was differentiated."""
+    return "derivative of " if node.origin else ""
+
+
+def explained(node: Node) -> str:
+    """Return what a node computes: its code, or what that is the derivative of."""
+    code = expression(node)
+    return f"{derivative_of(node)}{code}" if code else ""
 
 
 def positions(node: Node) -> str:

@@ -7,7 +7,7 @@ from gradtrace.drawing.palette import FILL, INK, PAGE
 from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.formats.dot import render
-from gradtrace.model import BackwardPass, Edge, ErrorInfo, Node, TensorStats
+from gradtrace.model import BackwardPass, Edge, ErrorInfo, Node, Origin, TensorStats
 from tests import builders
 
 NAN, INF = TensorStats((3,), nan=1), TensorStats((3,), inf=2)
@@ -77,6 +77,31 @@ def test_the_legend_names_what_occurs_and_nothing_else():
     assert "zero" in legend
     assert "inf" not in legend
     assert "no gradient" not in legend
+
+
+def test_where_all_gradients_are_alike_the_legend_has_one_colour_and_no_scale():
+    def legend(*norms):
+        grads = [builders.scalar(norm) for norm in norms]
+        nodes = [Node(f"n{i}", "leaf", "AccumulateGrad", grads=(grad,)) for i, grad in enumerate(grads)]
+        return drawn(*nodes).partition("node [")[0]
+
+    assert legend(2.0, 2.0).count("■") == 1
+    assert "gradient 2 " in legend(2.0, 2.0)
+    assert "thicker" not in legend(2.0, 2.0)
+    assert legend(2.0, 2.001).count("■") == 1
+    assert legend(1.0, 100.0).count("■") == len(FILL)
+    assert "100, thicker is larger" in legend(1.0, 100.0)
+
+
+def test_a_node_of_a_derivative_is_not_what_was_differentiated():
+    made = builders.function(
+        "n0", "CosBackward0", "torch.sin(x)", 0.8, name="first", origin=Origin(1, "n3", "SinBackward0")
+    )
+    dot = drawn(made)
+    assert "<b>first</b> = derivative of <font" in dot
+    assert "first = torch.sin(x)" not in dot
+    table = FORMATS["text"].function(builders.report(BackwardPass(1, "backward", (made,))), Style())
+    assert "first = derivative of torch.sin(x) = 0.8" in table
 
 
 def test_several_forward_outputs_have_a_line_each_and_a_bad_one_is_never_hidden():

@@ -156,10 +156,10 @@ def test_boxes_lead_nowhere_or_to_the_line_of_their_code():
     assert 'href="https://host/blob/main/examples/partials.py#L6"' in source
 
 
-def test_only_the_ways_through_what_is_in_focus_are_drawn():
-    focus = fold(builders.partials(), View(focus="n4"))
+def test_only_the_ways_through_what_is_named_are_drawn():
+    focus = fold(builders.partials(), View(through="n4"))
     assert {node.id for node in focus.graph.nodes} == {"n0", "n1", "n3", "n4", "n5"}
-    assert {node.id for node in fold(builders.partials(), View(focus="u")).graph.nodes} == {
+    assert {node.id for node in fold(builders.partials(), View(through="u")).graph.nodes} == {
         "n0",
         "n1",
         "n2",
@@ -167,8 +167,8 @@ def test_only_the_ways_through_what_is_in_focus_are_drawn():
         "n6",
         "n7",
     }
-    assert len(fold(builders.partials(), View(focus="partials.py:6")).graph.nodes) == 8
-    assert len(fold(builders.partials(), View(focus="Pow")).graph.nodes) == 7
+    assert len(fold(builders.partials(), View(through="partials.py:6")).graph.nodes) == 8
+    assert len(fold(builders.partials(), View(through="Pow")).graph.nodes) == 7
 
 
 def test_only_the_ways_between_two_are_drawn_whichever_is_named_first():
