@@ -28,6 +28,7 @@ __all__ = [
     "Radius",
     "Rank",
     "Script",
+    "Slopes",
     "Sort",
     "Source",
     "ThemeName",
@@ -118,6 +119,10 @@ Focus = Annotated[
 ]
 Radius = Annotated[
     int, typer.Option("--radius", metavar="N", min=0, help="Show what is up to N steps from the node in --focus.")
+]
+Slopes = Annotated[
+    bool | None,
+    typer.Option("--slopes/--no-slopes", help="Write the local derivative on edges of scalars: 48 = 1 · 3·4²."),
 ]
 Through = Annotated[
     str,

@@ -31,6 +31,7 @@ from gradtrace.cli.options import (
     PassNumber,
     Radius,
     Rank,
+    Slopes,
     Sort,
     Source,
     ThemeName,
@@ -88,6 +89,7 @@ def render(
     between: Between = None,
     columns: Columns = "auto",
     link: Link = "",
+    slopes: Slopes = None,
     sort: Sort = "order",
     theme: ThemeName = "",
 ) -> None:
@@ -104,7 +106,7 @@ def render(
     if look not in LOOKS:
         raise UnknownNameError.of("style", look, LOOKS)
     view = View(max_nodes, depth, tuple(opened or ()), full, focus, between, radius, through)
-    style = Style(engine=engine, timeout=timeout, view=view, columns=columns, link=link, sort=sort)
+    style = Style(engine=engine, timeout=timeout, view=view, columns=columns, link=link, sort=sort, slopes=slopes)
     style = replace(style, theme=Theme.load(theme) if theme else None)
     check_view(style)
     target_name = output or _beside(source, format_name)

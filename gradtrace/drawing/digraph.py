@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.cards import Context, card, heading, kept
 from gradtrace.drawing.fitting import fitted
-from gradtrace.drawing.flows import lines
+from gradtrace.drawing.flows import Told, lines
 from gradtrace.drawing.fold_cards import badges, fold_card, leaf_rows
 from gradtrace.drawing.fold_wording import details, opening_lines
 from gradtrace.drawing.palette import FONT, INK, PAGE
 from gradtrace.drawing.sheet import SLOW, SPACE, Sheet
 from gradtrace.drawing.style import Style
 from gradtrace.fold import Box, Folded
+from gradtrace.fold.legible import is_scalar
 from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["boxes_drawn", "digraph", "folded_for", "source"]
 
 PLAIN = Style()
+ROOM_FOR_SLOPES = {"nodesep": "0.5", "ranksep": "0.65"}  # inches
 REMEMBERED = "_picture"  # beside what a pass remembers of itself: to find a fold that can be read takes a while
 
 
@@ -52,10 +54,13 @@ def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
     sheet, scale = _sheet(report, style), Scale.of(report.graph)
     picture = Digraph(title(report), **_defaults(report, scale, sheet.folded))
     folds = {box.id for box in sheet.folded.boxes if _is_fold(box)}
+    slopes = is_scalar(report.graph) if style.slopes is None else style.slopes
+    told = Told(sheet.folded.graph, scale, slopes)
 
     def looks(link: Link) -> Iterable[dict[str, str]]:
-        return lines(link, sheet.folded.graph, scale, bundled=bool(folds & {link.source, link.target}))
+        return lines(link, told, bundled=bool(folds & {link.source, link.target}))
 
+    picture.attr(**(ROOM_FOR_SLOPES if slopes else {}))
     sheet.draw(picture, looks)
     return picture
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from gradtrace.drawing.palette import LINE, PAGE, SPECIAL, step
+from gradtrace.drawing.slopes import slope
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.wording.numbers import Scale, kind, number, stats
 from gradtrace.wording.phrases import called
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from gradtrace.fold import Link
     from gradtrace.model import BackwardPass, Edge, TensorStats
 
-__all__ = ["line", "lines"]
+__all__ = ["Told", "line", "lines"]
 
 LONGEST_FLOW = 24  # characters beside an edge
 MOST_TOLD = 12  # edges of a bundle that its tooltip tells one by one
@@ -28,18 +31,27 @@ LOOKS = {
 }
 
 
-def lines(link: Link, graph: BackwardPass, scale: Scale, *, bundled: bool) -> Iterator[dict[str, str]]:
+class Told(Struct, frozen=True):
+    """What a line is drawn after: its pass, the scale, and whether it says the local derivative."""
+
+    graph: BackwardPass
+    scale: Scale
+    slopes: bool = False
+
+
+def lines(link: Link, told: Told, *, bundled: bool) -> Iterator[dict[str, str]]:
     """Yield the attributes of each line to draw for a link: one for each edge, or one for all."""
     if bundled and len(link.edges) > 1:
-        yield _bundle(link, graph, scale)
+        yield _bundle(link, told.graph, told.scale)
     else:
-        yield from (line(edge, graph, scale) for edge in link.edges)
+        yield from (line(edge, told) for edge in link.edges)
 
 
-def line(edge: Edge, graph: BackwardPass, scale: Scale) -> dict[str, str]:
+def line(edge: Edge, told: Told) -> dict[str, str]:
     """Return an edge's attributes: number, colour, thickness and line style, after what flowed along it."""
-    weight = {"weight": "1"} if graph.by_id[edge.target].kind == "leaf" else {}
-    return {**_look(edge.grad, _flow(edge.grad), _told(edge, graph), scale), **weight}
+    weight = {"weight": "1"} if told.graph.by_id[edge.target].kind == "leaf" else {}
+    text = (slope(edge, told.graph) if told.slopes else "") or _flow(edge.grad)
+    return {**_look(edge.grad, text, _told(edge, told.graph), told.scale), **weight}
 
 
 def _bundle(link: Link, graph: BackwardPass, scale: Scale) -> dict[str, str]:

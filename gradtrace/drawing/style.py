@@ -27,6 +27,8 @@ class Style(Struct, frozen=True):
         page: whether the picture is for a page, and so is cut earlier.
         attributes: characters to show of each plain attribute that a node keeps; 0 for none of them.
         saved: whether a node's box shows the tensors that it keeps.
+        slopes: whether an edge of scalars says the local derivative (``48 = 1 · 3·4²``); None for passes of no more
+            than 20 scalars.
         sort: the order of a text table: ``order`` of execution, or ``seconds``.
         theme: colours and fonts of the user's own; None for ours.
         dot: DOT text to lay out in place of our own drawing (``--style torchviz``).
@@ -46,3 +48,4 @@ class Style(Struct, frozen=True):
     sort: str = "order"
     theme: Theme | None = None
     dot: str | None = None
+    slopes: bool | None = None
