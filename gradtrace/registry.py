@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Plugin", "Registry", "report_fault", "report_faults_to", "summary_of"]
 
 F = TypeVar("F")
+OWN = "gradtrace."  # how the names of gradtrace's own modules begin
 
 _reported: dict[str, None] = {}
 _listeners: list[Callable[[str], None]] = []
@@ -56,6 +57,7 @@ class Plugin(Struct, Generic[F], frozen=True):
     function: F
     suffixes: tuple[str, ...] = ()
     source: str = ""
+    whole: bool = False  # one output shows all passes
 
     @property
     def help(self) -> str:
@@ -70,7 +72,7 @@ class Plugin(Struct, Generic[F], frozen=True):
     @property
     def is_own(self) -> bool:
         """True if it is one of gradtrace's."""
-        return not self.source and self.home.startswith("gradtrace.")
+        return not self.source and self.home.startswith(OWN)
 
 
 class Registry(Generic[F]):
@@ -81,7 +83,7 @@ class Registry(Generic[F]):
 
     Args:
         kind: what a plugin is called in messages (``format``).
-        package: the package whose modules register our own.
+        package: the package whose modules register our own; one that stands above it has an entry point, too.
         group: the entry point group of third parties' plugins; each loads to a module or function
             that registers itself on import.
     """
@@ -94,11 +96,14 @@ class Registry(Generic[F]):
         self._loaded = False
         self._loading = ""  # the distribution and entry point that is being imported
 
-    def register(self, name: str, *suffixes: str) -> Callable[[F], F]:
-        """Return a decorator that registers a function under ``name`` and its file endings."""
+    def register(self, name: str, *suffixes: str, whole: bool = False) -> Callable[[F], F]:
+        """Return a decorator that registers a function under ``name`` and its file endings.
+
+        ``whole`` tells that what it returns shows all passes of a trace.
+        """
 
         def decorate(function: F) -> F:
-            self._place(Plugin(name, function, suffixes, self._loading))
+            self._place(Plugin(name, function, suffixes, self._loading, whole))
             return function
 
         return decorate
@@ -163,7 +168,10 @@ class Registry(Generic[F]):
         for module in iter_modules(package.__path__):
             import_module(f"{self._package}.{module.name}")
         for entry_point in entry_points(group=self._group):
-            self._load_third_party(entry_point)
+            if entry_point.value.startswith(OWN):
+                entry_point.load()
+            else:
+                self._load_third_party(entry_point)
 
     def _load_third_party(self, entry_point: EntryPoint) -> None:
         """Import what an entry point names; all or nothing of it is registered."""

@@ -26,6 +26,7 @@ _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
 _SCRIPT = {**_HELP, "allow_extra_args": True, "allow_interspersed_args": False}
 COMMANDS: dict[str, dict[str, Any]] = {
     "render": _SCRIPT,
+    "view": _SCRIPT,
     "record": _SCRIPT,
     "explain": _SCRIPT,
     "check": _SCRIPT,

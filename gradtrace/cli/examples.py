@@ -7,6 +7,7 @@ __all__ = ["EXAMPLES", "EXIT_CODES", "SUMMARIES", "epilog"]
 # Shown whole in the list of commands, so each has to fit in a terminal of 80 columns.
 SUMMARIES = {
     "render": "Draw a backward pass of a script or a saved trace.",
+    "view": "Walk through backward passes in the browser.",
     "record": "Run a script and save its backward passes to a file.",
     "explain": "Show how each gradient follows from the chain rule.",
     "check": "Find NaN, vanishing, missing and other wrong gradients.",
@@ -29,6 +30,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("gradtrace render --pass 10,100 train.py", "two passes: train-10.svg and train-100.svg"),
         ("gradtrace render -f text -o - train.py", "the table alone, on stdout"),
         ("gradtrace render run.json.gz", "a trace that was saved by gradtrace record"),
+    ),
+    "view": (
+        ("gradtrace view train.py", "run it, and follow it in the browser"),
+        ("gradtrace view run.json.gz", "a trace that was saved by gradtrace record"),
+        ("gradtrace view before.json after.json", "two traces, side by side"),
+        ("gradtrace render -f html train.py", "the same page as a file, to keep or to send"),
     ),
     "record": (
         ("gradtrace record -o run.json.gz train.py", "save all backward passes"),
@@ -60,6 +67,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
 _SCRIPT = "0 success, 1 the script failed, 2 wrong usage, 3 no backward pass. If the script calls sys.exit(N), N."
 EXIT_CODES = {
     "render": _SCRIPT,
+    "view": _SCRIPT,
     "record": _SCRIPT,
     "explain": _SCRIPT,
     "check": "0 no finding at or above --fail-on, 1 a finding or the script failed, 2 wrong usage, 3 no backward pass.",

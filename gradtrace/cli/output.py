@@ -134,13 +134,13 @@ def print_error(words: object) -> None:
     _print(f"gradtrace: {words}")
 
 
-def show_progress() -> Callable[[int], None] | None:
+def show_progress() -> Callable[[int, object], None] | None:
     """Return a function that shows the number of passes, twice a second; None where there is no terminal."""
     if not (_stderr().isatty() and _Voice.leads):
         return None
     start = last = time.monotonic()
 
-    def show(index: int) -> None:
+    def show(index: int, _: object) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last > 0.5:  # noqa: PLR2004 - seconds

@@ -72,7 +72,7 @@ def render(
     *,
     output: Output = None,
     format_name: FormatName = None,
-    number: PassNumber = "last",
+    number: PassNumber = "",
     engine: Engine = "pygraphviz",
     look: Look = "gradtrace",
     timeout: Timeout = 60.0,
@@ -101,7 +101,6 @@ def render(
     late, arguments = take_late(context, LATE)
     output, format_name = output or late.get("output"), format_name or late.get("format")
     number, formulas = late.get("pass", number), formulas or "formulas" in late
-    keep = kept_passes(number)
     check_engine(engine)
     if look not in LOOKS:
         raise UnknownNameError.of("style", look, LOOKS)
@@ -111,16 +110,19 @@ def render(
     check_view(style)
     target_name = output or _beside(source, format_name)
     plugin = choose_format(target_name, format_name or ("svg" if output == "-" else None))
+    number = number or ("all" if plugin.whole else "last")
+    keep = kept_passes(number)
     work = find(source, arguments, module=module).of_rank(rank)
-    many = keep is None or len(keep) > 1
+    many = not plugin.whole and (keep is None or len(keep) > 1)
     # Several passes go to as many files, whose names are known later; all can be written where one can.
     target_name = file_name(target_name, work.process)
     targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
     graphs, exit_code = _chosen(recorded, keep)
-    for graph in graphs:
+    trace = replace(recorded.trace, passes=tuple(graphs)) if plugin.whole else recorded.trace
+    for graph in [select(trace)] if plugin.whole else graphs:
         target = Target(_numbered(target_name, graph.index)) if many else targets[number]
-        report = report_of(recorded.trace, with_formulas(graph, recorded.trace) if formulas else graph)
+        report = report_of(trace, with_formulas(graph, trace) if formulas else graph)
         drawing = replace(style, dot=recorded.torchviz.get(graph.index))
         with busy(f"drawing {len(graph.nodes):,} nodes"):
             drawn = drawn_or_less(plugin, report, drawing, target.name)

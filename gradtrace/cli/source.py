@@ -23,7 +23,7 @@ from gradtrace.processes import Process, this_process
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Trace
     from gradtrace.recording.script.program import Program
-    from gradtrace.recording.script.session import Session
+    from gradtrace.recording.script.session import Progress, Session
 
 __all__ = ["Recorded", "Work", "find"]
 
@@ -82,10 +82,13 @@ class Work(NamedTuple):
 
         return run_plainly(self.program, self.arguments)
 
-    def record(self, keep: frozenset[int] | None, *, explain: bool = True, **wanted: Any) -> Recorded:
+    def record(
+        self, keep: frozenset[int] | None, *, explain: bool = True, progress: Progress = None, **wanted: Any
+    ) -> Recorded:
         """Return the trace, after running the program if there is one; a traceback is printed as by python.
 
         If the script died in backward, the error is explained below the traceback, unless ``explain`` is False.
+        ``progress`` is called after each pass, see run_recorded; a terminal shows their number if it is None.
         ``wanted`` are further options of recording.recorder.Options.
         """
         if self.trace is not None:
@@ -98,7 +101,7 @@ class Work(NamedTuple):
         options = Options(keep=keep, facts=True, **wanted)
         keep_stderr()
         process = os.getpid()
-        session = run_recorded(self.program, self.arguments, options, show_progress())
+        session = run_recorded(self.program, self.arguments, options, progress or show_progress())
         with suppress(Exception):  # python flushes it once more, and says what is wrong
             sys.stdout.flush()
         if os.getpid() != process:  # the script has forked, and this is the child: the parent draws

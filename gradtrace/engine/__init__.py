@@ -15,7 +15,7 @@ from gradtrace.errors import EngineError, UnknownNameError
 
 __all__ = ["ENGINES", "Output", "check_engine", "draw", "measured"]
 
-Output = Literal["svg", "png", "pdf", "plain"]
+Output = Literal["svg", "png", "pdf", "plain", "json0"]
 
 ENGINES = ("pygraphviz", "dot")
 FONTS = Path(__file__).parent / "fonts"

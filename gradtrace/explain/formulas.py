@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import BackwardPass, Node
 
-__all__ = ["Formula", "Table", "formula_line", "pinned"]
+__all__ = ["Formula", "Table", "edge_formulas", "formula_line", "letters_of", "pinned"]
 
 
 class Formula(Struct, frozen=True):
@@ -86,9 +86,15 @@ def pinned() -> Table:
 
 
 def formula_line(graph: BackwardPass, node: Node, table: Table) -> str:
-    """Return one line for a picture: each different formula of the gradients that left a node.
+    """Return one line for a picture: each different formula of the gradients that left a node."""
+    return ", ".join(dict.fromkeys(filter(None, edge_formulas(graph, node, table))))
 
-    Attributes and the names of what it was given are put in: ``grad · 3 · v²``.
+
+def edge_formulas(graph: BackwardPass, node: Node, table: Table, rest: dict[str, str] | None = None) -> list[str]:
+    """Return the formula of what a node sent along each of its edges; empty where PyTorch's table has none.
+
+    Attributes and the names of what it was given are put in: ``grad · 3 · v²``. ``rest`` are the letters for what
+    has no name, those of ``letters_of`` the pass.
     """
     given = {name: value for name, value in node.attributes.items() if type(value) in {int, float}}
     values: dict[str, Any] = {"alpha": 1, "beta": 1, **given}
@@ -97,8 +103,13 @@ def formula_line(graph: BackwardPass, node: Node, table: Table) -> str:
         name = graph.by_id[edge.target].name
         if formula is not None and name.isidentifier():
             values[formula.input] = name
-    rest = letters(names_in(graph))
-    return ", ".join(dict.fromkeys(_written(formula, values, rest) for _, formula in ways if formula is not None))
+    rest = letters_of(graph) if rest is None else rest
+    return ["" if formula is None else _written(formula, values, rest) for _, formula in ways]
+
+
+def letters_of(graph: BackwardPass) -> dict[str, str]:
+    """Return the letters for what has no name in a pass: none that is a name in it."""
+    return letters(names_in(graph))
 
 
 def _written(formula: Formula, values: dict[str, Any], rest: dict[str, str]) -> str:

@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from gradtrace.fold.line import Line
     from gradtrace.model import BackwardPass, Edge, Finding, Node
 
-__all__ = ["as_recorded", "built"]
+__all__ = ["as_recorded", "box_of", "built", "by_nodes", "id_of", "links_of"]
 
 
 def as_recorded(graph: BackwardPass, findings: Sequence[Finding], openings: Sequence[Opening] = ()) -> Folded:
     """Return a pass with a box for each node, leaves too."""
-    by_node = _by_node(findings)
+    by_node = by_nodes(findings)
     boxes = [
         Box(node.id, "node", (node.id,), call=_call(node, graph), findings=tuple(by_node.get(node.id, ())))
         for node in graph.nodes
     ]
-    links = _links(graph.edges, {node.id: node.id for node in graph.nodes})
+    links = links_of(graph.edges, {node.id: node.id for node in graph.nodes})
     return Folded(graph, tuple(boxes), links, openings=tuple(openings))
 
 
@@ -38,27 +38,29 @@ def _call(node: Node, graph: BackwardPass) -> int | None:
 
 def built(line: Line, parts: Sequence[Part], openings: Sequence[Opening], findings: Sequence[Finding]) -> Folded:
     """Return a pass in one box for each part, the leaves in the boxes of their users."""
-    ids = [_id(line, part) for part in parts]
+    ids = [id_of(line, part) for part in parts]
     home = {line.nodes[at].id: i for i, part in enumerate(parts) for at in part.places}
     leaves = _leaves(line, home)
-    by_node = _by_node(findings)
-    boxes = [_box(line, part, ids[i], tuple(leaves.get(i, ())), by_node) for i, part in enumerate(parts)]
+    by_node = by_nodes(findings)
+    boxes = [box_of(line, part, ids[i], tuple(leaves.get(i, ())), by_node) for i, part in enumerate(parts)]
     between, inner = _sorted_out(line, parts, home)
     users: dict[str, int] = defaultdict(int)
     for mine in leaves.values():
         for leaf in mine:
             users[leaf] += 1
-    links = _links(between, {node_id: ids[i] for node_id, i in home.items()})
+    links = links_of(between, {node_id: ids[i] for node_id, i in home.items()})
     shared = frozenset(leaf for leaf, count in users.items() if count > 1)
     return Folded(line.graph, tuple(boxes), links, tuple(inner), shared, tuple(openings))
 
 
-def _id(line: Line, part: Part) -> str:
+def id_of(line: Line, part: Part) -> str:
+    """Return the id of the box for a part."""
     first = line.nodes[part.places[0]].id
     return first if part.kind in {"node", "open", "op"} else f"{part.kind}_{first}"
 
 
-def _box(line: Line, part: Part, box_id: str, leaves: tuple[str, ...], by_node: Mapping[str, list[Finding]]) -> Box:
+def box_of(line: Line, part: Part, box_id: str, leaves: tuple[str, ...], by_node: Mapping[str, list[Finding]]) -> Box:
+    """Return the box for a part, with what is true of the gradients in it."""
     nodes = tuple([line.nodes[at].id for at in part.places])
     kind = "node" if part.kind in {"node", "open"} else part.kind
     inside = {id(f): f for node_id in (*nodes, *leaves) for f in by_node.get(node_id, ())} if by_node else {}
@@ -113,14 +115,16 @@ def _leaves(line: Line, home: Mapping[str, int]) -> dict[int, list[str]]:
     return {i: list(mine) for i, mine in leaves.items()}
 
 
-def _links(edges: Iterable[Edge], box_of: Mapping[str, str]) -> tuple[Link, ...]:
+def links_of(edges: Iterable[Edge], home: Mapping[str, str]) -> tuple[Link, ...]:
+    """Return the edges between boxes, those between the same two together; ``home`` is each node's box."""
     bundles: dict[tuple[str, str], list[Edge]] = defaultdict(list)
     for edge in edges:
-        bundles[box_of[edge.source], box_of[edge.target]].append(edge)
+        bundles[home[edge.source], home[edge.target]].append(edge)
     return tuple(Link(source, target, tuple(bundle)) for (source, target), bundle in bundles.items())
 
 
-def _by_node(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+def by_nodes(findings: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Return the findings by each node that they name."""
     by_node: dict[str, list[Finding]] = defaultdict(list)
     for finding in findings:
         for node_id in finding.nodes:

@@ -10,7 +10,7 @@ from gradtrace.fold.chains import is_cheap
 from gradtrace.fold.ranks import ranks_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from gradtrace.fold.boxes import Box, Folded
     from gradtrace.model import BackwardPass
@@ -20,9 +20,12 @@ __all__ = ["frames_of", "lengths", "spaced_ranks"]
 LEAST = 2  # boxes that a frame is drawn around
 
 
-def frames_of(graph: BackwardPass, boxes: Iterable[Box]) -> dict[str, tuple[int, ...]]:
-    """Return for each box the calls framed around it, outermost first: those that have several boxes."""
-    chains = {box.id: _chain(graph, box) for box in boxes}
+def frames_of(graph: BackwardPass, boxes: Iterable[Box], around: Collection[int] = ()) -> dict[str, tuple[int, ...]]:
+    """Return for each box the calls framed around it, outermost first: those that have several boxes.
+
+    The calls ``around`` all of them have no frame.
+    """
+    chains = {box.id: [call for call in _chain(graph, box) if call not in around] for box in boxes}
     sizes = Counter(call for chain in chains.values() for call in chain)
     inner = {one: sizes[other] for chain in chains.values() for one, other in pairwise(chain)}
     # Of frames around the same boxes the innermost says all.

@@ -61,6 +61,8 @@ def call(saved, tmp_path, monkeypatch, capfd):
     shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr("gradtrace.cli.view._wait", lambda: 0)  # a reader who ends the page at once
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
 
     def run(*arguments):
         before = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}

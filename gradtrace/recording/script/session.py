@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.recorder import Recorder
 
-    Progress = Callable[[int], None] | None
+    Progress = Callable[[int, Callable[[], Trace]], None] | None
 
 __all__ = ["Session", "run_plainly", "run_recorded"]
 
@@ -45,13 +45,14 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
         program: what to run.
         arguments: the program's own.
         options: what to record and keep.
-        progress: told of the index of each pass when it has ended.
+        progress: told of the index of each pass when it has ended, and given what returns the trace until then.
     """
     # Nothing of the script is there yet. What torch and we have made stays, and need not be searched for
     # garbage again and again when the recording makes objects by the thousand.
     gc.freeze()
     with taped_recorder.recorder(options, (os.getcwd(), program.path)) as recorder:
-        recorder.on_pass = progress
+        if progress is not None:
+            recorder.on_pass = lambda index: progress(index, lambda: recorder.trace)
         recorder.command = (recorder.sources.shown(program.filename), *arguments)
         run = _run(program, arguments)
         seeded = _seed(recorder, run) if run.exit_code == 0 and recorder.count == 0 else ()

@@ -1,0 +1,139 @@
+"""The passes of one run as the server shows them: all of a trace, or those of a script that still runs."""
+
+from __future__ import annotations
+
+from pathlib import PurePath
+from threading import Condition, RLock
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from gradtrace import tracefile
+from gradtrace.checks.checker import Checker
+from gradtrace.errors import UnknownNameError
+from gradtrace.model import FORMAT_VERSION, Trace
+from gradtrace.viewer.document import overview, pass_data
+from gradtrace.viewer.several import joined
+from gradtrace.viewer.sources import source_texts
+from gradtrace.viewer.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.model import BackwardPass, Finding
+
+__all__ = ["Run"]
+
+EMPTY = Trace(FORMAT_VERSION)
+MOST_NODES = 400_000  # of all passes that are kept; above, every second one is forgotten
+
+
+class Run:
+    """Passes that come one by one or all at once, checked once each; its views are made when they are asked for.
+
+    Args:
+        live: whether more may come.
+        timeout: seconds that a layout may take.
+    """
+
+    def __init__(self, *, live: bool = False, timeout: float = 60.0) -> None:
+        self.live, self.words = live, "running" if live else ""
+        self.changed = Condition()  # told of each change; ``version`` counts them
+        self.version = 0
+        self._timeout = timeout
+        self._lock = RLock()
+        self._trace: Trace | None = None
+        self._passes: dict[int, BackwardPass] = {}
+        self._checker = Checker()
+        self._findings: tuple[Finding, ...] = ()
+        self._views: dict[int, Views] = {}
+        self._texts: dict[str, str] = {}
+        self._starts: list[tuple[str, int, int]] = []  # of each saved trace: its name, the passes before it, its last
+
+    @property
+    def passes(self) -> int:
+        """How many passes are kept."""
+        return len(self._passes)
+
+    def grow(self, trace: Trace) -> None:
+        """Add what a trace has beyond what is there; of passes with the same index the later one counts."""
+        with self._lock:
+            for graph in trace.passes:
+                if graph.index not in self._passes:
+                    self._checker.see(graph)
+                self._passes[graph.index] = graph
+                self._views.pop(graph.index, None)
+            self._thin()
+            self._trace = replace(trace, passes=tuple(self._passes[index] for index in sorted(self._passes)))
+            self._findings = self._checker.found(self._trace)
+            self._texts |= source_texts(trace)
+        self._tell()
+
+    def show(self, names: Sequence[str]) -> None:
+        """Show saved traces, the passes of one after those of the other; raises TraceFileError."""
+        traces = [tracefile.load(name) for name in names]
+        self.grow(joined(traces))
+        made = 0
+        for name, trace in zip(names, traces, strict=True):
+            ends = [graph.index + made for graph in trace.passes if graph.parent is None][-1:]
+            self._starts += [(PurePath(name).name, made, ends[0])] if ends else []
+            made += trace.made
+
+    def end(self, words: str) -> None:
+        """Say that no more passes will come, and how the run ended."""
+        self.live, self.words = False, words
+        self._tell()
+
+    def overview(self) -> dict[str, Any]:
+        """Return what the page says of the run as it is now."""
+        with self._lock:
+            found = overview(self._trace, self._findings, self._texts) if self._trace else overview(EMPTY, (), {})
+            return {**found, **self._several(found["passes"]), "mode": "server", "live": self.live, "words": self.words}
+
+    def _several(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return which passes to begin with where several traces are shown, and name the trace of each."""
+        if len(self._starts) < 2:  # noqa: PLR2004
+            return {}
+        for row in rows:
+            name, before, _ = [start for start in self._starts if start[1] < row["index"]][-1]
+            row["title"] = f"{name} · backward pass {row['index'] - before}"
+        return {
+            "title": " · ".join(name for name, *_ in self._starts),
+            "start": self._starts[0][2],
+            "beside": self._starts[1][2],
+        }
+
+    def pass_data(self, index: int) -> dict[str, Any]:
+        """Return a pass that is kept; raises UnknownNameError."""
+        with self._lock:
+            torch = self._trace.versions.get("torch", "") if self._trace else ""
+            return pass_data(self._graph(index), torch)
+
+    def view(self, index: int, key: str) -> dict[str, Any]:
+        """Return a view of a pass; raises UnknownNameError, or EngineError where the layout takes too long."""
+        with self._lock:
+            graph = self._graph(index)
+            found = tuple(finding for finding in self._findings if finding.pass_index == index)
+            views = self._views.setdefault(index, Views(graph, found, self._timeout))
+            return views.view(key)
+
+    def _graph(self, index: int) -> BackwardPass:
+        if index not in self._passes:
+            raise UnknownNameError(f"pass {index} is not kept")
+        return self._passes[index]
+
+    def _thin(self) -> None:
+        """Forget every second pass, but the first, the last and those with findings, where all are too many."""
+        if sum(len(graph.nodes) for graph in self._passes.values()) <= MOST_NODES:
+            return
+        told = {finding.pass_index for finding in self._findings}
+        order = sorted(self._passes)
+        for index in order[1:-1:2]:
+            if index not in told:
+                del self._passes[index]
+                self._views.pop(index, None)
+
+    def _tell(self) -> None:
+        with self.changed:
+            self.version += 1
+            self.changed.notify_all()
