@@ -38,6 +38,7 @@ NO_GRAPH = (
     "nothing that it was computed from requires grad, or its value left torch on the way (.item(), .tolist(), "
     ".numpy(), torch.tensor(...))"
 )
+RENORMALIZED = "use a copy (emb.weight.clone()) where the weight itself goes into the graph, or look up the rows first"
 UNCUT = "compute the loss from tensors that require grad, without detach(), .data, no_grad() or argmax on the way"
 
 THAW = "leave requires_grad on where training should go on: the new head at least; a frozen net alone has no gradient"
@@ -63,9 +64,11 @@ def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     op = str(fact.data.get("op", "")) if fact else ""
     if fact is not None and fact.source is not None:
         what = "an assignment to" if op == "__setitem__" else f"{op} in"
+        if op == "embedding":
+            what = "max_norm, with which the embedding scales its weight in place, in"
         told += f". The change: {what} {quoted(fact.source)}"
     spelling = OUT_OF_PLACE.get(op) or _out_of_place(op)
-    hint = f"write {spelling}, so that the saved tensor stays as it was"
+    hint = RENORMALIZED if op == "embedding" else f"write {spelling}, so that the saved tensor stays as it was"
     if fact is not None and fact.source is not None and ".step(" in fact.source.text:
         hint = "call optimizer.step() only after every backward() that needs the old weights, or run the forward again"
     source = fact.source if fact is not None and fact.source is not None else saver.source if saver else error.source

@@ -55,7 +55,8 @@ class UnreachedLeaf:
 
     def found(self, trace: Trace) -> Iterator[Finding]:
         """Yield the parameters that no pass reached."""
-        yield from (_unreached(fact) for fact in trace.facts if fact.kind == "unreached")
+        facts = [fact for fact in trace.facts if fact.kind == "unreached" and not fact.data.get("replaced")]
+        yield from map(_unreached, facts)  # of those that were replaced, trained-by-nobody tells
 
 
 def _unreached(fact: Fact) -> Finding:

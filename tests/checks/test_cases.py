@@ -17,8 +17,12 @@ pytestmark = pytest.mark.filterwarnings(
 )
 CASES = Path(__file__).parent / "cases"
 
+CLIP = "nn.utils.clip_grad_norm_(net.parameters(), 1.0)"
 # The check and its line's text; words of its message or hint; and words that are wrong there.
 SAID = {
+    "bf16-lost-update": (
+        "step-without-effect", "opt.step()", ["below the resolution", "10 times", "for w", "master weights"], ["lr="],
+    ),
     "ce-all-ignored": (
         "nonfinite-forward", "F.cross_entropy(head(torch.randn(3, 8)), y)", ["every target is -100", "0/0"], ["clamp"],
     ),
@@ -26,13 +30,25 @@ SAID = {
     "all-frozen": (
         "no-grad-output", "loss.backward()", ["net.0.weight, net.0.bias, net.2.weight, net.2.bias", "train.py:11"], ["argmax"],
     ),
+    "clip-after-step": ("clip-misplaced", CLIP, ["runs after step()", "backward(), clip, step()"], ["before backward()"]),
+    "clip-before-backward": ("clip-misplaced", CLIP, ["runs before backward()"], ["after step()"]),
     "ddp-unused": ("unreached-leaf", "", ["spare.weight", "spare.bias", "never used in the forward"], ["detach"]),
     "dtensor-nan": ("nonfinite-forward", "", ["w itself holds NaN"], ["turned finite"]),
+    "embedding-max-norm": (
+        "modified-in-place", "emb(torch.tensor([0, 3]))", ["max_norm", "`proj(emb.weight)`", "emb.weight.clone()"], ["x = x"],
+    ),
     "encoder-detached": ("detached", "encoder(x).detach()", ["encoder.weight, encoder.bias"], []),
     "generator-detached": ("detached", "fake.detach()", ["train.py:25", "g.weight, g.bias"], ["train.py:19"]),
+    "graph-kept-by-total": ("graph-kept", "total += loss", ["20 passes", "loss.item()"], []),
     "gumbel-by-hand": ("nonfinite-forward", "torch.log(-torch.log(u))", ["log of 0 is -infinity"], ["masked later"]),
+    "head-replaced-after-optimizer": (
+        "trained-by-nobody", "net(x)", ["net.2.bias, net.2.weight", "(10, 8) and (10,)", "add_param_group"], [],
+    ),
     "hypernet-parameter": (
         "detached", "nn.Parameter(hyper(z).view(3, 4))", ["hyper.weight, hyper.bias", "functional_call"], ["no_grad()"],
+    ),
+    "layers-in-a-list": (
+        "trained-by-nobody", "layer(x)", ["(4,), (4, 4)", "no optimizer", "nn.ModuleList"], ["add_param_group"],
     ),
     "loss-made-a-leaf": (
         "detached", "torch.tensor(losses, requires_grad=True)", ["net.weight, net.bias", "torch.stack(losses)"], [],
@@ -65,6 +81,9 @@ SAID = {
     "overflow-in-add": ("nonfinite-forward", "c + d", ["3e+38 + 1e+38 is 4e+38"], []),
     "rms-norm-half": (
         "nonfinite-forward", "x.pow(2)", ["float16 ends at 65504", "RsqrtBackward0", "makes 0 of that"], ["log"],
+    ),
+    "softmax-twice": (
+        "activation-twice", "torch.softmax(out, dim=1)", ["log_softmax of probabilities", "the logits"], [],
     ),
     "std-of-one": (
         "nonfinite-forward", "reward.std(dim=1, keepdim=True)", ["over one element", "unbiased=False"], ["input data"],

@@ -21,6 +21,13 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
                      ever ran without a graph; ``maybe``: they may be meant to be fixed
     unreached        (of the run) parameters that no pass reached: ``names`` (shapes where there is none), ``used``,
                      ``idle``, and ``how`` they were lost
+    older-nodes      nodes that the pass before ran, or that are older: ``count``, ``of`` all
+    untrained        leaves that are parameters in no optimizer, where there is one
+    changed-unseen   what a node had saved was changed through ``.data``: ``op``, ``saved``
+    clip-misplaced   (of the run) a line that clips gradients ``how``: before, after, scaled; ``times``
+    no-effect        (of the run) steps that changed nothing: ``how`` (zeroed, without rate, resolution), ``times``,
+                     ``names``
+    graph-kept       (of the run) a line that keeps graphs: ``how`` (sum, list), ``passes``, ``nodes`` of the last one
     not-a-leaf       (of the run) .grad of a tensor that is no leaf was read: ``text``, ``file``, ``line``; and where
                      that tensor was made
     alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
@@ -41,11 +48,13 @@ from gradtrace.recording.autograd.saved_tensors import saved_tensors
 from gradtrace.recording.backward.raw_pass import RawFact
 from gradtrace.recording.facts.constructors import Constructor
 from gradtrace.recording.facts.failures import FreedGraphs, changed
+from gradtrace.recording.facts.kept_graphs import KeptGraphs
 from gradtrace.recording.facts.leaf_history import LeafFacts
 from gradtrace.recording.facts.lost_graph import Cut
 from gradtrace.recording.facts.nonfinite_element import backward_element, is_broken
 from gradtrace.recording.facts.nonfinite_facts import leaf_element, nonfinite, swallowed
 from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
+from gradtrace.recording.facts.training_steps import TrainingSteps
 from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.isolation.patch import Registered
 
@@ -82,6 +91,9 @@ class Facts:
         self.leaves = LeafFacts(self.shared, wrappers)
         self._gradients: deque[Cut] = deque(maxlen=1000)
         self._freed = FreedGraphs()
+        self.steps = TrainingSteps()
+        self.kept = KeptGraphs()
+        self.shared.kept, self.shared.steps = self.kept, self.steps
 
     def call_observer(self, log: ThreadLog) -> CallObserver:
         """Return what is to be shown the torch calls of this log's thread."""
@@ -91,11 +103,22 @@ class Facts:
     def parts(self) -> list[Removable]:
         """Return what looks at modules and at optimizers."""
         return [
-            Registered(register_optimizer_step_pre_hook, self.leaves.step),
-            Registered(register_optimizer_step_post_hook, self.leaves.stepped),
+            Registered(register_optimizer_step_pre_hook, self._before_step),
+            Registered(register_optimizer_step_post_hook, self._after_step),
+            *self.steps.parts(),
             Constructor(torch.nn.Parameter, self.shared.cuts.replace),
             Constructor(torch.autograd.Variable, self.shared.cuts.replace),
         ]
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        self.leaves.step(optimizer)
+        with suppress(*UNREADABLE), hidden():
+            self.steps.step(optimizer)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+        self.shared.is_stepping = False
+        with suppress(*UNREADABLE), hidden():
+            self.steps.stepped(optimizer)
 
     def of_pass(self, pass_index: int, log: ThreadLog) -> PassFacts:
         """Return what observes one pass."""
@@ -114,7 +137,14 @@ class Facts:
             # A leaf that is a result which lost its graph, and was made to require grad.
             for cut in self.shared.cuts.behind(graph.nodes[position].variable):
                 cut.note_flow(seen.pass_index)
+        older = self.kept.before(seen.log, numbers, (n for p, n in enumerate(numbers) if p not in snapshot.leaves))
+        if older and call.accumulates:
+            yield RawFact("older-nodes", (), None, {"count": older, "of": len(numbers)})
+        yield from self._changed_unseen(snapshot, graph)
         held = self.leaves.before(seen.pass_index, call, graph)
+        untrained = self.leaves.untrained(graph)
+        if untrained and call.accumulates:
+            yield RawFact("untrained", untrained)
         for count, positions in held.items():
             yield RawFact("held", positions, None, {"passes": count})
 
@@ -123,6 +153,9 @@ class Facts:
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
+            if call.accumulates and raw.error is None:
+                self.steps.passed(leaf for _, leaf in self.leaves.parameters(graph))
+            self.kept.after(raw.graph.place, call.outputs, raw.pass_index, len(raw.graph.numbers))
             self.shared.aliases.passed(raw.pass_index)
             if not whole:
                 return
@@ -150,11 +183,25 @@ class Facts:
         found = [*self.leaves.of_run(), *self.leaves.reused]
         found += self.shared.aliases.of_run(self.leaves.names)
         found += [("detached", (), place, data) for place, data in self._terms()]
+        found += [*self.steps.of_run(self.leaves.names), *self.kept.of_run()]
         read = [(sources(at), made) for at, made in self.shared.missing_grads.items()]
         found += [
             ("not-a-leaf", (), made, {"text": at.text, "file": at.filename, "line": at.line}) for at, made in read if at
         ]
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
+
+    def _changed_unseen(self, snapshot: GraphSnapshot, graph: Walk) -> Iterator[RawFact]:
+        """Yield the nodes of which a saved tensor was changed through ``.data`` after they had saved it."""
+        changes = self.shared.unseen
+        newest = max((change.number for change in changes), default=-1)
+        for position, number in enumerate(snapshot.numbers if changes else ()):
+            if position in snapshot.leaves or number >= newest:
+                continue
+            for name, tensor in saved_tensors(graph.nodes[position]):
+                memory = tensor.untyped_storage().data_ptr() if tensor.layout is torch.strided else 0
+                change = next((c for c in changes if c.memory == memory and c.number > number), None)
+                if change is not None:
+                    yield RawFact("changed-unseen", (position,), change.place, {"op": change.name, "saved": name})
 
     def _terms(self) -> Iterator[tuple[Place | None, dict[str, Attribute]]]:
         """Yield the cuts of which a term of a loss came, that trains nothing."""

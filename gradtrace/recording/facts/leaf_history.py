@@ -51,8 +51,8 @@ class _Leaf:
     """
 
     __slots__ = (
-        "cuts", "families", "grad", "graphed", "key", "leaf", "name", "number", "optimized", "passes", "reached",
-        "shape", "stepped", "steps", "used", "version", "wanted",
+        "cuts", "families", "first", "grad", "graphed", "key", "leaf", "name", "number", "optimized", "passes",
+        "reached", "shape", "stepped", "steps", "used", "version", "wanted",
     )  # fmt: skip
 
     def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
@@ -62,6 +62,7 @@ class _Leaf:
         self.leaf = weakref.ref(leaf, lambda _: died(self))
         self.name = ""
         self.wanted = leaf.requires_grad
+        self.first = leaf._version  # which the script's own changes raise
         self.optimized = self.reached = self.used = self.graphed = False
         self.families: list[_Family] = []
         self.cuts: list[Cut] = []
@@ -95,7 +96,7 @@ class LeafFacts:
         self._gone: deque[_Leaf] = deque(maxlen=_MANY)  # that no pass had reached
         self._steps: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[int]] = weakref.WeakKeyDictionary()
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
-        self._optimized = False
+        self._optimized = self._has_untrained = False
         self._last = 0
         self._learned: object = None  # the names of parameters, of which there are many
 
@@ -111,7 +112,7 @@ class LeafFacts:
         """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
         self._last = pass_index
         found: dict[int, list[int]] = {}
-        for position, leaf in self._parameters(graph):
+        for position, leaf in self.parameters(graph):
             held = self._of(leaf)
             held.reached = True
             for family in held.families:
@@ -135,12 +136,24 @@ class LeafFacts:
     def after(self, call: EngineCall, graph: Walk) -> None:
         """Note the gradients that are there when the engine has returned."""
         if call.accumulates:
-            for _, leaf in self._parameters(graph):
+            for _, leaf in self.parameters(graph):
                 held, grad = self._of(leaf), leaf.grad
                 held.grad = None if grad is None else weakref.ref(grad)
                 held.version = 0 if grad is None else grad._version
 
-    def _parameters(self, graph: Walk) -> Iterator[tuple[int, torch.Tensor]]:
+    def untrained(self, graph: Walk) -> tuple[int, ...]:
+        """Return the positions of parameters that are in no optimizer, though one has stepped.
+
+        Those that the script changes itself, in place, are trained by it.
+        """
+        if not self._optimized:
+            return ()
+        found = [(at, self._of(leaf), leaf) for at, leaf in self.parameters(graph) if type(leaf) is torch.nn.Parameter]
+        alone = tuple(at for at, held, leaf in found if not held.optimized and held.first == leaf._version)
+        self._has_untrained |= bool(alone)
+        return alone
+
+    def parameters(self, graph: Walk) -> Iterator[tuple[int, torch.Tensor]]:
         """Yield the position of each leaf, and the parameter that it is, or that it stands for."""
         shards = self._wrappers.shards()
         for position in graph.leaves:
@@ -202,7 +215,7 @@ class LeafFacts:
                 leaf.families.append(family)
                 family.reached |= leaf.reached
 
-    def step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
         self._optimized = self._shared.is_stepping = True
         again, passes = [], 0
@@ -223,10 +236,6 @@ class LeafFacts:
             place = find_user_place(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
             self._note_reused(place, data)
-
-    def stepped(self, _optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
-        """Note that a step has ended."""
-        self._shared.is_stepping = False
 
     def _note_reused(self, place: Place | None, data: dict[str, Any]) -> None:
         """Note it once for each line that steps: the first time, with the number of times."""
@@ -259,10 +268,18 @@ class LeafFacts:
         for cut in self._shared.cuts.all if not self._optimized else ():
             groups.setdefault((cut, True, False), []).extend(self._plain(cut))
         found += self._behind_cuts(groups)
-        return [
-            *found,
-            *(_missing(cut, names, used=used, idle=idle) for (cut, used, idle), names in groups.items() if names),
-        ]
+        for (cut, used, idle), names in groups.items():
+            found += [_missing(cut, names, used=used, idle=idle)] if names else []
+        return [self._replaced(fact) for fact in found]
+
+    def _replaced(self, fact: RunFact) -> RunFact:
+        """Return the fact of tensors that the optimizer holds and nothing else: perhaps others took their place."""
+        kind, positions, place, data = fact
+        names = data.get("names")
+        if not self._has_untrained or data.get("used") or not isinstance(names, list):
+            return fact
+        gone = kind == "unreached" and all(isinstance(name, list) for name in names)
+        return (kind, positions, place, {**data, "replaced": True}) if gone else fact
 
     def _behind_cuts(self, told: dict[tuple[Cut | None, bool, bool], list[Attribute]]) -> Iterator[RunFact]:
         """Yield the explicit cuts before parameters of modules that got nothing at all, in a run without optimizer.

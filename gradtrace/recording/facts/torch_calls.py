@@ -5,16 +5,19 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn import Parameter
 
+from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.distributed.wrappers import is_wrapper_frame
 from gradtrace.recording.facts.grad_aliases import Aliases
+from gradtrace.recording.facts.kept_graphs import KeptGraphs
 from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
 from gradtrace.recording.facts.nonfinite_births import Births
 from gradtrace.recording.facts.nonfinite_element import holds_nonfinite, is_broken
+from gradtrace.recording.facts.training_steps import TrainingSteps
 from gradtrace.recording.stats.device import is_here
 from gradtrace.recording.stats.reductions import Sums
 from gradtrace.recording.user_code.frames import Place, find_user_place
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREADABLE", "CallFacts", "Shared"]
 
+_UNSEEN = 1_000  # tensors that came from .data, and changes of them
 _CHANGES = 20_000  # the latest in-place calls that are remembered
 _PAIRED = {"sub", "__sub__", "__rsub__", "rsub", "subtract", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
 _MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # which make pairs on purpose, other than of predictions
@@ -58,7 +62,16 @@ UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
 _NONE: dict[int, Any] = {}
 # Calls that are looked at though their result, as it was measured, is finite.
 _UNMEASURED = {"__setitem__", "rsqrt", "reciprocal", "div", "__truediv__", "__rdiv__"}
-_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES = range(6)
+_PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES, _LOOKED = range(7)
+
+
+class UnseenChange(NamedTuple):
+    """A change in place through ``.data``, which raises no version: the memory, and the nodes made until then."""
+
+    memory: int
+    number: int
+    name: str
+    place: Place | None
 
 
 class Shared:
@@ -66,6 +79,10 @@ class Shared:
 
     def __init__(self) -> None:
         self.used: dict[int, weakref.ref[torch.Tensor]] = {}
+        self.kept = KeptGraphs()
+        self.steps = TrainingSteps()
+        self.unseen: deque[UnseenChange] = deque(maxlen=_UNSEEN)
+        self.data: dict[int, weakref.ref[torch.Tensor]] = {}  # tensors that came from .data
         self.graphed: set[int] = set()  # of these, those that a call with a graph used
         self.cuts = Cuts()
         self.aliases = Aliases()
@@ -134,6 +151,8 @@ class CallFacts:
                         tensors += 1
                         self.note_use((arg,), graphed=True)
                 if tensors < 2 or known[0] == _PLAIN:  # noqa: PLR2004 - of a tensor and a number come no pairs
+                    if known[1] in _ADDING and not result.dim():
+                        self._shared.kept.note_sum(args, result, end - 1)
                     return
         try:
             self._see(known or _kind(func), args, kwargs, (result, end))
@@ -161,12 +180,19 @@ class CallFacts:
             self._cuts.note(name, given, result)
             self._follow_plain(kind, (name, args, kwargs), result)
             return
+        self._note_graph(known, given, result, end - 1)
+
+    def _note_graph(self, known: tuple[int, str], given: tuple[Any, ...], result: Any, number: int) -> None:
+        """Note what went into a call that made a graph, whose last node has this number."""
+        kind, name = known
         if self._cuts:
-            self.note_flow(end - 1, given)
+            self.note_flow(number, given)
             if name in _ADDING:
                 self.note_term(given)
+        if name in _ADDING and not result.dim():
+            self._shared.kept.note_sum(given, result, number)
         if kind == _PAIR:
-            self.note_pair(end - 1, name, given)
+            self.note_pair(number, name, given)
 
     def _is_broken(self, end: int) -> bool:
         """Tell whether the result of the last call, as it was measured, holds NaN or infinity."""
@@ -225,6 +251,8 @@ class CallFacts:
     def _read(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         if name == "data":
             self._cuts.note(name, args, result)
+            forget_oldest(self._shared.data, _UNSEEN)
+            self._shared.data[id(result)] = weakref.ref(result)
         elif name == "grad" and result is not None:
             self._aliases.take(args[0], result)
         elif name == "grad" and args[0].grad_fn is not None:
@@ -243,7 +271,11 @@ class CallFacts:
     ) -> None:
         """Note what the call changed, and the parameters that it used."""
         kind, name = known
+        if name == "embedding" and _renormalizes(args, kwargs):
+            self.note_change(name, (args[1],), None)
         if kind == _IN_PLACE:
+            if name == "_amp_foreach_non_finite_check_and_unscale_":
+                self._shared.steps.unscaled()
             self.note_change(name, args, kwargs)
             self.note_use(args[1:], graphed=graphed)  # to change or initialise is not to use
         elif kind != _PREPARES:
@@ -273,6 +305,10 @@ class CallFacts:
             pointers, version = (changed.untyped_storage().data_ptr(),), changed._version
         else:
             return
+        alias = self._shared.data.get(id(changed)) if self._shared.data else None
+        if alias is not None and alias() is changed:
+            change = UnseenChange(pointers[0], sequence_number(), name, find_user_place(sys._getframe(1))[0])
+            self._shared.unseen.append(change)
         self._shared.changes.append((pointers, version, name, find_user_place(sys._getframe(1))[0]))
 
     def note_pair(self, number: int, name: str, args: tuple[Any, ...]) -> None:
@@ -322,6 +358,12 @@ class CallFacts:
             forget_oldest(self._flows)
 
 
+def _renormalizes(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
+    """Tell whether an embedding changes its weight: ``max_norm`` is its fourth argument."""
+    given = (kwargs or {}).get("max_norm", args[3] if len(args) > 3 else None)  # noqa: PLR2004
+    return given is not None and len(args) > 1
+
+
 def _is_predicted(tensor: torch.Tensor) -> bool:
     """Tell whether this is a linear layer's output, or a few elementwise functions of it."""
     node = tensor.grad_fn
@@ -365,6 +407,7 @@ def _kind(func: Any) -> tuple[int, str]:
         kind = _IN_PLACE
     else:
         kind = _PAIR if name in _PAIRED or name in _MULTIPLIED else _PREPARES if name in _NO_USE else _PLAIN
+        kind = _LOOKED if name == "embedding" else kind
     if name in {"__get__", "__set__"}:
         name = str(getattr(getattr(func, "__self__", None), "__name__", name))
     _kinds[func] = kind, name
