@@ -31,11 +31,13 @@ class Journal:
     In a compressed file each part is a member of its own. When the script has ended, the whole trace takes its place.
 
     Args:
-        name: of the file, absolute, as the script may change the folder.
+        name: tells the name of the file, absolute, from the trace of the first passes: by then the process knows its
+            rank. Nothing is written where it is empty.
     """
 
-    def __init__(self, name: str) -> None:
-        self._path = Path(name)
+    def __init__(self, name: Callable[[Trace], str]) -> None:
+        self._name = name
+        self._path: Path | None = None
         self._written: set[int] = set()
         self._end = 0  # of the passes
         self._due = 0.0
@@ -51,6 +53,10 @@ class Journal:
         self._due = monotonic() + _PAUSE * (monotonic() - start)
 
     def _write(self, trace: Trace) -> None:
+        if self._path is None:
+            self._path = Path(self._name(trace))
+        if not self._path.name:
+            return
         fresh = [graph for graph in trace.passes if graph.index not in self._written]
         new = not self._end
         parts = [self._packed(_opening(trace))] if new else []
@@ -68,7 +74,7 @@ class Journal:
         return comma + b"".join(tracefile.pass_pieces(graph))
 
     def _packed(self, data: bytes) -> bytes:
-        packs = self._path.name.lower().endswith(".gz")
+        packs = self._path is not None and self._path.name.lower().endswith(".gz")
         return gzip.compress(data, 6, mtime=0) if packs else data
 
 

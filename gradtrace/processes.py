@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from gradtrace.errors import GradtraceError
 
-__all__ = ["Process", "file_name", "read_ranks", "this_process"]
+__all__ = ["Process", "file_name", "read_ranks", "this_process", "with_part"]
 
 _PLACEHOLDERS = ("{rank}", "{world}", "{host}", "{restart}")
 

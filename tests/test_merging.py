@@ -102,7 +102,7 @@ def test_where_no_file_can_be_read_that_is_the_error(tmp_path):
 @pytest.mark.parametrize("ending", ["json", "json.gz"])
 def test_the_file_is_whole_after_each_pass(tmp_path, ending):
     path = tmp_path / f"run.{ending}"
-    journal = Journal(str(path))
+    journal = Journal(lambda _: str(path))
     whole = of(1, 1, 2, 3)
     for count in (1, 2, 3):
         now = replace(whole, passes=whole.passes[:count], facts=whole.facts * (3 - count))
@@ -121,7 +121,7 @@ def test_the_file_is_whole_after_each_pass(tmp_path, ending):
 
 def test_a_file_is_written_again_only_after_a_pause_and_by_the_process_that_began_it(tmp_path, monkeypatch):
     asked = []
-    journal = Journal(str(tmp_path / "run.json"))
+    journal = Journal(lambda _: str(tmp_path / "run.json"))
     journal.passed(lambda: asked.append(1) or of(0, 1))
     journal._due += 1000
     journal.passed(lambda: asked.append(2) or of(0, 1))
@@ -132,11 +132,11 @@ def test_a_file_is_written_again_only_after_a_pause_and_by_the_process_that_bega
 
 
 def test_a_folder_that_is_gone_does_not_disturb_the_script(tmp_path):
-    Journal(str(tmp_path / "gone" / "run.json")).passed(lambda: of(0, 1))
+    Journal(lambda _: str(tmp_path / "gone" / "run.json")).passed(lambda: of(0, 1))
     assert not (tmp_path / "gone").exists()
 
 
 def test_members_of_a_compressed_file_are_those_of_one_file(tmp_path):
     path = tmp_path / "run.json.gz"
-    Journal(str(path)).passed(lambda: of(0, 1))
+    Journal(lambda _: str(path)).passed(lambda: of(0, 1))
     assert tracefile.loads(gzip.decompress(path.read_bytes())) == tracefile.load(path)

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from gradtrace import tracefile
+from gradtrace.children import ChildOptions, has_children, recorded_children
 from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import Module, PassNumber, Script, is_pass, kept_passes
 from gradtrace.cli.output import Target, busy, say
-from gradtrace.cli.source import Work, find
+from gradtrace.cli.source import Recorded, find
 from gradtrace.errors import NothingRecordedError, OutputError, ScriptError
 from gradtrace.journal import Journal
 from gradtrace.model import Trace
 from gradtrace.processes import Process, file_name, read_ranks
+from gradtrace.wording.nodes import some
 
 __all__ = ["record"]
 
@@ -28,6 +34,9 @@ Output = Annotated[
 Calls = Annotated[bool, typer.Option("--calls", help="Also save what gradtrace explain needs for its formulas.")]
 Ranks = Annotated[
     str, typer.Option("--ranks", metavar="N,N", help="Of several processes, record only these, as in 0,3 or 0-3.")
+]
+Children = Annotated[
+    bool, typer.Option("--children", help="Also record the Python processes that SCRIPT starts, each in its own file.")
 ]
 Numeric = Annotated[bool, typer.Option("--numeric", help="Also compare the gradients with finite differences.")]
 
@@ -42,6 +51,7 @@ def record(
     calls: Calls = False,
     numeric: Numeric = False,
     ranks: Ranks = "",
+    children: Children = False,
 ) -> None:
     """Run SCRIPT and save its backward passes to a file, to draw, check, explain or compare them later.
 
@@ -55,40 +65,75 @@ def record(
     work = find(source, arguments, module=module, first=min(chosen, default=0))
     if work.trace is not None:
         raise ScriptError(f"{source!r} is a saved trace, not a script", f"draw it with: gradtrace render {source}")
-    if chosen and work.process.rank not in chosen:
+    if chosen and work.process.is_one_of_many and work.process.rank not in chosen:
         raise typer.Exit(work.run_plainly())
     _check_name(output, work.process)
-    target = Target(file_name(output, work.process))
-    recorded = work.record(keep, calls=calls, numeric=numeric, journal=_journal(output, work))
+    files = _Files(output, work.process)
+    target = Target(files.first)
+    options = ChildOptions(files.pattern, tuple(chosen), None if keep is None else tuple(keep), calls, numeric)
+    with recorded_children(options) if children else nullcontext():
+        recorded = work.record(keep, calls=calls, numeric=numeric, journal=files.journal())
+    _write(recorded, files, target)
+    if not recorded.made and not recorded.exit_code and not files.of_children():
+        raise NothingRecordedError("the script made no backward pass", _advice(children=children))
+    raise typer.Exit(recorded.numbered(keep or frozenset())[1])
+
+
+class _Files:
+    """Where the trace goes: by the process that this is, which may join others later than it begins."""
+
+    def __init__(self, output: str, process: Process) -> None:
+        self.first = file_name(output, process)
+        self.pattern = output if output == "-" else os.path.abspath(output)  # noqa: PTH100 - the script may change it
+        self._process = process
+        self._start = time.time()
+
+    def last(self, trace: Trace) -> str:
+        """Return the name of the file, now that the trace tells the rank."""
+        world, process = trace.world, self._process
+        if world is not None and (world.size, world.ranks[0]) != (process.world, process.rank):
+            return file_name(self.pattern, Process(world.ranks[0], world.size, process.host, world.restarts))
+        return self.first
+
+    def journal(self) -> Callable[[Callable[[], Trace]], None] | None:
+        """Return what writes each pass of one of several processes, any of which may be killed."""
+        name = file_name(self.pattern, self._process)
+        return Journal(lambda _: name).passed if self._process.is_one_of_many else None
+
+    def of_children(self) -> list[str]:
+        """Return the files that child processes have written meanwhile."""
+        path = Path(self.pattern)
+        stem = path.name.partition(".")[0]
+        beside = path.parent.glob(f"{glob.escape(stem)}.*") if path.parent.is_dir() else ()
+        mine = os.path.abspath(self.first)  # noqa: PTH100
+        made = (p for p in beside if p.stat().st_mtime >= self._start - 1 and tracefile.begins_as_trace(p))
+        return sorted(str(p) for p in made if str(p) != mine)
+
+
+def _write(recorded: Recorded, files: _Files, target: Target) -> None:
     trace = recorded.trace
-    name = _final_name(output, trace, work.process)
-    if name != target.name:
-        target = Target(name)
+    others = files.of_children()
+    if others:
+        count = f"{len(others):,} process{'es' if len(others) > 1 else ''}"
+        say(f"{count} that the script started wrote {some(map(os.path.relpath, others))}")
+    if others and not trace.passes:
+        return
+    name = files.last(trace)
+    target = target if name == target.name else Target(name)
     with busy("saving"):
         target.write(tracefile.dumps(trace))
     nodes = sum(len(graph.nodes) for graph in trace.passes)
     say(f"wrote {target.name}: {len(trace.passes):,} of {recorded.made:,} backward passes, {nodes:,} nodes")
-    if not recorded.made and not recorded.exit_code:
-        raise NothingRecordedError("the script made no backward pass", "call backward() or autograd.grad()")
-    raise typer.Exit(recorded.numbered(keep or frozenset())[1])
+
+
+def _advice(*, children: bool) -> str:
+    """Return what to do about a script that made no pass: it may have left that to others."""
+    if not children and has_children():
+        return "it started other processes: to record these, add --children"
+    return "call backward() or autograd.grad()"
 
 
 def _check_name(output: str, process: Process) -> None:
     """Raise OutputError where one of several processes can't have a file of its own."""
     if output == "-" and process.is_one_of_many:
         raise OutputError(f"{process.world} processes can't all write to stdout", "name a file: -o FILE.json")
-
-
-def _final_name(output: str, trace: Trace, process: Process) -> str:
-    """Return the name of the trace's file; of a process that joined others later than it began, with its rank."""
-    world = trace.world
-    if world is not None:
-        process = Process(world.ranks[0], world.size, process.host, world.restarts)
-    return file_name(output, process)
-
-
-def _journal(output: str, work: Work) -> Callable[[Callable[[], Trace]], None] | None:
-    """Return what writes each pass of one of several processes, any of which may be killed because another failed."""
-    if not work.process.is_one_of_many:
-        return None
-    return Journal(os.path.abspath(file_name(output, work.process))).passed  # noqa: PTH100 - as text

@@ -29,8 +29,9 @@ class Launched:
         return [line for line in self.err.splitlines() if line.startswith(("gradtrace:", "[rank "))]
 
 
-def run(folder, *command, **environment) -> Launched:
-    """Run python with these arguments in ``folder``."""
+def run(folder, *command, own_path="") -> Launched:
+    """Run python with these arguments in ``folder``, and a folder before others on its path."""
+    environment = {"PYTHONPATH": os.pathsep.join(filter(None, (own_path, ROOT)))}
     process = subprocess.Popen(
         [sys.executable, *command], cwd=folder, env={**os.environ, **QUIET, **environment}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,

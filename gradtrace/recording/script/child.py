@@ -1,0 +1,96 @@
+"""A process that a recorded script has started: recorded from its import of torch to its end, in a file of its own."""
+
+from __future__ import annotations
+
+import atexit
+import multiprocessing.process
+import multiprocessing.util
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gradtrace import tracefile
+from gradtrace.children import inherited_options
+from gradtrace.errors import GradtraceError
+from gradtrace.journal import Journal
+from gradtrace.processes import Process, file_name, with_part
+from gradtrace.recording.recorder import Options
+from gradtrace.recording.replay import taped_recorder
+from gradtrace.recording.script.crash import note_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradtrace.children import ChildOptions
+    from gradtrace.model import Trace
+
+__all__ = ["begin"]
+
+_FIRST = 0  # of what multiprocessing does at the end of a process, which then ends without python's own end
+
+
+def begin() -> None:
+    """Record this process until it ends; nothing, if it is gradtrace's own command."""
+    options = inherited_options()
+    if options is not None and "gradtrace.cli" not in sys.modules:
+        child = _Child(options)
+        atexit.register(child.end)
+        # Called in each process of multiprocessing when it begins, by whatever way it is started.
+        multiprocessing.util.register_after_fork(child, _Child.end_with_process)
+        child.end_with_process()
+
+
+class _Child:
+    """The recording of this process."""
+
+    def __init__(self, options: ChildOptions) -> None:
+        self._options = options
+        self._ended: set[int] = set()
+        keep = None if options.keep is None else frozenset(options.keep)
+        wanted = Options(keep=keep, calls=options.calls, numeric=options.numeric, facts=True, journal=self._save)
+        self._journals: dict[int, Journal] = {}
+        self._recorder = taped_recorder.recorder(wanted, (os.getcwd(),))
+        self._recorder.__enter__()
+
+    def end_with_process(self) -> None:
+        """Let multiprocessing end the recording with its process."""
+        multiprocessing.util.Finalize(None, self.end, exitpriority=_FIRST)
+
+    def _save(self, trace_until_now: Callable[[], Trace]) -> None:
+        """Write what there is after a pass, for this process may be killed."""
+        process = os.getpid()
+        if process not in self._journals:
+            self._journals[process] = Journal(lambda trace: self._name(trace) if self._is_wanted(trace) else "")
+        self._journals[process].passed(trace_until_now)
+
+    def end(self) -> None:
+        """End the recording and write the file, if there was a pass; once in each process."""
+        if os.getpid() in self._ended:
+            return
+        self._ended.add(os.getpid())
+        self._recorder.__exit__()
+        error = getattr(sys, "last_value", None)
+        if isinstance(error, Exception):
+            note_error(self._recorder, error)
+        self._recorder.command = tuple(sys.argv)
+        trace = self._recorder.trace
+        if trace.made and self._is_wanted(trace):
+            try:
+                tracefile.save(trace, self._name(trace))
+            except GradtraceError as problem:
+                with suppress(OSError, ValueError):
+                    sys.stderr.write(f"gradtrace: {problem}\n")
+
+    def _is_wanted(self, trace: Trace) -> bool:
+        ranks = self._options.ranks
+        return not ranks or trace.world is None or trace.world.ranks[0] in ranks
+
+    def _name(self, trace: Trace) -> str:
+        """Return the name of the file: with the rank, or else with what multiprocessing, or the system, counts."""
+        if trace.world is not None:
+            world = trace.world
+            return file_name(self._options.output, Process(world.ranks[0], world.size, world.hosts[0], world.restarts))
+        identity = multiprocessing.process.current_process()._identity
+        part = f"child{'-'.join(map(str, identity))}" if identity else f"pid{os.getpid()}"
+        return with_part(file_name(self._options.output, Process()), part)
