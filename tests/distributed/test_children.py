@@ -56,7 +56,7 @@ def started(tmp_path_factory):
     write(folder, "child.py", CHILD)
     (folder / "site").mkdir()
     write(folder / "site", "sitecustomize.py", "print('the own sitecustomize')")
-    own = os.pathsep.join([str(folder / "site"), os.environ.get("PYTHONPATH", "")])
+    own = str(folder / "site")
     done = run(folder, "-m", "gradtrace", "record", "--children", "-o", "run.json", "parent.py", own_path=own)
     return folder, done
 
@@ -95,7 +95,7 @@ def test_a_script_that_is_started_runs_as_by_itself_and_its_error_is_in_its_trac
     trace = load(next(folder.glob("run.pid*.json")))
     assert (trace.command, trace.error.type, trace.error.source.line) == (("child.py",), "ValueError", 6)
     assert done.err.count("ValueError: the child's own") == 1
-    alone = run(folder, "child.py")
+    alone = run(folder, "child.py", own_path=str(folder / "site"))
     mine = [line for line in done.out.splitlines() if "child.py" in line]
     assert [line for line in alone.out.splitlines() if "child.py" in line] == mine
 
