@@ -141,7 +141,8 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     line of the library that made the op, where the user's frame is further out. ``call`` is the position
     of the module call in the pass's ``calls``, which tells two calls of one module apart. ``formula`` is
     what a picture says of the node's derivative; it is put in when it is drawn, and never recorded. ``reduced``
-    is what a leaf's ``.grad`` held after the processes had reduced it, where that is not what arrived.
+    is what a leaf's ``.grad`` held after the processes had reduced it, where that is not what arrived;
+    ``accumulated`` what it held when the pass had ended, where gradients of earlier passes were in it.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Node(Struct, frozen=True, omit_defaults=True, gc=False):
     origin: Origin | None = None
     formula: str = ""
     reduced: TensorStats | None = None
+    accumulated: TensorStats | None = None
 
 
 class Edge(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -129,7 +129,7 @@ def _pass(graph: BackwardPass) -> Iterator[str]:
 def _node(node: Node, calls: int) -> Iterator[str]:
     if node.call is not None and node.call >= calls:
         yield f"node {_short.repr(node.id)} was made in module call {node.call}, of {calls} calls"
-    for stats in chain(node.values, node.grads, (node.reduced,)):
+    for stats in chain(node.values, node.grads, (node.reduced, node.accumulated)):
         if stats is not None:
             yield from _stats(stats)
     for saved in node.saved:

@@ -27,11 +27,18 @@ def function(node_id: str, op: str, text: str, value: float, **more: object) -> 
     return Node(id=node_id, kind="function", op=op, **fields)  # type: ignore[arg-type]
 
 
-def leaf(node_id: str, name: str, value: float, grad: float | None, order: int | None = 9) -> Node:
+def leaf(node_id: str, name: str, value: float, grad: float | None, order: int | None = 9, **more: object) -> Node:
     """A scalar leaf with the gradient that arrived (None: none did)."""
     grads = (None if grad is None else scalar(grad),)
     return Node(
-        id=node_id, kind="leaf", op="AccumulateGrad", name=name, values=(scalar(value),), grads=grads, order=order
+        id=node_id,
+        kind="leaf",
+        op="AccumulateGrad",
+        name=name,
+        values=(scalar(value),),
+        grads=grads,
+        order=order,
+        **more,
     )
 
 

@@ -12,7 +12,7 @@ from gradtrace.drawing.palette import BORDER, CARD, FAILED, FILL, INVERSE, MONO,
 from gradtrace.graph import origin
 from gradtrace.model import ErrorInfo, Finding, TensorStats
 from gradtrace.wording.numbers import GradientKind, Scale, kind, number, shape, stats
-from gradtrace.wording.phrases import derivative_of, expression, gradient, positions
+from gradtrace.wording.phrases import accumulated, derivative_of, expression, gradient, positions
 from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ def _gradients(node: Node, context: Context) -> Iterator[str]:
     for i, grad in enumerate(node.grads[:MOST_ROWS]):
         which = f"{called}[{i}]" if len(node.grads) > 1 else called
         text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
+        text += accumulated(node)
         yield chip(grad, f"{text}{'' if grad or ran else ', never ran'}", context.scale)
     rest = node.grads[MOST_ROWS:]
     if rest:

@@ -112,7 +112,8 @@ def _what(node: Node, written: Written) -> str:
 
 def _gradient(node: Node, written: Written) -> str:
     """The gradient that arrived for each of the node's outputs, or nothing if none did."""
-    return _some(node.grads, written) if any(node.grads) else ""
+    text = _some(node.grads, written) if any(node.grads) else ""
+    return f"{text} arrived, .grad {written(node.accumulated)}" if text and node.accumulated else text
 
 
 def _some(tensors: Sequence[TensorStats | None], written: Written) -> str:

@@ -127,7 +127,7 @@ class _Assembly:
             return Node(
                 self.ids[position], "leaf", raw.graph.ops[position], raw.graph.names[position],
                 values=value, grads=grads or (None,), order=rank, seconds=seconds,
-                reduced=_stats(raw.reduced.get(position)),
+                reduced=_stats(raw.reduced.get(position)), accumulated=self._accumulated(position, grads),
             )  # fmt: skip
         number = raw.graph.numbers[position]
         log = self.logs.of(raw.log, number)
@@ -162,6 +162,11 @@ class _Assembly:
         if not captured:
             return ()
         return tuple([_stats(captured.get(output)) for output in range(max(captured) + 1)])
+
+    def _accumulated(self, position: int, grads: tuple[TensorStats | None, ...]) -> TensorStats | None:
+        """Return what ``.grad`` of a leaf held afterwards, unless that is what arrived."""
+        held = _stats(self.raw.accumulated.get(position))
+        return None if held in grads else held
 
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
         """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
@@ -210,6 +215,7 @@ def all_measured(raw: RawPass) -> list[Measured]:
         raw.graph.leaf_values.values(),
         raw.captured.values(),
         raw.reduced.values(),
+        raw.accumulated.values(),
     ]
     groups += [output[1:] for output in raw.graph.outputs]
     for event in raw.run.events:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Node, Report, TensorStats
 
 __all__ = [
+    "accumulated",
     "alt_text",
     "called",
     "derivative_of",
@@ -99,6 +100,11 @@ def explained(node: Node) -> str:
 def positions(node: Node) -> str:
     """Return where a node came from: ``model.py:6``, and behind an arrow who called a library."""
     return " ← ".join(position(source) for source in (node.library, node.source) if source)
+
+
+def accumulated(node: Node) -> str:
+    """Return what a leaf's ``.grad`` held after what arrived was added to it: ``arrived, .grad 12``."""
+    return f" arrived, .grad {stats(node.accumulated)}" if node.accumulated else ""
 
 
 def called(node: Node) -> str:

@@ -104,6 +104,8 @@ class RawPass(NamedTuple):
     extra: PassFields | None = None
     # Of leaves, by position: what the processes made of their gradients.
     reduced: dict[int, Measured] = {}  # noqa: RUF012
+    # Of leaves that had a gradient before, by position: what ``.grad`` held when the pass had ended.
+    accumulated: dict[int, Measured] = {}  # noqa: RUF012
     rank: int | None = None  # of the process; None if there are no others
     step: int = 0  # optimizer steps before it
     seconds: tuple[float, float] = (0.0, 0.0)  # when the engine began and returned, as ``perf_counter`` tells

@@ -24,7 +24,7 @@ from gradtrace.recording.user_code.exceptions import message_of
 from gradtrace.recording.user_code.variable_names import Names, namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
@@ -82,6 +82,7 @@ class _Subject(NamedTuple):
     snapshot: GraphSnapshot
     graph: Walk | None
     watched: frozenset[int] | None  # positions, None for all
+    with_gradient: tuple[int, ...] = ()  # positions of leaves that have one before the pass
 
 
 def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass], None]) -> Any:
@@ -96,7 +97,8 @@ def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass]
         if context.observer is not None:
             context.observer.before(snapshot, call, graph, names)
         names.forget()
-    return _run(_Subject(context, call, snapshot, graph, None), done)
+        subject = _Subject(context, call, snapshot, graph, None, _with_gradient(call, graph))
+    return _run(subject, done)
 
 
 def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, done: Callable[[RawPass], None]) -> Any:
@@ -120,6 +122,13 @@ def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, 
         done(raw)
 
     return _run(_Subject(context, call, snapshot, graph, watched), learn_and_finish)
+
+
+def _with_gradient(call: EngineCall, graph: Walk | None) -> tuple[int, ...]:
+    """Return the positions of leaves whose ``.grad`` the pass will add to."""
+    if graph is None or not call.accumulates:
+        return ()
+    return tuple(position for position in graph.leaves if graph.nodes[position].variable.grad is not None)
 
 
 def _names(call: EngineCall, context: PassContext) -> Names:
@@ -194,9 +203,16 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
         if context.wrappers is not None and call.accumulates:
             joined = (RawFact("joined"),) if context.wrappers.joins else ()
             raw = raw._replace(reduced=_reduced(context.wrappers, graph), facts=raw.facts + joined)
+        raw = raw._replace(accumulated=_accumulated(subject.with_gradient, graph))
         if observer is not None:
             observer.returned(raw, call, result)
     return raw
+
+
+def _accumulated(positions: Iterable[int], graph: Walk) -> dict[int, Measured]:
+    """Return what ``.grad`` of these leaves holds now; what an optimizer in backward has taken is not there."""
+    grads = {position: graph.nodes[position].variable.grad for position in positions}
+    return {position: measure(grad) for position, grad in grads.items() if grad is not None}
 
 
 def _reduced(wrappers: Wrappers, graph: Walk) -> dict[int, Measured]:
