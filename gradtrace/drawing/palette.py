@@ -46,7 +46,7 @@ DARK = {
     "#1d4ed8": "#6ea8fe",
     FAILED: "#ff7b72",
     WARNED: "#f2cc60",
-    **dict(zip(FILL, ("#33291a", "#4d3818", "#6d4a14", "#8f5c10", "#b36f0c"), strict=True)),
+    **dict(zip(FILL, ("#33291a", "#4a3616", "#634310", "#7c500c", "#945a06"), strict=True)),
     **dict(zip(LINE, ("#75603c", "#9a7836", "#c2922f", "#e5ad36", "#ffd166"), strict=True)),
     "#8b96a5": "#7d8896",
     "#64748b": "#9aa7b8",

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from html import escape
 
 import pytest
 
@@ -95,12 +96,89 @@ def test_a_picture_follows_its_page_from_light_to_dark_and_back(chromium, tmp_pa
     assert (found["asked"], found["dark"], found["light"]) == (rgb(INK), rgb(DARK[INK]), rgb(INK))
 
 
-def test_a_page_that_says_nothing_is_as_dark_as_the_system(chromium, tmp_path, picture):
-    dark = "--blink-settings=preferredColorScheme=0"
-    found = look(chromium, tmp_path, inline(picture), dark)
-    assert (found["asked"], found["dark"], found["light"]) == (rgb(DARK[INK]), rgb(DARK[INK]), rgb(INK))
-    never = look(chromium, tmp_path, inline(picture, Frame(dark=False)), dark)
+SYSTEM_IS_DARK = "--blink-settings=preferredColorScheme=0"
+HOSTS = {  # the root of a page as its host writes it: light and dark, "" where it has no such page
+    "Material": ('<body data-md-color-scheme="default">', '<body data-md-color-scheme="slate">'),
+    "Material without a palette": ("<body>", ""),
+    "furo": ('<body data-theme="light">', '<body data-theme="dark">'),
+    "pydata": ('<html data-theme="light" data-mode="light"><body>', '<html data-theme="dark" data-mode="dark"><body>'),
+    "alabaster": ("<body>", ""),
+    "read the docs": ("<body class='wy-body-for-nav'>", ""),
+    "nbconvert": ('<body data-jp-theme-light="true">', '<body data-jp-theme-light="false">'),
+    "Bootstrap": ('<html data-bs-theme="light"><body>', '<html data-bs-theme="dark"><body>'),
+    "dark without a word": ("<body>", '<body style="background:#111">'),
+}
+VARIABLES = {
+    "Material": "--md-default-bg-color",
+    "furo": "--color-background-primary",
+    "pydata": "--pst-color-background",
+    "nbconvert": "--jp-layout-color0",
+    "Bootstrap": "--bs-body-bg",
+}
+CONTRASTS = """
+const luminance = color => { const [r, g, b] = color.match(/[\\d.]+/g).slice(0, 3).map(c => c / 255).map(
+  c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4); return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+const contrast = (a, b) => { const [x, y] = [luminance(a), luminance(b)].sort((m, n) => m - n);
+  return (y + 0.05) / (x + 0.05); };
+const look = frame => {
+  const page = frame.contentDocument, svg = page.querySelector("svg");
+  const fill = element => frame.contentWindow.getComputedStyle(element).fill;
+  const ground = fill(svg.querySelector(".graph > polygon"));
+  const around = (outer, inner) => outer.x <= inner.x && outer.y <= inner.y && inner.right <= outer.right + 1
+    && inner.bottom <= outer.bottom + 1;
+  const texts = [...svg.querySelectorAll("text")].filter(text => !["", "■"].includes(text.textContent.trim()));
+  const behind = text => [...svg.querySelectorAll("polygon, path")].filter(shape => fill(shape) !== "none"
+    && around(shape.getBoundingClientRect(), text.getBoundingClientRect())).map(fill).at(-1);
+  const told = texts.map(text => [contrast(fill(text), behind(text)), text.textContent, fill(text), behind(text)]);
+  return { ground, page: frame.contentWindow.getComputedStyle(page.body).backgroundColor,
+    worst: told.sort((one, other) => one[0] - other[0])[0] };
+};
+onload = () => {
+  const found = Object.fromEntries([...document.querySelectorAll("iframe")].map(frame => [frame.title, look(frame)]));
+  document.body.dataset.found = JSON.stringify(found);
+};
+"""
+
+
+def host_page(host, picture, *, dark):
+    """A page as a host writes it, around a picture."""
+    ground = "#151515" if dark else "#fefefe"
+    known = f"{VARIABLES[host]}:{ground};" if host in VARIABLES else ""
+    rule = "" if host == "dark without a word" else f"body{{{known}background:{ground}}}"
+    return f"<!doctype html><meta charset=utf-8><style>{rule}</style>{HOSTS[host][dark]}{picture}"
+
+
+@pytest.mark.parametrize("system", ["light", "dark"])
+def test_on_every_host_each_text_is_legible_whatever_page_and_system_are(chromium, tmp_path, picture, system):
+    shown = inline(picture)
+    pages = {f"{host}, {('light', 'dark')[dark]}": host_page(host, shown, dark=dark)
+             for host, roots in HOSTS.items() for dark in (False, True) if roots[dark]}  # fmt: skip
+    frames = [f'<iframe title="{name}" width=700 srcdoc="{escape(html)}"></iframe>' for name, html in pages.items()]
+    page = tmp_path / "page.html"
+    page.write_text(
+        f"<!doctype html><meta charset=utf-8><script>{CONTRASTS}</script>{''.join(frames)}", encoding="utf-8"
+    )
+    found = seen(chromium, page, *([SYSTEM_IS_DARK] if system == "dark" else []))
+    assert found.keys() == pages.keys()
+    for name, colors in found.items():
+        assert colors["worst"][0] >= 4.5, (name, colors)
+        if name.partition(",")[0] in VARIABLES:
+            assert colors["ground"] == colors["page"], name
+
+
+def test_a_page_that_says_nothing_is_dark_where_its_color_scheme_follows_the_system(chromium, tmp_path, picture):
+    follows = "<style>:root{color-scheme:light dark}</style>"
+    assert look(chromium, tmp_path, inline(picture), SYSTEM_IS_DARK)["asked"] == rgb(INK)
+    assert look(chromium, tmp_path, follows + inline(picture), SYSTEM_IS_DARK)["asked"] == rgb(DARK[INK])
+    assert look(chromium, tmp_path, follows + inline(picture))["asked"] == rgb(INK)
+    never = look(chromium, tmp_path, follows + inline(picture, Frame(dark=False)), SYSTEM_IS_DARK)
     assert never["asked"] == rgb(INK)
+
+
+def test_a_page_that_is_as_the_system_has_a_picture_that_is_too(chromium, tmp_path, picture):
+    auto = f"<script>document.body.dataset.theme = 'auto'</script>{inline(picture)}"
+    assert look(chromium, tmp_path, auto, SYSTEM_IS_DARK)["asked"] == rgb(DARK[INK])
+    assert look(chromium, tmp_path, auto)["asked"] == rgb(INK)
 
 
 def test_on_a_phone_a_picture_stays_legible_and_the_page_does_not_scroll_sideways(chromium, tmp_path, picture):
