@@ -110,7 +110,8 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         for kind in kinds:
             try:
                 if MEDIA[kind] in FORMATS:
-                    shown[kind] = str(self.drawn(MEDIA[kind], number=number, style=IN_NOTEBOOK))
+                    text = str(self.drawn(MEDIA[kind], number=number, style=IN_NOTEBOOK))
+                    shown[kind] = _in_page(text) if kind == SVG else text
             except Exception as error:  # noqa: BLE001
                 problems.append(f"<gradtrace.Trace, which can't be drawn: {error}>")
         if problems:
@@ -140,14 +141,19 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
         return self._html
 
     def _html(self) -> str:
-        from html import escape  # noqa: PLC0415 - only a page needs these, and the parser of XML behind them
-
-        from gradtrace.drawing.page import inline  # noqa: PLC0415
+        from html import escape  # noqa: PLC0415 - only a page needs it
 
         shown = self.bundle()
         if SVG in shown:
-            return f'<div class="gradtrace-graph" style="overflow-x:auto">{inline(shown[SVG])}</div>'
+            return f'<div class="gradtrace-graph" style="overflow-x:auto">{shown[SVG]}</div>'
         return f"<pre>{escape(shown.get('text/plain', repr(self)))}</pre>"
+
+
+def _in_page(svg: str) -> str:
+    """Return a picture for a page that puts it in as it is, a notebook's or what nbconvert makes of that."""
+    from gradtrace.drawing.page import inline  # noqa: PLC0415 - only a page needs it, and the parser of XML behind it
+
+    return inline(svg)
 
 
 class Recording:
