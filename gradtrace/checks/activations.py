@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.model import Finding
 from gradtrace.ops import op_name
-from gradtrace.wording.nodes import where
+from gradtrace.wording.nodes import described
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +43,7 @@ def activation_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             harmless = op_name(inner.op) == "LogSoftmax"
             yield Finding(
                 "activation-twice", "info" if harmless else "warning",
-                f"{where(inner)} goes into {where(node)}, which {why}", PLAIN if harmless else LOGITS,
+                f"{described(inner)} goes into {described(node)}, which {why}", PLAIN if harmless else LOGITS,
                 (node.id, inner.id), inner.source or inner.library,
             )  # fmt: skip
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.how_detached import way
 from gradtrace.model import CHANGED, FREED, Finding
-from gradtrace.wording.nodes import as_tuple, quoted, some, where
+from gradtrace.wording.nodes import as_tuple, described, first_few, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,9 +58,8 @@ def modified_in_place(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     saver = graph.by_id.get(error.node or "")
     match = VERSIONS.search(error.message)
     versions = f" (version {match[2]} was saved, it is at {match[1]} now)" if match else ""
-    told = (
-        f"{where(saver) if saver else 'an op'} saved a tensor for backward, which was changed in place later{versions}"
-    )
+    whose = described(saver) if saver else "an op"
+    told = f"{whose} saved a tensor for backward, which was changed in place later{versions}"
     op = str(fact.data.get("op", "")) if fact else ""
     if fact is not None and fact.source is not None:
         what = "an assignment to" if op == "__setitem__" else f"{op} in"
@@ -100,7 +99,7 @@ def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
         told = f"the same graph was run before and freed by {earlier}"
         hint = AGAIN
     else:
-        ties = some(_tie(graph, node) for node in fact.nodes)
+        ties = first_few(_tie(graph, node) for node in fact.nodes)
         told = f"a part of this graph was freed by {earlier}: both passes go through {ties}"
         hint = TIED
     yield Finding("backward-twice", "error", told, hint, (*failed, *fact.nodes), error.source)
@@ -108,7 +107,7 @@ def backward_twice(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
 
 def _tie(graph: BackwardPass, node_id: str) -> str:
     node = graph.by_id[node_id]
-    return f"{node.name!r}, made by {where(node)}" if node.name else where(node)
+    return f"{node.name!r}, made by {described(node)}" if node.name else described(node)
 
 
 @check("no-grad-output", raises=True)
@@ -128,7 +127,7 @@ def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             return
         source: Source | None = cut.source
     elif frozen is not None:
-        listed = some(map(str, frozen.data["names"]) if isinstance(frozen.data["names"], list) else ())
+        listed = first_few(map(str, frozen.data["names"]) if isinstance(frozen.data["names"], list) else ())
         told = (
             f"{name} has no graph to go back through: every parameter that the forward used is frozen ({listed} have "
         )
@@ -148,10 +147,10 @@ def unused_input(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     if error is None or not UNUSED.search(error.message) or "used in the graph" not in error.message:
         return
     facts = [fact for fact in graph.facts if fact.kind == "unused"]
-    named = some(
+    named = first_few(
         f"{fact.data['name'] or 'an unnamed tensor'} of shape {as_tuple(fact.data['shape'])}" for fact in facts
     )
-    outputs = some(node.name or "the output" for node in graph.nodes if node.kind == "output")
+    outputs = first_few(node.name or "the output" for node in graph.nodes if node.kind == "output")
     yield Finding(
         "unused-input", "error", f"{outputs} does not depend on {named or 'one of the inputs'}",
         "give grad() the very tensor that the forward used (a view, a copy or x.to(...) of it is another one), or "

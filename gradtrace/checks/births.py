@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradtrace.model import Finding
 from gradtrace.ops import ELEMENTWISE, op_name
 from gradtrace.singularities import LARGEST, SMOOTHER, overflow, value_at
-from gradtrace.wording.nodes import as_tuple, quoted, where
+from gradtrace.wording.nodes import as_tuple, described, quoted
 from gradtrace.wording.numbers import number
 from gradtrace.wording.operands import operand_texts
 
@@ -46,7 +46,7 @@ def birth_found(graph: BackwardPass, fact: Fact) -> Finding:
 def overflow_swallowed(graph: BackwardPass, fact: Fact) -> Finding:
     """Return the finding of an overflow of which a later op made zeros, so that nothing shows it."""
     found = birth_found(graph, fact)
-    later = where(graph.by_id[fact.nodes[-1]])
+    later = described(graph.by_id[fact.nodes[-1]])
     more = f"{later} makes 0 of that: everything stays finite, but what comes of it is 0 and gets no gradient"
     message = f"{found.message}. {more[0].upper()}{more[1:]}" if more[0].islower() else f"{found.message}. {more}"
     return Finding(found.check, "error", message, found.hint, fact.nodes, found.source)
@@ -56,7 +56,7 @@ def _maker(fact: Fact, node: Node | None, source: Source | None) -> str:
     """Return the op with its expression and line; the function's name where that made several nodes."""
     op = str(fact.data["op"])
     if node is not None and (op in ELEMENTWISE or op_name(node.op).lower().strip("_") == op or op == "custom_function"):
-        return where(node)
+        return described(node)
     module = f" in {node.module}" if node is not None and node.module else ""
     return quoted(source).removesuffix(")") + f"{module})" if module else quoted(source)
 

@@ -14,7 +14,7 @@ from gradtrace.checks.stats_queries import flat, is_broken, size
 from gradtrace.graph import longest_path
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of
-from gradtrace.wording.nodes import position, some, where
+from gradtrace.wording.nodes import described, first_few, position
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def _finding(graph: BackwardPass, stretch: _Stretch, name: str) -> Finding:
         number(norm if norm > LEAST else 0.0) for norm in [*stretch.norms[:-1:step], stretch.norms[-1]]
     )
     leaves = [graph.by_id[edge.target] for edge in graph.edges_from[last.id]]
-    hit = some(leaf.name for leaf in leaves if leaf.kind == "leaf" and leaf.name)
+    hit = first_few(leaf.name for leaf in leaves if leaf.kind == "leaf" and leaf.name)
     message = (
-        f"the gradient {word} between {where(first)} and {where(last)}: its norm went {profile} over "
+        f"the gradient {word} between {described(first)} and {described(last)}: its norm went {profile} over "
         f"{len(stretch.nodes):,} ops, {stretch.factor}"
         + (f". It ends at {hit}" if hit else "")
         + (f" (pass called at {position(graph.call)})" if graph.call else "")
@@ -218,7 +218,7 @@ def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     worst = max(lost, key=lambda each: each[2])
     yield Finding(
         "underflow", "warning",
-        f"{share:.0%} of the float16 gradient that {where(node)} sent on is zero or subnormal (below "
+        f"{share:.0%} of the float16 gradient that {described(node)} sent on is zero or subnormal (below "
         f"{SMALLEST_NORMAL:.2g}): its largest element is {number(max(abs(stats.min or 0.0), abs(stats.max or 0.0)))}. "
         f"{len(lost)} of {len(graph.edges)} gradients in this pass are like that, the worst with {worst[2]:.0%}",
         "scale the loss with torch.amp.GradScaler, or use bfloat16, which has the range of float32",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.stats_queries import flat, is_broken
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import where
+from gradtrace.wording.nodes import described
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _by_module_hook(graph: BackwardPass, node: Node, limit: float) -> Iterator[F
 def _finding(node: Node, told: str, module: str = "") -> Finding:
     whose = f"a hook of {module}" if module else "a hook"
     return Finding(
-        "hook-changed", "info", f"{whose} changed the gradient on its way to {where(node)}: {told}",
+        "hook-changed", "info", f"{whose} changed the gradient on its way to {described(node)}: {told}",
         "nothing to do if that is what the hook is for; remove the handle that register_hook() gave if not",
         (node.id,), node.source or node.library,
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import quoted, where
+from gradtrace.wording.nodes import described, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +74,7 @@ def changed_unseen(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             node = graph.by_id[fact.nodes[0]]
             yield Finding(
                 "changed-unseen", "error",
-                f"{where(node)} saved a tensor for backward, and {quoted(fact.source)} changed it in place through "
+                f"{described(node)} saved a tensor for backward, and {quoted(fact.source)} changed it in place through "
                 ".data, which PyTorch does not see: it computed the gradient with the new values, and raised no error",
                 "change it after backward(), under torch.no_grad() and without .data: then PyTorch sees one that is "
                 "too early",

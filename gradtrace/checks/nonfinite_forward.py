@@ -11,7 +11,7 @@ from gradtrace.checks.stats_queries import inputs, is_broken, size
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of
 from gradtrace.singularities import SMOOTHER, overflow, value_at
-from gradtrace.wording.nodes import as_tuple, bad_word, how_many, quoted, where
+from gradtrace.wording.nodes import as_tuple, described, how_many, nonfinite_word, quoted
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _unexplained(graph: BackwardPass) -> Iterator[Finding]:
         if node.kind == "output" and any(map(is_broken, node.values)):
             yield Finding(
                 "nonfinite-forward", "error",
-                f"{node.name or 'the output'} is {bad_word(_worst(node))}, and no op was seen that made it so",
+                f"{node.name or 'the output'} is {nonfinite_word(_worst(node))}, and no op was seen that made it so",
                 "look at what it is computed from: torch.isfinite(x).all() on each part, from the last one back",
                 (node.id,), graph.call,
             )  # fmt: skip
@@ -115,7 +115,11 @@ def _inf_is_birth(graph: BackwardPass, node: Node) -> bool:
 
 def _broken_leaf(node: Node, fact: Fact | None = None) -> Finding:
     value = node.values[0]
-    what = f"{bad_word(value)} ({how_many(value)})" if is_broken(value) else str(fact.data["what"] if fact else "NaN")
+    what = (
+        f"{nonfinite_word(value)} ({how_many(value)})"
+        if is_broken(value)
+        else str(fact.data["what"] if fact else "NaN")
+    )
     how = f". That was written by {quoted(fact.source)}" if fact is not None and fact.source is not None else ""
     return Finding(
         "nonfinite-forward", "error",
@@ -130,7 +134,7 @@ def _broken_data(graph: BackwardPass, fact: Fact) -> Finding:
     node = graph.by_id[fact.nodes[0]] if fact.nodes else None
     source = fact.source if node is None else node.source or node.library
     what, data = fact.data["what"], fact.data["kind"] == "data"
-    who = where(node) if node is not None else "the output"
+    who = described(node) if node is not None else "the output"
     made = f"written by {quoted(fact.source)}" if fact.source != source else "that it writes itself"
     if data:
         made = f"of shape {as_tuple(fact.data['shape'])}, which no call of the script computed"
@@ -147,10 +151,9 @@ def _birth(graph: BackwardPass, node: Node) -> Finding:
     told = "; ".join(dict.fromkeys(fact for fact in facts if fact))
     came_in = "infinities" if any(is_broken(stats) for _, stats in inputs(graph, node)) else "finite inputs"
     said, remedy = _proven(graph, node)
-    told = ": ".join(filter(None, (told, said)))
+    made = f"{described(node)} turned {came_in} into {nonfinite_word(output)} ({how_many(output)})"
     return Finding(
-        "nonfinite-forward", "error",
-        f"{where(node)} turned {came_in} into {bad_word(output)} ({how_many(output)})" + (f": {told}" if told else ""),
+        "nonfinite-forward", "error", ": ".join(filter(None, (made, told, said))),
         remedy or FINITE, (node.id,), node.source or node.library,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from gradtrace.checks.nonfinite_reasons import SELECT, backward_reason, came_fro
 from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.model import Finding
 from gradtrace.ops import op_of
-from gradtrace.wording.nodes import bad_word, how_many, where
+from gradtrace.wording.nodes import described, how_many, nonfinite_word
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _becomes_nan(graph: BackwardPass, sent: _Sent) -> Node | None:
 def _broken_seed(node: Node, edge: Edge) -> Finding:
     return Finding(
         "nonfinite-origin", "error",
-        f"backward was started at {node.name or 'its output'} with a gradient that holds {bad_word(edge.grad)}",
+        f"backward was started at {node.name or 'its output'} with a gradient that holds {nonfinite_word(edge.grad)}",
         "check the tensor given as backward(gradient=...) or grad(grad_outputs=...)", (node.id,),
     )  # fmt: skip
 
@@ -72,7 +72,9 @@ def _broken_seed(node: Node, edge: Edge) -> Finding:
 def _origin(graph: BackwardPass, sent: _Sent, *, scaled: bool) -> Finding:
     node, edge = sent.node, sent.edges[0]
     mask = _mask(graph, sent)
-    told = [f"{where(node)} received a finite gradient and sent on {bad_word(edge.grad)} ({how_many(edge.grad)})"]
+    told = [
+        f"{described(node)} received a finite gradient and sent on {nonfinite_word(edge.grad)} ({how_many(edge.grad)})"
+    ]
     element = element_sent(graph, edge)
     reason = backward_reason(node, edge, element)
     because = ": ".join(filter(None, (_place_of(graph, edge, element), reason.said)))
@@ -81,10 +83,10 @@ def _origin(graph: BackwardPass, sent: _Sent, *, scaled: bool) -> Finding:
     told += filter(None, [came_from(element)])
     if mask is not None:
         times = "NaN" if element is not None and element.value == "nan" else "an infinite derivative"
-        told.append(f"The element is masked later, at {where(mask)}, but 0 times {times} is NaN")
+        told.append(f"The element is masked later, at {described(mask)}, but 0 times {times} is NaN")
     later = _becomes_nan(graph, sent)
     if later is not None:
-        told.append(f"From there on 0 times infinity makes NaN, first in {where(later)}")
+        told.append(f"From there on 0 times infinity makes NaN, first in {described(later)}")
     reached = any(leaf.kind == "leaf" and any(map(is_broken, leaf.grads)) for leaf in graph.nodes)
     if not reached:
         told.append("It does not get as far as a leaf, so nothing is lost yet")

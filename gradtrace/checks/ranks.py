@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import some
+from gradtrace.wording.nodes import first_few
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ __all__ = ["rank_divergence", "ranks_named", "reducing_passes", "unused_on_rank"
 def ranks_named(ranks: Iterable[int]) -> str:
     """Return ``rank 3``, or ``ranks 0, 3``."""
     listed = sorted(ranks)
-    return f"rank{'s' if len(listed) > 1 else ''} {some(map(str, listed), 8)}"
+    return f"rank{'s' if len(listed) > 1 else ''} {first_few(map(str, listed), 8)}"
 
 
 def reducing_passes(trace: Trace) -> dict[int, dict[int, BackwardPass]]:
@@ -91,7 +91,7 @@ def _diverged(graphs: dict[int, BackwardPass], odd: list[_Odd], what: str) -> Fi
     return Finding(
         "rank-divergence", "error",
         f"{what} that all ranks should have alike differ in pass {graph.index}, those of {ranks_named(worst.ranks)} "
-        f"from the others': {some(each.name for each in odd)} (the norm of {worst.name} is {sizes})"
+        f"from the others': {first_few(each.name for each in odd)} (the norm of {worst.name} is {sizes})"
         f"{_steps(graph, graphs[other])}",
         "look for what one rank did alone before that pass: a step that it skipped or took twice (a GradScaler of its "
         "own, no_sync() around the last backward before a step), other learning rates, a load, an update by hand",
@@ -124,8 +124,8 @@ def unused_on_rank(trace: Trace, _: Thresholds) -> Iterator[Finding]:
         users = sorted({*passes[at[0]]} - {*without})
         yield Finding(
             "unused-on-rank", "warning",
-            f"{some(names)}: used on {ranks_named(users)} and not on {ranks_named(without)}. What is reduced is the "
-            "mean with a gradient of zero for each rank that did not use it",
+            f"{first_few(names)}: used on {ranks_named(users)} and not on {ranks_named(without)}. What is reduced is "
+            "the mean with a gradient of zero for each rank that did not use it",
             "if that is meant (experts, branches that depend on the data), scale the gradient by the ranks that used "
             "it; else find the branch that the others did not take",
             tuple(leaf.id for leaf in _replicas(passes[at[0]][users[0]]).values() if leaf.name in names),

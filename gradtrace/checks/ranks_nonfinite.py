@@ -8,7 +8,7 @@ from gradtrace.checks.base import CHECKS, Thresholds, check
 from gradtrace.checks.ranks import ranks_named
 from gradtrace.checks.stats_queries import is_broken
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import bad_word, some
+from gradtrace.wording.nodes import first_few, nonfinite_word
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,10 +60,11 @@ def _from(guilty: list[BackwardPass], victims: list[int], leaves: list[Node], th
     born = [f for name in ("nonfinite-forward", "nonfinite-origin") for f in CHECKS[name].function(origin, thresholds)]
     cause = born[0] if born else None
     told = f" There, {cause.message}" if cause is not None else ""
+    word, names = nonfinite_word(leaves[0].reduced), first_few(leaf.name or "a leaf" for leaf in leaves)
     return Finding(
         "nonfinite-from-rank",
         cause.severity if cause is not None else "error",
-        f"{bad_word(leaves[0].reduced)} in the gradients of {some(leaf.name or 'a leaf' for leaf in leaves)} came from "
+        f"{word} in the gradients of {names} came from "
         f"{ranks_named([graph.rank for graph in guilty])}: on {ranks_named(victims)} they were finite until they were "
         f"reduced.{told}",
         cause.hint if cause is not None else "look at that rank's pass: gradtrace render --rank",
@@ -79,10 +80,10 @@ def nonfinite_from_rank(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]
     """Gradients that were finite on this rank, and are not after the reduction: another rank gave NaN or infinity."""
     leaves = _spoilt(graph)
     if leaves:
-        names = some(leaf.name or "a leaf" for leaf in leaves)
+        names = first_few(leaf.name or "a leaf" for leaf in leaves)
         yield Finding(
             "nonfinite-from-rank", "info" if _is_scaled(graph) else "error",
-            f"{names}: finite on this rank, and {bad_word(leaves[0].reduced)} after the processes had reduced it: "
-            "another rank gave it", TOGETHER, tuple(leaf.id for leaf in leaves), graph.call, graph.index,
+            f"{names}: finite on this rank, and {nonfinite_word(leaves[0].reduced)} after the processes had reduced "
+            "it: another rank gave it", TOGETHER, tuple(leaf.id for leaf in leaves), graph.call, graph.index,
             ranks=(graph.rank,),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.stats_queries import flat
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import as_tuple, position, quoted, some, where
+from gradtrace.wording.nodes import as_tuple, described, first_few, position, quoted
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def broadcast(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
             column = left if left.endswith("1)") else right
             yield Finding(
                 "broadcast", "warning",
-                f"{where(node)} took {left} and {right} and made {made}: each row is compared with "
+                f"{described(node)} took {left} and {right} and made {made}: each row is compared with "
                 "each other row, not with its own",
                 f"give both the same shape: squeeze(-1) the one of shape {column}, or unsqueeze(-1) the other",
                 (node.id,), node.source or fact.source,
@@ -95,7 +95,7 @@ class Accumulated:
 
 
 def _reused(fact: Fact) -> Finding:
-    names = some(str(name) or "an unnamed one" for name in _list(fact.data["names"]))
+    names = first_few(str(name) or "an unnamed one" for name in _list(fact.data["names"]))
     times = int(str(fact.data["times"]))
     again = f" at the first time, and it did so {times:,} times" if times > 1 else ""
     return Finding(
@@ -136,7 +136,7 @@ def _together(worst: dict[str, Finding]) -> Iterator[Finding]:
         first = min(
             (worst[name] for name in names), key=lambda finding: (": " not in finding.message, finding.pass_index)
         )
-        others = f". The same goes for {some(n for n in names if worst[n] is not first)}" if len(names) > 1 else ""
+        others = f". The same goes for {first_few(n for n in names if worst[n] is not first)}" if len(names) > 1 else ""
         yield replace(first, message=first.message + others)
 
 
@@ -170,8 +170,8 @@ def lost_second_order(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
         why = "its backward is marked once_differentiable" if once else "its backward computed without autograd"
         yield Finding(
             "lost-second-order", "warning",
-            f"create_graph=True was asked for, but {where(node)} gave a gradient without a graph: {why} (a numpy call, "
-            ".data, detach() or no_grad() in it does the same). Second derivatives through it are missing",
+            f"create_graph=True was asked for, but {described(node)} gave a gradient without a graph: {why} (a numpy "
+            "call, .data, detach() or no_grad() in it does the same). Second derivatives through it are missing",
             "write its backward with differentiable torch ops on ctx.saved_tensors, without once_differentiable",
             (node.id,), node.source,
         )  # fmt: skip

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.model import Finding
 from gradtrace.ops import op_name
-from gradtrace.wording.nodes import as_tuple, quoted, some
+from gradtrace.wording.nodes import as_tuple, first_few, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def _told(found: _Untrained, replaced: Fact | None) -> Finding:
     registered = all("[" not in name for name in found.names) and not found.shapes
     shapes = ", ".join(map(as_tuple, found.shapes))
     unnamed = f"parameters without a name, of shape {shapes}, used in {quoted(found.source)}," if shapes else ""
-    told = " and ".join(filter(None, (some(found.names), unnamed)))
+    told = " and ".join(filter(None, (first_few(found.names), unnamed)))
     told += " get a gradient in each pass and are in no optimizer: no step changes them"
     first, count = next(iter(found.passes)), len(found.passes)
     if replaced is not None:
@@ -145,7 +145,7 @@ def step_without_effect(trace: Trace, _: Thresholds) -> Iterator[Finding]:
     for fact in trace.facts:
         if fact.kind == "no-effect":
             how, times = str(fact.data["how"]), int(str(fact.data["times"]))
-            names = some(str(name) or "an unnamed one" for name in _list(fact.data["names"]))
+            names = first_few(str(name) or "an unnamed one" for name in _list(fact.data["names"]))
             told = f"the step in {quoted(fact.source)} {NO_EFFECT.get(how, 'changed nothing')} ({times:,} times)"
             told += f". That is so for {names}" if names else ""
             yield Finding("step-without-effect", "warning", told, EFFECT.get(how, PLACE), (), fact.source)

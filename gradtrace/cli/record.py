@@ -22,7 +22,7 @@ from gradtrace.errors import NothingRecordedError, OutputError, ScriptError
 from gradtrace.journal import Journal
 from gradtrace.model import Trace
 from gradtrace.processes import Process, file_name, read_ranks
-from gradtrace.wording.nodes import some
+from gradtrace.wording.nodes import first_few
 
 __all__ = ["record"]
 
@@ -115,7 +115,7 @@ def _write(recorded: Recorded, files: _Files, target: Target) -> None:
     others = files.of_children()
     if others:
         count = f"{len(others):,} process{'es' if len(others) > 1 else ''}"
-        say(f"{count} that the script started wrote {some(map(os.path.relpath, others))}")
+        say(f"{count} that the script started wrote {first_few(map(os.path.relpath, others))}")
     if others and not trace.passes:
         return
     name = files.last(trace)

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Node, Source, TensorStats
 
-__all__ = ["as_tuple", "bad_word", "how_many", "location", "position", "quoted", "some", "where"]
+__all__ = ["as_tuple", "described", "first_few", "how_many", "location", "nonfinite_word", "position", "quoted"]
 
 
-def where(node: Node) -> str:
+def described(node: Node) -> str:
     """Return the op with its expression and line: ``sqrt `torch.sqrt(x)` (train.py:12)``."""
     source = node.source or node.library
     if node.kind != "function":
@@ -58,10 +58,10 @@ def _short(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
-def some(words: Iterable[str], limit: int = 5) -> str:
+def first_few(words: Iterable[str], limit: int = 5) -> str:
     """Return the first words with commas, and how many more there are.
 
-    >>> some("abc"), some("abcdefg", 2)
+    >>> first_few("abc"), first_few("abcdefg", 2)
     ('a, b, c', 'a, b and 5 more')
     """
     listed = list(words)
@@ -79,11 +79,11 @@ def as_tuple(shape: object) -> str:
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-def bad_word(stats: TensorStats | None) -> str:
+def nonfinite_word(stats: TensorStats | None) -> str:
     """Return ``NaN``, ``infinity`` or both, after what there is.
 
     >>> from gradtrace.model import TensorStats
-    >>> bad_word(TensorStats((2,), nan=1)), bad_word(TensorStats((2,), nan=1, inf=1))
+    >>> nonfinite_word(TensorStats((2,), nan=1)), nonfinite_word(TensorStats((2,), nan=1, inf=1))
     ('NaN', 'NaN and infinity')
     """
     if stats is None:

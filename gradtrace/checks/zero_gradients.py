@@ -9,7 +9,7 @@ from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.graph import topological
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of
-from gradtrace.wording.nodes import some, where
+from gradtrace.wording.nodes import described, first_few
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -150,11 +150,11 @@ def _place_of(death: _Death) -> object:
 def _death_told(lives: list[_Life]) -> Finding:
     deaths = sorted((life.death for life in lives if life.death), key=lambda death: death.pass_index)
     killer, first = deaths[0].killer, deaths[0].pass_index
-    names = some(dict.fromkeys(death.leaf.name or "a leaf" for death in deaths))
+    names = first_few(dict.fromkeys(death.leaf.name or "a leaf" for death in deaths))
     was_alive = f" In the {lives[0].alive:,} passes before it was not." if lives[0].alive else ""
     return Finding(
         "zero-gradient", "warning",
-        f"the gradient died in {where(killer)}: {deaths[0].reason}. What arrived was not zero, but all "
+        f"the gradient died in {described(killer)}: {deaths[0].reason}. What arrived was not zero, but all "
         f"that went on to {names} is.{was_alive}",
         CLASSES if op_name(killer.op) in SOFTMAX else op_of(killer.op).slope or REMEDY,
         (killer.id, *(d.leaf.id for d in deaths if d.pass_index == first)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.how_detached import EXITS, way
 from gradtrace.model import Finding
-from gradtrace.wording.nodes import as_tuple, quoted, some, where
+from gradtrace.wording.nodes import as_tuple, described, first_few, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _listed(names: list[object]) -> str:
     shapes = [as_tuple(name) for name in names if isinstance(name, list)]
     many = f"{len(shapes)} tensors" if len(shapes) > 1 else "a tensor"
     unnamed = f"{many} without a name, {' and '.join(shapes)}" if shapes else ""
-    return " and ".join(filter(None, (some(named), unnamed))) or "one without a name"
+    return " and ".join(filter(None, (first_few(named), unnamed))) or "one without a name"
 
 
 def _dropped(graph: BackwardPass) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _dropped(graph: BackwardPass) -> Iterator[Finding]:
         if ran and len(ran) == len(senders):
             yield Finding(
                 "unreached-leaf", "warning",
-                f"{leaf.name or 'a leaf'} got no gradient: {where(ran[0])} used it and returned None for it",
+                f"{leaf.name or 'a leaf'} got no gradient: {described(ran[0])} used it and returned None for it",
                 "return its gradient from the backward of that Function", (leaf.id, ran[0].id), ran[0].source,
                 graph.index,
             )  # fmt: skip
