@@ -7,7 +7,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -80,7 +80,8 @@ class Journal:
 
 def _opening(trace: Trace) -> bytes:
     """Return the trace's file up to its first pass."""
-    head = replace(trace, passes=(), series=(), error=None, facts=(), world=None, errors=())
+    lists: dict[str, Any] = dict.fromkeys(("passes", "series", "facts", "errors", "pass_series", "updates"), ())
+    head = replace(trace, error=None, world=None, **lists)
     return tracefile.dumps(head).rstrip()[:-1] + b',"passes":['
 
 

@@ -17,7 +17,7 @@ from gradtrace.model import Trace, World
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from gradtrace.model import BackwardPass, Fact, Node
+    from gradtrace.model import BackwardPass, Fact, Node, PassSeries
 
 __all__ = ["is_trace_source", "merge", "of_rank", "ranks_of", "read_all"]
 
@@ -118,6 +118,8 @@ def merge(traces: Sequence[Trace]) -> Trace:
         tuple(fact for part in parts for fact in part.facts),
         _world([trace.world for trace in grouped if trace.world is not None]),
         tuple(errors),
+        tuple(series for part in parts for series in part.pass_series),
+        tuple(series for part in parts for series in part.updates),
     )
 
 
@@ -165,8 +167,14 @@ def _shifted(trace: Trace, by: int) -> Trace:
         trace,
         passes=tuple(map(graph, trace.passes)),
         series=tuple(replace(rows, passes=[index + by for index in rows.passes]) for rows in trace.series),
+        pass_series=tuple(_later(series, by) for series in trace.pass_series),
         facts=tuple(map(fact, trace.facts)),
     )
+
+
+def _later(series: PassSeries, by: int) -> PassSeries:
+    passes, broken = ([index + by for index in indices] for indices in (series.passes, series.not_finite))
+    return replace(series, passes=passes, not_finite=broken)
 
 
 def _as_rank(trace: Trace, rank: int) -> Trace:
@@ -175,6 +183,8 @@ def _as_rank(trace: Trace, rank: int) -> Trace:
         trace,
         passes=tuple(replace(graph, rank=rank) for graph in trace.passes),
         series=tuple(replace(series, rank=rank) for series in trace.series),
+        pass_series=tuple(replace(series, rank=rank) for series in trace.pass_series),
+        updates=tuple(replace(series, rank=rank) for series in trace.updates),
         error=None if trace.error is None else replace(trace.error, rank=rank),
         facts=tuple(replace(fact, rank=rank) for fact in trace.facts),
         errors=(),
@@ -202,6 +212,8 @@ def of_rank(trace: Trace, rank: int) -> Trace:
         world=None if world is None else replace(world, ranks=(rank,), hosts=(hosts.get(rank, ""),)),
         passes=tuple(graph for graph in trace.passes if graph.rank == rank),
         series=tuple(series for series in trace.series if series.rank == rank),
+        pass_series=tuple(series for series in trace.pass_series if series.rank == rank),
+        updates=tuple(series for series in trace.updates if series.rank == rank),
         facts=tuple(fact for fact in trace.facts if fact.rank == rank),
         error=ended[0] if ended else None,
         errors=(),

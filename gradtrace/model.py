@@ -7,7 +7,7 @@ of its ``next_functions``, source and target follow the backward direction. Noth
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from msgspec import Meta, Struct
 
@@ -332,6 +332,43 @@ class LeafSeries(Struct, frozen=True, omit_defaults=True):
     rank: Position = 0
 
 
+class LearningRate(NamedTuple):
+    """The learning rate from an optimizer step on, until the next one."""
+
+    step: Count
+    rate: Amount
+
+
+class PassSeries(Struct, frozen=True, omit_defaults=True):
+    """All passes of a process, those that were not kept included: what each began with.
+
+    ``losses`` are the values of the outputs, null where there are several or none is a scalar, or where it was not
+    finite: then the pass is in ``not_finite``. ``steps`` are the optimizer steps made before, ``seconds`` count from
+    the beginning of the recording, ``scales`` are those of a GradScaler (empty without one).
+    """
+
+    passes: list[Count] = []
+    losses: list[Amount | None] = []
+    steps: list[Count] = []
+    seconds: list[Amount] = []
+    not_finite: list[Count] = []
+    rates: tuple[LearningRate, ...] = ()
+    scales: list[Amount | None] = []
+    rank: Position = 0
+
+
+class UpdateSeries(Struct, frozen=True, omit_defaults=True):
+    """A parameter over optimizer steps: norm of the weight before each, norm of the change, fraction of zeros."""
+
+    name: str
+    shape: Shape = ()
+    steps: list[Count] = []
+    weights: list[Amount | None] = []
+    updates: list[Amount | None] = []
+    zeros: list[Amount | None] = []
+    rank: Position = 0
+
+
 class World(Struct, frozen=True, omit_defaults=True):
     """The processes that train together: how many there are, and those recorded, each with its host.
 
@@ -359,6 +396,8 @@ class Trace(Struct, frozen=True, omit_defaults=True):
     facts: tuple[Fact, ...] = ()
     world: World | None = None
     errors: tuple[ErrorInfo, ...] = ()
+    pass_series: tuple[PassSeries, ...] = ()
+    updates: tuple[UpdateSeries, ...] = ()
 
     @property
     def made(self) -> int:

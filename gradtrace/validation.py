@@ -82,6 +82,13 @@ def flaws(trace: Trace) -> Iterator[str]:
     for series in trace.series:
         if not len(series.passes) == len(series.norms) == len(series.reached):
             yield f"the series of {_short.repr(series.name)} has lists of different lengths"
+    for rows in trace.pass_series:
+        count = len(rows.passes)
+        if {len(rows.losses), len(rows.steps), len(rows.seconds), len(rows.scales) or count} != {count}:
+            yield "the series of passes has lists of different lengths"
+    for update in trace.updates:
+        if not len(update.steps) == len(update.weights) == len(update.updates) == len(update.zeros):
+            yield f"the updates of {_short.repr(update.name)} have lists of different lengths"
 
 
 def _passes(trace: Trace) -> Iterator[str]:

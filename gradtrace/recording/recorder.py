@@ -24,8 +24,10 @@ from gradtrace.recording.autograd.engine_call import EngineCall
 from gradtrace.recording.backward.leaf_grads import GradReader
 from gradtrace.recording.backward.leaf_series import SeriesLog
 from gradtrace.recording.backward.nesting import Nesting
+from gradtrace.recording.backward.pass_log import PassLog
 from gradtrace.recording.backward.raw_pass import PassKind, RawPass
 from gradtrace.recording.backward.run_pass import LeafKnowledge, PassContext, record_leaves, record_pass
+from gradtrace.recording.backward.weight_updates import WeightUpdates
 from gradtrace.recording.distributed.process_group import Membership
 from gradtrace.recording.distributed.wrappers import Wrappers
 from gradtrace.recording.facts.collector import Facts
@@ -61,6 +63,7 @@ class Options(Struct, frozen=True):
         numeric: finite differences of these calls, too; they run again, in float64, when the trace is read.
         linked: where only the last pass is kept, also those before it whose backward made nodes.
         facts: what the checks need beside the gradients; needs ``forward``.
+        weights: measure the weights and their updates at every N-th optimizer step; 0 for never.
         consume: is handed each pass, in the order in which they end; only the last is kept after that.
         journal: is handed, when a pass has ended, what tells the trace until then.
     """
@@ -72,6 +75,7 @@ class Options(Struct, frozen=True):
     numeric: bool = False
     linked: bool = False
     facts: bool = False
+    weights: int = 0
     consume: Callable[[BackwardPass], None] | None = None
     journal: Callable[[Callable[[], Trace]], None] | None = None
 
@@ -105,7 +109,6 @@ class Recorder:
         self.on_pass: Callable[[int], None] | None = None
         self._seeded_by: _SeededBy | None = None
         self._membership = Membership()
-        self._steps = 0  # of optimizers
         self.sources = Sources(*folders)
         self._logs = ThreadLogs()
         self._nesting = Nesting()
@@ -118,8 +121,10 @@ class Recorder:
         self._facts = Facts(self._wrappers) if options.facts and options.forward else None
         self._logs.call_observer = self._facts.call_observer if self._facts is not None else None
         self._series = SeriesLog()
+        self._passes = PassLog()
         self._paths = ModulePaths()
         self._known = LeafKnowledge(KnownNames(), GradReader(self._series))
+        self._updates = WeightUpdates(options.weights, lambda: self._passes.steps, self._name_of)
         taped = options.calls or options.numeric  # which need each call of the forward
         self._pause = ForwardPause(self._logs, (options.keep or ()) if options.forward and not taped else ())
         self._undo = ExitStack()
@@ -171,6 +176,7 @@ class Recorder:
         facts += self.facts_of_end
         series = self._series.found()
         trace = Trace(FORMAT_VERSION, self.command, versions(), tuple(passes), series, self.error, facts)
+        trace = replace(trace, pass_series=self._passes.found(), updates=self._updates.found())
         return self._membership.signed(trace)
 
     def _parts(self) -> list[Removable]:
@@ -179,7 +185,12 @@ class Recorder:
         # backward() and grad() call the engine by the name imported into torch.autograd, others by this one.
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
-        changes = module_change_hooks(self._paths.forget)
+        changes: list[Removable] = [
+            *module_change_hooks(self._paths.forget),
+            *self._updates.parts(),
+            Registered(register_optimizer_step_pre_hook, self._passes.step),
+            self._passes.scaler_patch(),
+        ]
         if not self.options.forward:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *changes, *engine, *stack_patches()]
         pause = self._pause.pause_if_due
@@ -192,7 +203,6 @@ class Recorder:
             *inspect_patches(),
             self._pause.holding(forward),
             Registered(register_optimizer_step_pre_hook, pause),
-            Registered(register_optimizer_step_pre_hook, self._count_step),
             *changes,
             *(self._facts.parts() if self._facts is not None else ()),
         ]
@@ -204,6 +214,7 @@ class Recorder:
             if self._logs.closed or is_tracing():
                 return engine(*args, **kwargs)
             index = self.count = next(self._counter)
+            self._passes.add(index, args[0])
             grads = self._known.grads
             grads.begin()
             try:
@@ -224,8 +235,8 @@ class Recorder:
 
         return run
 
-    def _count_step(self, *_: Any) -> None:
-        self._steps += 1
+    def _name_of(self, parameter: torch.Tensor) -> str:
+        return self._paths.name(parameter) or self._known.names.name(parameter) or ""
 
     def _asks_for_rows(self, index: int) -> bool:
         """Tell whether nothing but the rows of a pass is asked for, and nothing watches the forward."""
@@ -255,7 +266,7 @@ class Recorder:
         spaces = seeded.spaces if seeded is not None else ()
         context = PassContext(index, kind, log, spaces, self.options.torchviz, observer)
         context = context._replace(wrappers=self._wrappers, paths=self._paths)
-        return context._replace(rank=self._membership.rank(), step=self._steps)
+        return context._replace(rank=self._membership.rank(), step=self._passes.steps)
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep

@@ -41,6 +41,8 @@ class Membership:
         return replace(
             trace,
             series=tuple(replace(series, rank=rank) for series in trace.series),
+            pass_series=tuple(replace(series, rank=rank) for series in trace.pass_series),
+            updates=tuple(replace(series, rank=rank) for series in trace.updates),
             error=None if trace.error is None else replace(trace.error, rank=rank),
             facts=tuple(replace(fact, rank=rank) for fact in trace.facts),
             world=World(known.world, (rank,), (known.host,), known.restart),

@@ -207,6 +207,11 @@ class ModulePaths:
             self._walked = {}
             self._merged = ((), {})
 
+    def name(self, tensor: torch.Tensor) -> str:
+        """Return the name of a tensor that was found in a module, or nothing."""
+        found = self._merged[1].get(id(tensor))
+        return found[1] if found is not None and found[0]() is tensor else ""
+
     def roots(self, modules: list[tuple[nn.Module, str]]) -> dict[int, str]:
         """Return the names of those modules, by id, that are no part of another one."""
         named: dict[int, str] = {}

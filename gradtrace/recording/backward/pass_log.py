@@ -1,0 +1,105 @@
+"""Log of passes: for each one its loss, optimizer step, time and loss scale, whether the pass is kept or not."""
+
+from __future__ import annotations
+
+import math
+import time
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.model import LearningRate, PassSeries
+from gradtrace.recording.isolation.patch import Patch
+from gradtrace.recording.stats.measure import measure
+from gradtrace.recording.stats.reduce import reduce_pending
+from gradtrace.recording.stats.tensor_stats import to_stats
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.recording.stats.kinds import Measured
+
+__all__ = ["PassLog"]
+
+_COLUMNS = 5  # pass, loss, step, seconds, scale
+_LOSS, _SCALE = 1, 4
+_UNKNOWN = -math.inf  # in place of a loss or a scale that nobody measured
+_WAITING = 2000
+
+
+class PassLog:
+    """A row for each pass, and the learning rate of each optimizer step at which it changed."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self._began = time.perf_counter()
+        self._rows = array("d")  # one after the other: a signal's handler that raises leaves no half row
+        self._waiting: list[tuple[int, Measured]] = []  # position of a number, and what it is measured from
+        self._rates: list[LearningRate] = []
+        self._scale: Measured | None = None
+
+    def add(self, pass_index: int, outputs: Sequence[Any]) -> None:
+        """Add the row of a pass that begins; its loss is the value of its one output, if that is a scalar."""
+        at = len(self._rows)
+        seconds = time.perf_counter() - self._began
+        self._rows.extend((pass_index, _UNKNOWN, self.steps, seconds, _UNKNOWN))
+        loss = outputs[0] if len(outputs) == 1 else None
+        if type(loss) is torch.Tensor:
+            with torch._C.DisableTorchFunction():
+                if not loss.dim() and loss.is_floating_point():
+                    self._waiting.append((at + _LOSS, measure(loss)))
+        if self._scale is not None:
+            self._waiting.append((at + _SCALE, self._scale))
+        if len(self._waiting) > _WAITING:
+            self._write()
+
+    def step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        """Note a step of an optimizer and its learning rate, that of the first group of parameters."""
+        rate = optimizer.param_groups[0].get("lr")
+        if isinstance(rate, torch.Tensor):
+            rate = rate.item() if rate.is_cpu else None  # reading another would make the script wait
+        if rate is not None and (not self._rates or self._rates[-1].rate != rate):
+            self._rates.append(LearningRate(self.steps, float(rate)))
+        self.steps += 1
+
+    def scaler_patch(self) -> Patch:
+        """Return the patch that notes the scale by which a GradScaler multiplies the loss."""
+        from torch.amp.grad_scaler import GradScaler  # noqa: PLC0415 - 20 ms, and torch has it by now
+
+        scale = GradScaler.scale
+
+        def scale_and_note(scaler: GradScaler, outputs: Any) -> Any:
+            scaled = scale(scaler, outputs)
+            factor = getattr(scaler, "_scale", None)
+            self._scale = measure(factor) if isinstance(factor, torch.Tensor) and scaler.is_enabled() else None
+            return scaled
+
+        return Patch(GradScaler, "scale", scale_and_note)
+
+    def found(self) -> tuple[PassSeries, ...]:
+        """Return the rows as columns; nothing where there was no pass."""
+        self._write()
+        if not self._rows:
+            return ()
+        passes, losses, steps, seconds, scales = (self._rows[column::_COLUMNS] for column in range(_COLUMNS))
+        broken = [int(index) for index, loss in zip(passes, losses, strict=True) if not loss < math.inf]
+        scaled = [scale if math.isfinite(scale) else None for scale in scales]
+        return (
+            PassSeries(
+                list(map(int, passes)),
+                [loss if math.isfinite(loss) else None for loss in losses],
+                list(map(int, steps)),
+                [round(second, 6) for second in seconds],
+                broken,
+                tuple(self._rates),
+                scaled if any(scaled) else [],
+            ),
+        )
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        reduce_pending([measured for _, measured in waiting])
+        for at, measured in waiting:
+            value = to_stats(measured)
+            self._rows[at] = value.mean if value.mean is not None else math.nan if value.nan or value.inf else _UNKNOWN
