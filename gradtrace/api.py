@@ -17,6 +17,7 @@ from gradtrace.checks.wrong_gradient import wrong_gradient
 from gradtrace.errors import FreedGraphError, NothingRecordedError, UnknownNameError
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style, drawn
+from gradtrace.history import columns, update_columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -87,6 +88,19 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
             The findings; the same one in several passes is one, with their count.
         """
         return run(self, thresholds)
+
+    def history(self, *, updates: bool = False) -> dict[str, list[Any]]:
+        """Return a row for each pass and leaf as columns, which ``pandas.DataFrame`` and ``polars.DataFrame`` take.
+
+        Args:
+            updates: weights and their updates by optimizer step instead, which ``record --weights`` measures.
+
+        Returns:
+            ``rank``, ``pass``, ``step``, ``leaf``, ``norm`` (None where ``state`` is ``unreached`` or ``not finite``),
+            ``true_norm`` (without a GradScaler's ``scale``), ``loss``, ``learning_rate``, ``seconds``; or of updates
+            ``rank``, ``step``, ``leaf``, ``weight``, ``update``, ``ratio``, ``zeros``.
+        """
+        return update_columns(self) if updates else columns(self)
 
     def save(self, path: str | Path) -> None:
         """Write the trace file (``.json``, or ``.json.gz`` compressed); raises OutputError."""

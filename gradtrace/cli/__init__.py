@@ -30,6 +30,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "record": _SCRIPT,
     "explain": _SCRIPT,
     "check": _SCRIPT,
+    "history": _HELP,
     "diff": _SCRIPT,
     "embed": _HELP,
     "formats": _HELP,

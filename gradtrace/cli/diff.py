@@ -15,8 +15,11 @@ from gradtrace.cli.options import is_output
 from gradtrace.cli.output import Target, say
 from gradtrace.errors import GradtraceError
 from gradtrace.formats.base import Style
+from gradtrace.history import first_difference
 from gradtrace.model import Report
 from gradtrace.wording.differences import as_findings, as_text
+from gradtrace.wording.numbers import number
+from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
     from gradtrace.difference import Difference
@@ -58,10 +61,20 @@ def diff(
         Target("-").write(msgspec.json.format(msgspec.json.encode(difference), indent=2) + b"\n")
     else:
         typer.echo(as_text(difference), nl=False)
+        _tell_history(*traces, rtol)
     if plugin is not None and output is not None:
         Target(output).write(plugin.function(_report(difference, traces[1]), Style()))
         say(f"wrote {output}")
     raise typer.Exit(int(difference.differs))
+
+
+def _tell_history(before: Trace, after: Trace, rtol: float) -> None:
+    """Say in which pass the histories part, that of all passes, kept or not."""
+    found = first_difference(before, after, rtol)
+    if found is not None:
+        ends = " and ".join("none" if norm is None else f"{number(norm)}" for norm in (found.before, found.after))
+        name = one_line(found.series.name) or "a leaf"
+        typer.echo(f"the histories part at pass {found.pass_index:,}: the gradient norms of {name} are {ends}")
 
 
 def _report(difference: Difference, after: Trace) -> Report:

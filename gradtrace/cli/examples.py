@@ -11,6 +11,7 @@ SUMMARIES = {
     "record": "Run a script and save its backward passes to a file.",
     "explain": "Show how each gradient follows from the chain rule.",
     "check": "Find NaN, vanishing, missing and other wrong gradients.",
+    "history": "Show gradient norms over all passes of a training.",
     "diff": "Compare the gradients of two saved traces.",
     "embed": "Update the graphs inside Markdown files.",
     "formats": "List the output formats and their file endings.",
@@ -54,6 +55,12 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("gradtrace check --json train.py", "the findings as JSON, on stdout"),
         ("gradtrace check --threshold vanishing=1e-9 train.py", "report vanishing gradients later"),
     ),
+    "history": (
+        ("gradtrace history run.json.gz", "a row with a sparkline for each leaf"),
+        ("gradtrace history -o norms.svg run.json.gz", "a heat map; .png and .pdf need matplotlib"),
+        ("gradtrace history -o norms.csv run.json.gz", "a row for each pass and leaf; also .jsonl, .parquet"),
+        ("gradtrace history --update run.json.gz", "updates beside weights, which record --weights N measures"),
+    ),
     "diff": (
         ("gradtrace diff before.json after.json", "list the differences"),
         ("gradtrace diff -o diff.svg before.json after.json", "and draw them"),
@@ -71,6 +78,7 @@ EXIT_CODES = {
     "record": _SCRIPT,
     "explain": _SCRIPT,
     "check": "0 no finding at or above --fail-on, 1 a finding or the script failed, 2 wrong usage, 3 no backward pass.",
+    "history": "0 success, 2 wrong usage, 3 the trace holds no history.",
     "diff": "0 the gradients agree, 1 they differ, 2 wrong usage.",
     "embed": "0 success, 1 with --check: something is out of date, 2 wrong usage or a script that failed.",
 }

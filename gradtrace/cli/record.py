@@ -38,6 +38,9 @@ Ranks = Annotated[
 Children = Annotated[
     bool, typer.Option("--children", help="Also record the Python processes that SCRIPT starts, each in its own file.")
 ]
+Weights = Annotated[
+    int, typer.Option("--weights", metavar="N", min=0, help="Measure weights and updates at every N-th optimizer step.")
+]
 Numeric = Annotated[bool, typer.Option("--numeric", help="Also compare the gradients with finite differences.")]
 
 
@@ -52,6 +55,7 @@ def record(
     numeric: Numeric = False,
     ranks: Ranks = "",
     children: Children = False,
+    weights: Weights = 0,
 ) -> None:
     """Run SCRIPT and save its backward passes to a file, to draw, check, explain or compare them later.
 
@@ -72,7 +76,7 @@ def record(
     target = Target(files.first)
     options = ChildOptions(files.pattern, tuple(chosen), None if keep is None else tuple(keep), calls, numeric)
     with recorded_children(options) if children else nullcontext():
-        recorded = work.record(keep, calls=calls, numeric=numeric, journal=files.journal())
+        recorded = work.record(keep, calls=calls, numeric=numeric, weights=weights, journal=files.journal())
     _write(recorded, files, target)
     if not recorded.made and not recorded.exit_code and not files.of_children():
         raise NothingRecordedError("the script made no backward pass", _advice(children=children))
