@@ -41,6 +41,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
     "record": (
         ("gradtrace record -o run.json.gz train.py", "save all backward passes"),
         ("gradtrace record --pass last -o run.json train.py", "save only the last one"),
+        ("gradtrace record --weights 10 -o run.json train.py", "also save updates, for gradtrace history --update"),
         ("gradtrace record --calls --numeric -o run.json train.py", "also save what gradtrace explain needs"),
     ),
     "explain": (
@@ -59,7 +60,6 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("gradtrace history run.json.gz", "a row with a sparkline for each leaf"),
         ("gradtrace history -o norms.svg run.json.gz", "a heat map; .png and .pdf need matplotlib"),
         ("gradtrace history -o norms.csv run.json.gz", "a row for each pass and leaf; also .jsonl, .parquet"),
-        ("gradtrace history --update run.json.gz", "updates beside weights, which record --weights N measures"),
     ),
     "diff": (
         ("gradtrace diff before.json after.json", "list the differences"),
