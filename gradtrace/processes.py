@@ -88,6 +88,6 @@ def read_ranks(text: str) -> frozenset[int]:
         first, dash, last = part.strip().partition("-")
         last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last)):
-            raise GradtraceError(f"no ranks: {text!r}", "write them as 0,3 or 0-3")
+            raise GradtraceError(f"{text!r} is not a list of ranks", "write them as 0,3 or 0-3")
         found.update(range(int(first), int(last) + 1))
     return frozenset(found)

@@ -103,7 +103,7 @@ def check(name: str, **known: Any) -> Callable[[Check], Check]:
         taken = [limit for other in _TRAITS if other != name for limit in _TRAITS[other].thresholds]
         for limit in declared.thresholds:
             if limit in taken or not limit.isidentifier():
-                raise GradtraceError(f"threshold {limit!r} of check {name!r} is taken, or is no name for a variable")
+                raise GradtraceError(f"threshold {limit!r} of check {name!r} is taken, or is not a name for a variable")
         CHECKS.register(name)(function)
         if CHECKS.holds(name, function):
             _TRAITS[name] = declared._replace(uses=uses)

@@ -31,14 +31,14 @@ def check_view(style: Style) -> None:
         raise UnknownNameError.of("order", style.sort, SORTS)
     rest = style.link.replace("{file}", "").replace("{line}", "")
     if "{" in rest or "}" in rest:
-        hint = "only {file} and {line} stand for something, as in 'https://host/{file}#L{line}'"
-        raise GradtraceError(f"--link {style.link!r} has braces around something else", hint)
+        hint = "write it as in 'https://host/{file}#L{line}'"
+        raise GradtraceError(f"--link {style.link!r} has other braces than {{file}} and {{line}}", hint)
     view = style.view
     parts = [name for name in ("--focus", "--through", "--between") if getattr(view, name.removeprefix("--"))]
     if len(parts) > 1:
-        raise GradtraceError(f"{' and '.join(parts)} can't be had together", "choose one")
+        raise GradtraceError(f"{' and '.join(parts)} can't be used together", "choose one")
     if style.view.full and style.view.depth is not None:
-        raise GradtraceError("--full and --depth can't be had together", "choose one")
+        raise GradtraceError("--full and --depth can't be used together", "choose one")
 
 
 def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) -> str | bytes:

@@ -54,7 +54,7 @@ def _settle(path: Path, text: str, new: Refreshed, *, check: bool) -> int:
     for file, data in changed.items():
         if not check:
             write_whole(file, data)
-        say(f"{file} {'would change; refresh it with: gradtrace embed ' + str(path) if check else 'refreshed'}")
+        say(f"{file} {'is out of date; update it with: gradtrace embed ' + str(path) if check else 'updated'}")
     if not changed:
         say(f"{path} is up to date")
     return len(changed)

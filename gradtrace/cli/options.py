@@ -74,7 +74,8 @@ PassNumber = Annotated[
     ),
 ]
 Rank = Annotated[
-    int | None, typer.Option("--rank", metavar="N", min=0, help="Of traces of several processes: this one's.")
+    int | None,
+    typer.Option("--rank", metavar="N", min=0, help="Of traces of several processes, draw the one of this rank."),
 ]
 Engine = Annotated[
     str,
@@ -98,9 +99,7 @@ Look = Annotated[
 Timeout = Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Time limit for the layout.")]
 MaxNodes = Annotated[
     int | None,
-    typer.Option(
-        "--max-nodes", metavar="N", min=1, help="Fold to this many boxes, in place of as many as can be read."
-    ),
+    typer.Option("--max-nodes", metavar="N", min=1, help="Fold to this many boxes, instead of as many as can be read."),
 ]
 Depth = Annotated[
     int | None, typer.Option("--depth", metavar="N", min=0, help="One box for each module call at this depth.")
@@ -151,7 +150,7 @@ Sort = Annotated[
     typer.Option(
         "--sort",
         metavar="ORDER",
-        help=f"Sort the table by {' or '.join(SORTS)}.",
+        help="Sort the table by order (of execution), norm (of the gradient) or seconds.",
         autocompletion=lambda: list(SORTS),
     ),
 ]

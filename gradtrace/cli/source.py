@@ -67,11 +67,11 @@ class Work(NamedTuple):
         """Return this with the trace of one rank: the one given, else, where one is needed, the first that there is."""
         if self.trace is None:
             if rank is not None:
-                raise GradtraceError("--rank chooses from traces", "record some ranks only: gradtrace record --ranks")
+                raise GradtraceError("--rank is for saved traces", "record some ranks only: gradtrace record --ranks")
             return self
         ranks = ranks_of(self.trace)
         if rank is None and one and len(ranks) > 1:
-            say(f"this is rank {ranks[0]} of {len(ranks)}; --rank chooses another")
+            say(f"showing rank {ranks[0]} of {len(ranks)}; use --rank for another one")
         chosen = ranks[0] if rank is None and one else rank
         return self if chosen is None else self._replace(trace=of_rank(self.trace, chosen))
 

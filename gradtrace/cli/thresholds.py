@@ -39,7 +39,9 @@ def _number(name: str, value: object) -> float:
     except ValueError:
         number = float("nan")
     if not number >= 0 or isinstance(value, bool):
-        raise GradtraceError(f"threshold {name!r} is no number from 0 on: {value!r}", f"write it as {name}=1e-6")
+        raise GradtraceError(
+            f"threshold {name!r} must be a number of 0 or more, not {value!r}", f"write it as {name}=1e-6"
+        )
     return number
 
 
@@ -52,7 +54,7 @@ def _of_project() -> dict[str, object]:
             try:
                 tables = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-                raise GradtraceError(f"can't read {str(path)!r}: {error}", "mend it, or run elsewhere") from None
+                raise GradtraceError(f"can't read {str(path)!r}: {error}", "fix it, or run in another folder") from None
             return _of_table(tables.get("tool", {}).get("gradtrace", {}), str(path))
     return {}
 
@@ -60,7 +62,7 @@ def _of_project() -> dict[str, object]:
 def _of_table(table: dict[str, object], path: str) -> dict[str, object]:
     thresholds = table.get("thresholds", {})
     if not isinstance(thresholds, dict):
-        raise GradtraceError(f"[tool.gradtrace] thresholds in {path!r} is no table", "write NAME = VALUE")
+        raise GradtraceError(f"[tool.gradtrace] thresholds in {path!r} is not a table", "write NAME = VALUE")
     astray = next((name for name in table if name in default_thresholds()), None)
     if astray is not None:
         raise GradtraceError(f"{astray!r} in {path!r} is not read", "write it under [tool.gradtrace.thresholds]")

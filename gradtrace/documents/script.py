@@ -89,7 +89,7 @@ def seconds(text: str) -> float:
     except ValueError:
         limit = 0.0
     if not 0 < limit < float("inf"):
-        raise DocumentError(f"timeout {text!r} is no number of seconds above 0")
+        raise DocumentError(f"timeout {text!r} must be a number of seconds above 0")
     return limit
 
 

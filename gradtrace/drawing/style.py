@@ -9,7 +9,7 @@ from gradtrace.fold import View
 
 __all__ = ["SORTS", "Style"]
 
-SORTS = ("order", "seconds")
+SORTS = ("order", "norm", "seconds")
 
 
 class Style(Struct, frozen=True):
@@ -29,7 +29,7 @@ class Style(Struct, frozen=True):
         saved: whether a node's box shows the tensors that it keeps.
         slopes: whether an edge of scalars says the local derivative (``48 = 1 · 3·4²``); None for passes of no more
             than 20 scalars.
-        sort: the order of a text table: ``order`` of execution, or ``seconds``.
+        sort: the order of a text table: ``order`` of execution, ``norm`` of the gradient, or ``seconds``.
         theme: colours and fonts of the user's own; None for ours.
         dot: DOT text to lay out in place of our own drawing (``--style torchviz``).
     """

@@ -76,7 +76,9 @@ class Theme(Struct, frozen=True):
         for section, entries in data.items():
             _known(section, tuple(SECTIONS), f"{name}: section")
             if not isinstance(entries, dict):
-                raise ThemeError(f"{name}: {section} is {entries!r} and no table", f"write [{section}] above its keys")
+                raise ThemeError(
+                    f"{name}: {section} is {entries!r}, which is not a table", f"write [{section}] above its keys"
+                )
             for key in entries:
                 _known(key, SECTIONS[section], f"{name}: key in [{section}]")
         fonts = {FONTS[key]: _family(value, f"{name}: fonts.{key}") for key, value in data.get("fonts", {}).items()}
@@ -102,7 +104,7 @@ def _parsed(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
-        raise ThemeError(f"{str(path)!r} is no TOML: {str(error).lower()}") from None
+        raise ThemeError(f"{str(path)!r} is not TOML: {str(error).lower()}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror.lower() if isinstance(error, OSError) and error.strerror else "not UTF-8"
         hint = f"name a TOML file, or a built-in theme: {', '.join(BUILT_IN)}"

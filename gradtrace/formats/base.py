@@ -33,4 +33,4 @@ def drawn(plugin: Plugin[Format], report: Report, style: Style) -> str | bytes:
 
 
 def _failed(plugin: Plugin[Format], reason: str) -> PluginError:
-    return PluginError(f"format {plugin.name!r} of {plugin.home} failed: {reason}", "report it there")
+    return PluginError(f"format {plugin.name!r} of {plugin.home} failed: {reason}", "report it to its authors")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ def render(report: Report, style: Style) -> str:
 
 def _lines(report: Report, style: Style) -> Iterator[str]:
     graph = report.graph
-    ordered = graph.nodes if style.sort == "order" else sorted(graph.nodes, key=lambda node: -(node.seconds or 0.0))
+    ordered = _sorted(graph.nodes, style.sort)
     nodes = ordered if style.rows is None else ordered[: style.rows]
     scale = Scale.of(graph)
     yield paint(shorten(_title(report), style.width or 10**6), "bold", color=style.color)
@@ -64,6 +65,19 @@ def _lines(report: Report, style: Style) -> Iterator[str]:
     if len(nodes) < len(graph.nodes):
         yield f"… {len(graph.nodes) - len(nodes):,} more; all of them with: -o FILE.txt"
     yield from _notes(report, scale, style)
+
+
+def _sorted(nodes: Sequence[Node], sort: str) -> Sequence[Node]:
+    """Return the nodes in their order, or those first that took longest or got the largest gradient."""
+    if sort == "order":
+        return nodes
+    return sorted(nodes, key=lambda node: -((node.seconds if sort == "seconds" else _largest(node)) or 0.0))
+
+
+def _largest(node: Node) -> float:
+    """Return the largest norm of the gradients that arrived; one that is not finite counts as infinite."""
+    kept = [grad for grad in node.grads if grad is not None]
+    return max((math.inf if grad.nan or grad.inf else grad.norm or 0.0 for grad in kept), default=0.0)
 
 
 def _title(report: Report) -> str:

@@ -141,7 +141,7 @@ def _check(options: Namespace) -> None:
     if options.number != "last" and not options.number.isdecimal():
         raise UsageError(f"unknown pass {options.number!r}; choose from a number from 1, last")
     if options.name and not options.name.isidentifier():
-        raise UsageError(f"{options.name!r} is no name for a variable")
+        raise UsageError(f"{options.name!r} is not a name for a variable")
 
 
 def _show(trace: Trace, options: Namespace, variables: dict[str, Any]) -> None:

@@ -203,7 +203,7 @@ def test_a_threshold_in_the_wrong_table_is_told_and_not_passed_over(gradtrace, t
     ("arguments", "said"),
     [
         (["--threshold", "vanish=1"], "unknown threshold 'vanish'; choose from vanishing, exploding"),
-        (["--threshold", "vanishing=small"], "threshold 'vanishing' is no number from 0 on: 'small'"),
+        (["--threshold", "vanishing=small"], "threshold 'vanishing' must be a number of 0 or more, not 'small'"),
         (["--fail-on", "fatal"], "unknown severity 'fatal'; choose from error, warning, info, never"),
         (["--format", "xml"], "unknown format 'xml'; choose from text, json, github, sarif"),
     ],

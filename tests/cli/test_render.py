@@ -89,8 +89,8 @@ def test_a_script_without_backward_is_seeded_and_stdout_can_be_the_picture_s_alo
     ("options", "said"),
     [
         (("--theme", "nowhere.toml"), "theme 'nowhere.toml' can't be read"),
-        (("--link", "https://host/{path}"), "--link 'https://host/{path}' has braces around something else"),
-        (("--full", "--depth", "2"), "--full and --depth can't be had together"),
+        (("--link", "https://host/{path}"), "--link 'https://host/{path}' has other braces than {file} and {line}"),
+        (("--full", "--depth", "2"), "--full and --depth can't be used together"),
     ],
 )
 def test_what_can_t_be_drawn_so_is_told_before_the_script_runs(render, options, said):

@@ -41,7 +41,7 @@ def test_a_block_is_filled_with_the_table_and_the_rest_stays(embed):
     assert text.endswith("\n```\n\n<!-- /gradtrace -->\n\nafter\n")
     assert "u**2 = 4" in text
     assert "old" not in text
-    assert "page.md refreshed" in said
+    assert "page.md updated" in said
 
 
 def test_a_second_run_changes_nothing_and_a_check_is_content(embed):
@@ -55,7 +55,7 @@ def test_a_second_run_changes_nothing_and_a_check_is_content(embed):
 def test_a_check_tells_what_would_change_and_changes_nothing(embed):
     code, text, said = embed(block(), "--check")
     assert (code, text) == (1, block())
-    assert "page.md would change; refresh it with: gradtrace embed page.md" in said
+    assert "page.md is out of date; update it with: gradtrace embed page.md" in said
 
 
 def test_a_picture_is_written_beside_the_document_and_referred_to(embed, tmp_path):
@@ -66,7 +66,7 @@ def test_a_picture_is_written_beside_the_document_and_referred_to(embed, tmp_pat
     (tmp_path / "graph.svg").write_text("stale", encoding="utf-8")
     code, _, said = embed(None, "--check")
     assert code == 1
-    assert "graph.svg would change" in said
+    assert "graph.svg is out of date" in said
 
 
 def test_blocks_in_code_are_examples(embed):
@@ -93,8 +93,8 @@ WRONG = {
     "no script": ("format=text", "page.md, line 3: no script is named"),
     "no folder": ("saved.json format=svg file=none/x.svg", "page.md, line 3: no such folder 'none'"),
     "open quote": ("saved.json alt='x", "page.md, line 3: no closing quotation"),
-    "wrong timeout": ("saved.json timeout=soon", "page.md, line 3: timeout 'soon' is no number of seconds"),
-    "no time": ("saved.json timeout=0", "page.md, line 3: timeout '0' is no number of seconds above 0"),
+    "wrong timeout": ("saved.json timeout=soon", "page.md, line 3: timeout 'soon' must be a number of seconds"),
+    "no time": ("saved.json timeout=0", "page.md, line 3: timeout '0' must be a number of seconds above 0"),
 }
 
 

@@ -102,9 +102,9 @@ def test_the_example_names_all_there_is():
         ("[light]\nfill = '#fff'", r"light\.fill is '#fff'; give two"),
         ("[lihgt]\n", r"unknown .*section 'lihgt'.*fonts, light, dark"),
         ("[dark]\npaper = '#fff'", r"unknown .*key in \[dark\] 'paper'.*page"),
-        ("light = 1", r"light is 1 and no table; write \[light\]"),
+        ("light = 1", r"light is 1, which is not a table; write \[light\]"),
         ("[fonts]\ntext = 'a\"b'", r"fonts\.text is 'a\"b'"),
-        ("[light\n", r"is no TOML: .*line 1"),
+        ("[light\n", r"is not TOML: .*line 1"),
     ],
 )
 def test_a_wrong_theme_is_told_in_one_line(text, said, tmp_path):

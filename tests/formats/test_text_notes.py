@@ -37,3 +37,14 @@ def test_a_compiled_region_says_how_to_see_what_is_inside():
     report = builders.report(replace(graph, nodes=nodes))
     assert "n1: torch.compile made this one node; TORCH_COMPILE_DISABLE=1" in render(report, Style())
     assert "TORCH_COMPILE_DISABLE=1" in digraph(report).source
+
+
+def test_the_largest_gradient_is_first_where_the_table_is_sorted_by_norm_and_nan_before_it():
+    report = builders.report(builders.partials())
+    rows = [row.split()[0] for row in render(report, Style(sort="norm")).splitlines()[3:11]]
+    norms = {node.id: node.grads[0].norm for node in report.graph.nodes}
+    assert [norms[row] for row in rows] == sorted(norms.values(), reverse=True)
+    broken = report.graph.nodes[3]
+    nodes = tuple(replace(n, grads=(replace(n.grads[0], nan=1),)) if n is broken else n for n in report.graph.nodes)
+    sick = replace(report, graph=replace(report.graph, nodes=nodes))
+    assert render(sick, Style(sort="norm")).splitlines()[3].split()[0] == broken.id

@@ -155,7 +155,7 @@ WRONG = {
     "an unknown part": ("saved.json", "show=all", "unknown part 'all'; choose from source"),
     "an unknown pass": ("saved.json", "pass=7", "unknown pass '7'"),
     "an empty block": ("", "", "an empty block"),
-    "a wrong timeout": ("saved.json", "timeout=soon", "timeout 'soon' is no number of seconds above 0"),
+    "a wrong timeout": ("saved.json", "timeout=soon", "timeout 'soon' must be a number of seconds above 0"),
     "a script that fails": ("raise ValueError('<no>')", "", "ended in ValueError: <no>"),
 }
 
