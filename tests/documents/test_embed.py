@@ -86,7 +86,7 @@ def test_line_ends_of_windows_stay(embed):
 
 
 WRONG = {
-    "unknown format": ("saved.json format=nope", "page.md, line 3: unknown format 'nope'; choose from dot, json"),
+    "unknown format": ("saved.json format=nope", "page.md, line 3: unknown format 'nope'; choose from dot, html, json"),
     "unknown option": ("saved.json nope=1", "page.md, line 3: unknown option 'nope=1'; choose from format=…, pass=…"),
     "unknown pass": ("saved.json pass=9", "page.md, line 3: unknown pass '9'"),
     "missing script": ("nope.py", "page.md, line 3: no such file"),
