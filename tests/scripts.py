@@ -9,8 +9,13 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = str(Path(__file__).parent.parent)
 PEAK = str(Path(__file__).parent / "peak")
@@ -38,12 +43,26 @@ def write(folder: Path, **files: str) -> None:
         path.write_text(textwrap.dedent(text), encoding="utf-8")
 
 
+@contextmanager
+def default_signals() -> Iterator[None]:
+    """Start processes with python's own dispositions: nohup, make and a shell's background let them ignore Ctrl-C."""
+    names = ("SIGINT", "SIGTERM", "SIGALRM", "SIGUSR1", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in numbers}
+    try:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def run(folder: Path, *command: str, stdin: str = "") -> Done:
     """Run python with these arguments in ``folder``; files that it makes are returned and removed."""
     before = {path for path in folder.rglob("*") if path.is_file()}
     # One hash seed, so that sets are printed in one order; one thread, so that sums are rounded in one way.
     more = {"PYTHONPATH": f"{ROOT}{os.pathsep}{PEAK}", "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1"}
-    with tempfile.NamedTemporaryFile("r") as peak:
+    with default_signals(), tempfile.NamedTemporaryFile("r") as peak:
         more |= {"PYTHONDONTWRITEBYTECODE": "1", "GRADTRACE_PEAK": peak.name}
         done = subprocess.run(
             [sys.executable, *command], cwd=folder, input=stdin, env=os.environ | more, capture_output=True,

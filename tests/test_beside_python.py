@@ -14,9 +14,9 @@ import pytest
 
 from tests.awkward import KINDS, SUITE
 from tests.awkward_torch import TORCH
+from tests.scripts import OURS, default_signals
 from tests.zygote import Task, Zygote
 
-OURS = re.compile(r"^gradtrace: .*\n", re.MULTILINE)
 # Addresses, and how often an object is held, are not the same in two runs of python either.
 CHANCE = re.compile(r"0x[0-9a-f]+|(?<=object refcount : )\d+")
 NOTHING = 3  # that there was nothing to record, which a script without torch does not
@@ -35,18 +35,8 @@ class Done:
 
 @pytest.fixture(scope="module")
 def zygote():
-    with Zygote() as started:
+    with default_signals(), Zygote() as started:
         yield started
-
-
-@pytest.fixture
-def _default_signals():
-    """Let no disposition be inherited that make, nohup or a shell's background has set."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGALRM)}
-    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def fresh(folder, kind):
@@ -72,7 +62,7 @@ def run(command, folder, kind):
     """Run a command in a fresh process."""
     work = fresh(folder, kind)
     more = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", **kind.env}
-    with ExitStack() as files:
+    with default_signals(), ExitStack() as files:
         streams = [files.enter_context((folder / name).open(mode)) for name, mode in STREAMS]
         stdin, stdout, stderr = streams
         ended = subprocess.run(
@@ -110,7 +100,6 @@ def compare(name, plain, traced):
     assert traced.files == plain.files
 
 
-@pytest.mark.usefixtures("_default_signals")
 @pytest.mark.parametrize("name", SUITE)
 def test_a_script_does_what_it_does_under_python(name, zygote, tmp_path, counted):
     kind = KINDS[name]
@@ -127,7 +116,6 @@ def test_a_script_does_what_it_does_under_python(name, zygote, tmp_path, counted
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("_default_signals")
 @pytest.mark.parametrize("name", KINDS)
 def test_a_script_does_what_it_does_under_python_in_a_process_of_its_own(name, tmp_path, counted):
     kind = KINDS[name]
@@ -137,6 +125,15 @@ def test_a_script_does_what_it_does_under_python_in_a_process_of_its_own(name, t
     traced = run([sys.executable, "-m", "gradtrace", *RECORD, *script], tmp_path, kind)
     counted(scripts=1)
     compare(name, plain, traced)
+
+
+def test_an_interrupt_that_is_ignored_here_is_not_ignored_in_what_the_tests_start(tmp_path):
+    kind = KINDS["an interrupt to itself"]
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as nohup leaves it
+    try:
+        assert run([sys.executable, kind.name], tmp_path, kind).code == -signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def clear(folder):
