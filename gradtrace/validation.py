@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["flaws"]
 
 LARGEST = 2**63 - 1  # elements of a tensor, and the largest of integers
+LONGEST_ID = 100
+_ID = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.:")
 DEEPEST = 64  # lists in each other: the dimensions that a tensor can have
 
 _short = Repr()
@@ -133,7 +135,14 @@ def _pass(graph: BackwardPass) -> Iterator[str]:
         yield from sizes.held(held)
 
 
+def _is_id(text: str) -> bool:
+    """Tell whether a text may be the id of a node, which pictures and commands name it by; _ marks a copy of one."""
+    return text.isascii() and (text.isalnum() or (bool(text) and set(text) <= _ID)) and len(text) <= LONGEST_ID
+
+
 def _node(node: Node, calls: int) -> Iterator[str]:
+    if not _is_id(node.id):
+        yield f"a node has the id {_short.repr(node.id)}"
     if node.call is not None and node.call >= calls:
         yield f"node {_short.repr(node.id)} was made in module call {node.call}, of {calls} calls"
     for stats in chain(node.values, node.grads, (node.reduced, node.accumulated)):

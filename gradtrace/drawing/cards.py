@@ -75,7 +75,7 @@ def kept(node: Node, *, attributes: int, saved: bool) -> Iterator[str]:
 
 
 def _function(node: Node) -> Iterator[str]:
-    yield row(bold(node.op))
+    yield row(bold(shorten(one_line(node.op), LONGEST_LINE)))
     code = shorten(expression(node), LONGEST_CODE)
     name = f"{bold(shorten(one_line(node.name), LONGEST_LINE))}{' = ' if code else ''}" if node.name else ""
     code_text = f'<font face="{MONO}">{escaped(code)}</font>' if code else ""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import FILL, INVERSE, MUTED, SPECIAL, step
 from gradtrace.wording.numbers import Scale, kind
-from gradtrace.wording.quoting import escaped
+from gradtrace.wording.quoting import escaped, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from gradtrace.model import TensorStats
 
 AROUND = '<font point-size="7">&#160;</font>'  # room between text and the border of its card
+
+LONGEST = 300  # characters of a cell: Graphviz reads 16 KB of a label at most
 
 __all__ = ["alarm", "bold", "chip", "row", "small", "table"]
 
@@ -52,9 +54,9 @@ def bold(text: str) -> str:
     >>> bold("a < b")
     '<b>a &lt; b</b>'
     """
-    return f"<b>{escaped(text)}</b>"
+    return f"<b>{escaped(shorten(text, LONGEST))}</b>"
 
 
 def small(text: str, color: str = MUTED) -> str:
     """Return small print."""
-    return f'<font point-size="9" color="{color}">{escaped(text)}</font>'
+    return f'<font point-size="9" color="{color}">{escaped(shorten(text, LONGEST))}</font>'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import MUTED, SPECIAL
 from gradtrace.fold.module_frames import frames_of
-from gradtrace.wording.quoting import escaped, one_line
+from gradtrace.wording.quoting import escaped, one_line, shorten, tooltip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from gradtrace.fold import Box
     from gradtrace.model import BackwardPass
+
+LONGEST = 80  # characters of a frame's title
 
 __all__ = ["Frames"]
 
@@ -64,7 +66,7 @@ class Frames:
         outer = f"{self._graph.calls[around].path}." if around is not None else ""
         # Under the title of the frame around, the rest of the path is enough.
         names = (one_line(made.path.removeprefix(outer)), made.type)
-        label = escaped(" · ".join(filter(None, dict.fromkeys(names))))
+        label = escaped(shorten(" · ".join(filter(None, dict.fromkeys(names))), LONGEST))
         frame = type(self._picture)(f"cluster_{self._prefix}{call}")
         look = {"style": "rounded", "color": SPECIAL["none"], "penwidth": "0.7", "margin": "7", "peripheries": "1"}
         frame.attr(
@@ -73,7 +75,7 @@ class Frames:
             labelloc="t",
             fontsize="9",
             fontcolor=MUTED,
-            tooltip=escaped(one_line(made.path) or made.type),
+            tooltip=tooltip(one_line(made.path) or made.type),
             **look,
         )
         return frame

@@ -19,7 +19,7 @@ from gradtrace.graph import beside_each_use, origin, span
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import Scale, kind, number, stats
 from gradtrace.wording.phrases import differentiated, explained, href, note, positions, title
-from gradtrace.wording.quoting import escaped, one_line, shorten
+from gradtrace.wording.quoting import escaped, one_line, shorten, tooltip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,6 +34,8 @@ __all__ = ["boxes_drawn", "digraph", "folded_for", "source"]
 PLAIN = Style()
 ROOM_FOR_SLOPES = {"nodesep": "0.5", "ranksep": "0.65"}  # inches
 REMEMBERED = "_picture"  # beside what a pass remembers of itself: to find a fold that can be read takes a while
+
+LONGEST_TITLE = 200
 
 
 def source(report: Report, style: Style) -> str:
@@ -52,7 +54,7 @@ def digraph(report: Report, style: Style = PLAIN) -> graphviz.Digraph:
     from graphviz import Digraph  # noqa: PLC0415 - 15 ms that only a drawing needs
 
     sheet, scale = _sheet(report, style), Scale.of(report.graph)
-    picture = Digraph(title(report), **_defaults(report, scale, sheet.folded))
+    picture = Digraph(escaped(shorten(title(report), LONGEST_TITLE)), **_defaults(report, scale, sheet.folded))
     folds = {box.id for box in sheet.folded.boxes if _is_fold(box)}
     slopes = is_scalar(report.graph) if style.slopes is None else style.slopes
     told = Told(sheet.folded.graph, scale, slopes)
@@ -114,7 +116,7 @@ def _card(box: Box, graph: BackwardPass, context: Context, style: Style) -> dict
     )
     told = details(box, graph) if _is_fold(box) else _details(node, box)
     kind_of = box.kind if _is_fold(box) else node.kind
-    return {"label": label, "tooltip": escaped(told, 2), "class": kind_of, **href(node, style.link)}
+    return {"label": label, "tooltip": tooltip(told), "class": kind_of, **href(node, style.link)}
 
 
 def _is_fold(box: Box) -> bool:

@@ -11,7 +11,7 @@ from gradtrace.drawing.slopes import slope
 from gradtrace.fold.gradient_summary import joined
 from gradtrace.wording.numbers import Scale, kind, number, stats
 from gradtrace.wording.phrases import called
-from gradtrace.wording.quoting import escaped
+from gradtrace.wording.quoting import escaped, tooltip
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,13 +70,13 @@ def _told(edge: Edge, graph: BackwardPass) -> str:
 
 
 def _look(grad: TensorStats | None, text: str, told: str, scale: Scale) -> dict[str, str]:
-    what, tooltip = kind(grad), escaped(told, 2)
+    what, words = kind(grad), tooltip(told)
     if what == "finite":
         share = scale.share(grad)
         look = {"color": step(share, LINE), "penwidth": f"{0.8 + 3.4 * share:.2f}"}
     else:
         look = {"color": SPECIAL[what], "fontcolor": SPECIAL[what], **LOOKS.get(what, {})}
-    return {**look, "label": _on_line(text), "class": what, "tooltip": tooltip, "labeltooltip": tooltip}
+    return {**look, "label": _on_line(text), "class": what, "tooltip": words, "labeltooltip": words}
 
 
 def _on_line(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.drawing.palette import BORDER, CARD, FONT, INK, LINE
+from gradtrace.wording.quoting import visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,4 +49,4 @@ def _tensor(name: str, shape: _Shape) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return visible(text).replace("\\", "\\\\").replace('"', '\\"')

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gradtrace.explain.notation import evaluated, notation, put_in
 from gradtrace.explain.readable import letters, names_in
 from gradtrace.model import BackwardPass, Edge, ForwardCall, Node, Operand, TensorStats
+from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,7 +64,7 @@ def steps(graph: BackwardPass, table: Table) -> list[Step]:
 def called(node: Node) -> str:
     """Return a node's name, or the code that made it, or its op."""
     source = node.library or node.source
-    return " ".join((node.name or (source.text if source else "") or node.op).split())
+    return one_line(node.name or (source.text if source else "") or node.op)
 
 
 def only_number(stats: TensorStats | None) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.wording.findings import sentence
+from gradtrace.wording.quoting import github_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,17 +34,6 @@ def _annotation(finding: Finding) -> str:
             "endLine": str(source.end_line or source.line),
             **fields,
         }
-    said = ",".join(f"{name}={_escaped(value, ':,')}" for name, value in fields.items())
+    said = ",".join(f"{name}={github_text(value, ':,')}" for name, value in fields.items())
     text = sentence(finding.message) + (f"\n{finding.hint}" if finding.hint else "")
-    return f"::{LEVELS[finding.severity]} {said}::{_escaped(text)}"
-
-
-def _escaped(text: str, more: str = "") -> str:
-    r"""Return text for a workflow command.
-
-    >>> _escaped("50 %, then:\nmore", ":")
-    '50 %25, then%3A%0Amore'
-    """
-    for character in "%\r\n" + more:
-        text = text.replace(character, f"%{ord(character):02X}")
-    return text
+    return f"::{LEVELS[finding.severity]} {said}::{github_text(text)}"

@@ -11,7 +11,7 @@ from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import stats
 from gradtrace.wording.phrases import explained, positions, title
-from gradtrace.wording.quoting import one_line
+from gradtrace.wording.quoting import markdown_text, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from gradtrace.fold import Box, Folded
 
 __all__ = ["render"]
-
-# What Markdown, or HTML in it, would read as more than text.
-MARKS = {ord(c): f"&#{ord(c)};" for c in "|`*_[]<>&\\~#$@!"}
 
 
 @register("markdown", ".md")
@@ -32,17 +29,17 @@ def render(report: Report, style: Style) -> str:
 
 def _lines(report: Report, style: Style) -> Iterator[str]:
     folded = folded_for(report, style)
-    yield f"**{_text(title(report))}**"
+    yield f"**{markdown_text(title(report))}**"
     yield ""
     for line in opening_lines(folded):
-        yield f"{_text(line)}  "
+        yield f"{markdown_text(line)}  "
     yield ""
     yield "| op | expression and value | gradient that arrived | where |"
     yield "|---|---|---|---|"
     for box in folded.boxes:
-        yield f"| {' | '.join(_text(cell) for cell in _cells(box, folded))} |"
+        yield f"| {' | '.join(markdown_text(cell) for cell in _cells(box, folded))} |"
     yield ""
-    yield from (f"- {finding.severity}: {_text(finding.message)}" for finding in report.findings)
+    yield from (f"- {finding.severity}: {markdown_text(finding.message)}" for finding in report.findings)
     yield ""
     yield "```mermaid"
     yield str(mermaid.render(report, style)).rstrip()
@@ -71,7 +68,3 @@ def _cells(box: Box, folded: Folded) -> list[str]:
 
 def _grad(grads: tuple[object, ...]) -> str:
     return stats(grads[0] if grads else None)  # type: ignore[arg-type]
-
-
-def _text(text: str) -> str:
-    return text.translate(MARKS)

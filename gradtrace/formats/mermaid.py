@@ -17,6 +17,7 @@ from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import Scale, kind, number
 from gradtrace.wording.phrases import title
+from gradtrace.wording.quoting import mermaid_comment, mermaid_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +30,6 @@ __all__ = ["render"]
 
 # Mermaid's own limits, which a diagram can't raise.
 MOST_EDGES, MOST_CHARACTERS = 500, 50_000
-# What Mermaid or its Markdown would read as more than text, by its entity.
-MARKS = {ord(c): f"#{ord(c)};" for c in "#\"<>&`*_[]{}()|\\;%~$^=@!/+-:'"}
 
 
 @register("mermaid", ".mmd", ".mermaid")
@@ -49,12 +48,12 @@ def render(report: Report, style: Style) -> str:
 def _lines(report: Report, folded: Folded) -> Iterator[str]:
     scale = Scale.of(report.graph)
     yield "flowchart TD"
-    yield from (f"  %% {line.replace('%', '')}" for line in [title(report), *opening_lines(folded)])
+    yield from (f"  %% {mermaid_comment(line)}" for line in [title(report), *opening_lines(folded)])
     ids = {box.id: f"b{at}" for at, box in enumerate(folded.boxes)}
     for box in folded.boxes:
         yield f"  {ids[box.id]}{_shape(box, folded)}"
     for at, link in enumerate(folded.links):
-        yield f"  {ids[link.source]} -->|{_quoted(_flow(link))}| {ids[link.target]}"
+        yield f'  {ids[link.source]} -->|"{mermaid_text(_flow(link))}"| {ids[link.target]}'
         yield f"  linkStyle {at} {_line_style(link, scale)}"
     for box in folded.boxes:
         yield f"  style {ids[box.id]} {_box_style(box, folded, scale)}"
@@ -66,7 +65,7 @@ def _dressed(line: str, theme: Theme | None) -> str:
 
 
 def _shape(box: Box, folded: Folded) -> str:
-    text = "<br/>".join(part.translate(MARKS) for part in sentences(box, folded))
+    text = "<br/>".join(mermaid_text(part) for part in sentences(box, folded))
     node = folded.graph.by_id[box.nodes[0]]
     start, end = {"leaf": ('(["', '"])'), "output": ('[["', '"]]')}.get(node.kind, ('["', '"]'))
     return f"{start}{text}{end}" if box.kind in {"node", "op"} else f'["{text}"]'
@@ -78,10 +77,6 @@ def _flow(link: Link) -> str:
     norm = together.stats.norm if together.stats else None
     what = kind(together.stats)
     return f"{count}{number(norm) if what in {'finite', 'zero'} and norm is not None else what}"
-
-
-def _quoted(text: str) -> str:
-    return f'"{text.translate(MARKS)}"'
 
 
 def _line_style(link: Link, scale: Scale) -> str:

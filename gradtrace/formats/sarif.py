@@ -11,6 +11,7 @@ import msgspec
 
 from gradtrace import __version__
 from gradtrace.wording.findings import sentence
+from gradtrace.wording.quoting import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,14 +58,18 @@ def _fingerprint(finding: Finding) -> str:
 
     at = finding.source
     parts = [finding.check, *((_uri(at.filename), at.function, at.text) if at else (finding.message,))]
-    return sha256("\0".join(map(str, parts)).encode()).hexdigest()[:16]
+    return sha256("\0".join(map(str, parts)).encode(errors="replace")).hexdigest()[:16]
 
 
 def _result(finding: Finding, script: str) -> dict[str, Any]:
     text = sentence(finding.message) + (
         f" {sentence(finding.hint[:1].upper() + finding.hint[1:])}" if finding.hint else ""
     )
-    result: dict[str, Any] = {"ruleId": finding.check, "level": LEVELS[finding.severity], "message": {"text": text}}
+    result: dict[str, Any] = {
+        "ruleId": finding.check,
+        "level": LEVELS[finding.severity],
+        "message": {"text": visible(text)},
+    }
     source = finding.source
     if source is not None or script:
         file = source.filename if source is not None else script
@@ -80,7 +85,7 @@ def _uri(filename: str) -> str:
     'my%20script.py'
     """
     path = PurePath(filename)
-    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    return path.as_uri() if path.is_absolute() else quote(path.as_posix(), errors="replace")
 
 
 def _region(source: Source) -> dict[str, int]:

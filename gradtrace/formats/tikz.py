@@ -25,6 +25,7 @@ from gradtrace.formats.base import Style, register
 from gradtrace.model import Report
 from gradtrace.wording.numbers import Scale, kind, number
 from gradtrace.wording.phrases import title
+from gradtrace.wording.quoting import tex_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,26 +39,18 @@ SIZE, LEADING = 8.0, 10.0  # points of the text in a box, and from line to line
 INCH = 72.0
 MANY = 300  # lines above which the layout is tuned for speed
 CROSSING = 16.0  # points across of the number at which a line leaves its column
-# What TeX would read as more than text, and what its usual fonts have only in mathematics.
-MARKS = {
-    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "‖": r"$\|$", "×": r"$\times$", "∂": r"$\partial$", "→": r"$\to$", "…": r"\dots{}",
-    "·": r"$\cdot$", "–": "--", "−": "$-$", '"': "''", "'": "{'}", "`": "{`}",
-    "[": "{[}", "]": "{]}", "-": "{-}",
-}  # fmt: skip
 
 
 @register("tikz", ".tikz", ".tex")
 def render(report: Report, style: Style) -> str:
     r"""TikZ picture for LaTeX: \usepackage{tikz}, then \input it."""
     folded = folded_for(report, replace(style, page=True))
-    texts = {box.id: [_tex(line) for line in sentences(box, folded)] for box in folded.boxes}
+    texts = {box.id: [tex_text(line) for line in sentences(box, folded)] for box in folded.boxes}
     sheet = _Sheet.of(folded, style.columns)
     plain = draw(sheet.skeleton(folded), "plain", style.engine, style.timeout).decode()
     places = [shlex.split(line) for line in plain.replace("\\\n", "").splitlines()]
     picture = _Picture(folded, Scale.of(report.graph), sheet, texts)
-    heading = [f"% {_tex(line)}" for line in [title(report), *opening_lines(folded)]]
+    heading = [f"% {tex_text(line)}" for line in [title(report), *opening_lines(folded)]]
     text = "\n".join([*heading, *picture.lines(places)]) + "\n"
     return _dressed(text, style.theme) if style.theme else text
 
@@ -174,9 +167,7 @@ def _edge(words: list[str], link: Link, scale: Scale) -> str:
     dash = {"none": ",dashed", "zero": ",dotted"}.get(what, "")
     line = rf"\draw[->,color={_rgb(color)},line width={0.5 + 2.5 * share:.2f}pt{dash}]"
     x, y = words[5 + 2 * count : 7 + 2 * count]
-    label = (
-        rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=1pt,fill=white] at ({x},{y}) {{{_tex(_flow(link))}}};"
-    )
+    label = rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=1pt,fill=white] at ({x},{y}) {{{tex_text(_flow(link))}}};"
     # The arrow's own end: Graphviz stops where its arrowhead would begin.
     return f"{line} {curve} -- ({words[2]});\n{label}"
 
@@ -201,12 +192,3 @@ def _fill(box: Box, folded: Folded, scale: Scale) -> str:
 def _rgb(color: str) -> str:
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"{{rgb,255:red,{red};green,{green};blue,{blue}}}"
-
-
-def _tex(text: str) -> str:
-    r"""Return text for TeX; what its usual fonts lack is its code point.
-
-    >>> print(_tex("∂f/∂u_1 = 50 %"), _tex("日"))
-    $\partial$f/$\partial$u\_1 = 50 \% {U+65E5}
-    """
-    return "".join(MARKS.get(c) or (c if c.isascii() else f"{{U+{ord(c):04X}}}") for c in text)

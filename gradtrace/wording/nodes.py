@@ -19,11 +19,11 @@ def described(node: Node) -> str:
     """Return the op with its expression and line: ``sqrt `torch.sqrt(x)` (train.py:12)``."""
     source = node.source or node.library
     if node.kind != "function":
-        return f"{node.kind} {node.name or 'without a name'}"
+        return f"{node.kind} {one_line(node.name) or 'without a name'}"
     code = f" `{_short(source.text, 60)}`" if source and source.text else ""  # two thirds of a terminal's line
     at = position(source)
-    module = f" in {node.module}" if node.module else ""
-    return f"{node.op}{code}{f' ({at}{module})' if at else module}"
+    module = f" in {one_line(node.module)}" if node.module else ""
+    return f"{one_line(node.op)}{code}{f' ({at}{module})' if at else module}"
 
 
 def quoted(source: Source | None) -> str:
@@ -40,7 +40,7 @@ def location(source: Source) -> str:
     >>> location(Source("models/train.py", 12))
     'models/train.py:12'
     """
-    return f"{PurePath(source.filename).as_posix()}:{source.line}"
+    return f"{one_line(PurePath(source.filename).as_posix())}:{source.line}"
 
 
 def position(source: Source | None) -> str:

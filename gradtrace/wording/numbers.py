@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
 
+from gradtrace.wording.quoting import one_line
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -69,7 +71,7 @@ def stats(s: TensorStats | None) -> str:
     if what in {"nan", "inf"}:
         return _broken(s)
     if what == "unknown":
-        return f"{shape(s.shape) if s.shape else ''} {s.note or s.dtype}".strip()
+        return f"{shape(s.shape) if s.shape else ''} {one_line(s.note or s.dtype)}".strip()
     if 0 in s.shape:
         return f"empty {shape(s.shape)}"
     if s.values is not None:

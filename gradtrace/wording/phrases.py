@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from pathlib import PurePath
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.quoting import escaped, one_line
+from gradtrace.wording.quoting import escaped, one_line, shorten
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Node, Report, TensorStats
@@ -28,6 +29,7 @@ __all__ = [
     "title",
 ]
 
+LONGEST_NAME = 100  # characters of a script's
 LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
 COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
 MOST_LEAVES = 12  # leaves that the alt text reads out
@@ -39,7 +41,7 @@ def title(report: Report) -> str:
     made = max(graph.index, report.trace.made)
     which = f" {graph.index:,} of {made:,}" if made > 1 else ""
     parts = [
-        one_line(PurePath(report.trace.command[0]).name) if report.trace.command else "",
+        shorten(one_line(PurePath(report.trace.command[0]).name), LONGEST_NAME) if report.trace.command else "",
         f"{'autograd.grad' if graph.kind == 'grad' else 'backward'} pass{which}",
         f"inside pass {graph.parent}" if graph.parent else "",
         f"rank {graph.rank}" if graph.rank else "",
@@ -117,7 +119,7 @@ def href(node: Node, template: str) -> dict[str, str]:
     source = node.source or node.library
     if not template or source is None:
         return {}
-    link = template.replace("{file}", source.filename).replace("{line}", str(source.line))
+    link = template.replace("{file}", quote(source.filename, errors="replace")).replace("{line}", str(source.line))
     return {"href": escaped(link, 2), "target": "_blank"}
 
 

@@ -17,11 +17,12 @@ from gradtrace.drawing.theme import Theme
 from gradtrace.fold import View
 from gradtrace.formats.base import Style
 from gradtrace.formats.mermaid import render
-from gradtrace.model import BackwardPass
+from gradtrace.model import BackwardPass, Report
 from tests import builders
 from tests.fold.graphs import repeated
 from tests.fold.test_little import blocks
 from tests.formats.test_pictures import dense
+from tests.hostile import HOSTILE, trace_of
 
 pytestmark = pytest.mark.browser
 
@@ -83,7 +84,13 @@ def cases():
         "run": (builders.report(repeated(4, 60)), Style(view=View(max_nodes=20))),
         "large": (builders.report(dense(300)), Style(view=View(max_nodes=1000))),
         "hostile": (builders.report(BackwardPass(1, "backward", (hostile,))), Style()),
+        **{f"text {at}": (report_of(text), Style()) for at, text in enumerate(HOSTILE)},
     }
+
+
+def report_of(text):
+    whole = trace_of(text)
+    return Report(whole, whole.passes[0])
 
 
 def example(name):

@@ -9,6 +9,7 @@ from gradtrace.explain.formats.base import register
 from gradtrace.explain.formats.terminal_text import WIDEST, text
 from gradtrace.explain.phrasing import held, symbol
 from gradtrace.wording.numbers import number
+from gradtrace.wording.quoting import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +30,7 @@ def latex(explanation: Explanation, _width: int) -> str:
     ]
     rows += list(_sums(explanation))
     equations = "\\begin{align*}\n" + " \\\\\n".join(rows) + "\n\\end{align*}\n" if rows else ""
-    return equations + "".join(f"% {line}".rstrip() + "\n" for line in text(explanation, WIDEST).splitlines())
+    return visible(equations) + "".join(f"% {line}".rstrip() + "\n" for line in text(explanation, WIDEST).splitlines())
 
 
 def _sums(explanation: Explanation) -> Iterator[str]:

@@ -8,6 +8,7 @@ from gradtrace.explain.chain import called
 from gradtrace.explain.formats.base import register
 from gradtrace.explain.phrasing import arrived, by_autograd, checked, compared, held, local, symbol
 from gradtrace.wording.nodes import location
+from gradtrace.wording.quoting import markdown_code, markdown_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,8 +22,8 @@ __all__ = ["markdown"]
 @register("markdown", ".md")
 def markdown(explanation: Explanation, _width: int) -> str:
     """Markdown: equations in ``$``, a table of the numbers, the chain rule as a list."""
-    title = f"## {explanation.title[0].upper()}{explanation.title[1:]}"
-    notes = (f"*{note}*\n" for note in explanation.notes)
+    title = f"## {explanation.title[0].upper()}{markdown_text(explanation.title[1:])}"
+    notes = (f"*{markdown_text(note)}*\n" for note in explanation.notes)
     return "\n".join([title, "", *notes, *_table(explanation), *_checks(explanation), *_nodes(explanation), ""])
 
 
@@ -32,8 +33,9 @@ def _table(explanation: Explanation) -> Iterator[str]:
     yield "| | value | autograd | finite differences |"
     yield "|---|---|---|---|"
     for line in explanation.equations:
-        where = f" ({location(line.source)})" if line.source else ""
-        formula = f"${line.left_latex} = {line.right_latex}$" if line.left_latex else f"`{line.left} = {line.right}`"
+        where = f" ({markdown_text(location(line.source))})" if line.source else ""
+        code = markdown_code(f"{line.left} = {line.right}")
+        formula = f"${line.left_latex} = {line.right_latex}$" if line.left_latex else code
         value = held(line.number.stats) if line.number is not None else ""
         autograd = by_autograd(line) + (" — THE TWO DIFFER" if line.differs else "")
         check = compared(line.comparison) if line.comparison else ""
@@ -48,16 +50,15 @@ def _checks(explanation: Explanation) -> Iterator[str]:
 
 def _nodes(explanation: Explanation) -> Iterator[str]:
     for step in explanation.steps:
-        where = f" ({location(step.node.source)})" if step.node.source else ""
+        where = f" ({markdown_text(location(step.node.source))})" if step.node.source else ""
         yield _head(explanation, step) + where
         if step.node.kind == "function" and not step.meetings:
             yield from (f"  - received {held(grad)}" for grad in step.node.grads)
-        yield from (
-            f"  - sent {held(f.edge.grad)} to `{called(explanation.graph.by_id[f.edge.target])}`{_how(local(f))}"
-            for f in step.terms
-        )
+        for term in step.terms:
+            target = markdown_code(called(explanation.graph.by_id[term.edge.target]))
+            yield f"  - sent {held(term.edge.grad)} to {target}{_how(local(term))}"
         for meeting in step.meetings:
-            parts = " + ".join(f"{held(grad)} (through `{name}`)" for grad, name in meeting.parts)
+            parts = " + ".join(f"{held(grad)} (through {markdown_code(name)})" for grad, name in meeting.parts)
             yield f"  - {parts} = {held(meeting.total)}" if meeting.total else f"  - {parts}"
 
 
@@ -65,16 +66,17 @@ def _head(explanation: Explanation, step: Step) -> str:
     node = step.node
     values = ", ".join(held(value) for value in node.values if value is not None)
     if node.kind == "output":
-        return f"- `{node.name or 'output'}` = {values}, seeded with {held(node.grads[0] if node.grads else None)}"
+        return f"- {markdown_code(node.name or 'output')} = {values}, seeded with {held(node.grads[0] if node.grads else None)}"
     if node.kind == "leaf":
         return (
-            f"- {symbol(explanation.graph, node.name or 'an unnamed leaf')} = {held(arrived(explanation.graph, node))}"
+            f"- {markdown_text(symbol(explanation.graph, node.name or 'an unnamed leaf'))}"
+            f" = {held(arrived(explanation.graph, node))}"
         )
-    return f"- **{node.op}** `{called(node)}`{f' = {values}' if values else ''}"
+    return f"- **{markdown_text(node.op)}** {markdown_code(called(node))}{f' = {values}' if values else ''}"
 
 
 def _how(formula: str) -> str:
-    return f", by `{formula}`" if formula else ""
+    return f", by {markdown_code(formula)}" if formula else ""
 
 
 def _cell(text_: str) -> str:

@@ -9,6 +9,7 @@ from gradtrace.explain.formats.base import register
 from gradtrace.explain.layout import Row, beside, derivation, wrapped
 from gradtrace.explain.phrasing import arrived, by_autograd, checked, compared, held, local, symbol
 from gradtrace.wording.nodes import location
+from gradtrace.wording.quoting import visible
 
 if TYPE_CHECKING:
     from gradtrace.explain.chain import Meeting, Step
@@ -32,7 +33,7 @@ def text(explanation: Explanation, width: int = WIDEST) -> str:
     lines += ["", *wrapped(explanation.title, width), ""]
     for step in explanation.steps:
         lines += _step(explanation, step, width)
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    return "\n".join(visible(line).rstrip() for line in lines) + "\n"
 
 
 def _row(line: Equation) -> Row:
