@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.wording.numbers import number
+from gradtrace.wording.quoting import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,10 +86,9 @@ def held(stats: TensorStats | None) -> str:
     if isinstance(stats.values, list) and len(stats.shape) == 1 and stats.shape[0] <= MOST_VALUES:
         return f"[{', '.join(number(float(x)) for x in stats.values if isinstance(x, (int, float)))}]"
     if stats.norm is None:
-        return stats.note or stats.dtype
-    return (
-        f"{'×'.join(map(str, stats.shape)) if len(stats.shape) > 1 else f'({stats.shape[0]})'} ‖{number(stats.norm)}‖"
-    )
+        return one_line(stats.note or stats.dtype)
+    sizes = f"({stats.shape[0]})" if len(stats.shape) == 1 else "×".join(map(str, stats.shape))
+    return f"{sizes} ‖{number(stats.norm)}‖".lstrip()
 
 
 def symbol(graph: BackwardPass, name: str) -> str:

@@ -66,7 +66,8 @@ def _head(explanation: Explanation, step: Step) -> str:
     node = step.node
     values = ", ".join(held(value) for value in node.values if value is not None)
     if node.kind == "output":
-        return f"- {markdown_code(node.name or 'output')} = {values}, seeded with {held(node.grads[0] if node.grads else None)}"
+        seed = held(node.grads[0] if node.grads else None)
+        return f"- {markdown_code(node.name or 'output')} = {values}, seeded with {seed}"
     if node.kind == "leaf":
         return (
             f"- {markdown_text(symbol(explanation.graph, node.name or 'an unnamed leaf'))}"
