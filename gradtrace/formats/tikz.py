@@ -167,7 +167,8 @@ def _edge(words: list[str], link: Link, scale: Scale) -> str:
     dash = {"none": ",dashed", "zero": ",dotted"}.get(what, "")
     line = rf"\draw[->,color={_rgb(color)},line width={0.5 + 2.5 * share:.2f}pt{dash}]"
     x, y = words[5 + 2 * count : 7 + 2 * count]
-    label = rf"\node[font=\fontsize{{7}}{{8}}\selectfont,inner sep=1pt,fill=white] at ({x},{y}) {{{tex_text(_flow(link))}}};"
+    look = r"font=\fontsize{7}{8}\selectfont,inner sep=1pt,fill=white"
+    label = rf"\node[{look}] at ({x},{y}) {{{tex_text(_flow(link))}}};"
     # The arrow's own end: Graphviz stops where its arrowhead would begin.
     return f"{line} {curve} -- ({words[2]});\n{label}"
 
