@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from gradtrace.errors import GradtraceError
     from gradtrace.fold import View
     from gradtrace.formats.base import Style
+    from gradtrace.watching import watch
 
 __all__ = [
     "GradientReport",
@@ -26,6 +27,7 @@ __all__ = [
     "load",
     "make_dot",
     "record",
+    "watch",
 ]
 
 __version__ = "0.1.0"
@@ -36,6 +38,7 @@ _HOMES = {
     "Style": "gradtrace.formats.base",
     "Theme": "gradtrace.drawing.theme",
     "View": "gradtrace.fold",
+    "watch": "gradtrace.watching",
 }
 
 

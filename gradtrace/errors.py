@@ -11,6 +11,7 @@ GradtraceError (2)
 ├── DocumentError (2)         what a document says of a graph is wrong, or its script fails
 ├── TensorError (2)           a tensor that has no graph to draw
 │   └── FreedGraphError (2)   its graph was run and freed: there is nothing left to compute gradients with
+├── FindingError (1)          a step that is watched has a finding, and on_finding is "raise"
 └── NothingRecordedError (3)  the script ran, but there was no backward pass to draw
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DocumentError",
     "EngineError",
+    "FindingError",
     "FreedGraphError",
     "GradtraceError",
     "NothingRecordedError",
@@ -102,6 +104,12 @@ class TensorError(GradtraceError):
 
 class FreedGraphError(TensorError):
     """The graph of the tensor was run before and freed; raised in place of PyTorch's RuntimeError."""
+
+
+class FindingError(GradtraceError):
+    """A step of a training has a finding: raised by ``watch(on_finding="raise")``."""
+
+    exit_code = 1
 
 
 class NothingRecordedError(GradtraceError):

@@ -15,9 +15,18 @@ from gradtrace.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["PACKAGE_FOLDER", "check_writable", "write_whole"]
+__all__ = ["PACKAGE_FOLDER", "check_writable", "make_folder", "write_whole"]
 
 PACKAGE_FOLDER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")  # noqa: PTH100, PTH118, PTH120 - text
+
+
+def make_folder(path: str | Path) -> None:
+    """Make a folder and those that it stands in, where they are missing; raises OutputError."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(f"can't make the folder {str(path)!r}: {reason}", "write elsewhere") from error
 
 
 def check_writable(path: str | Path) -> None:

@@ -30,6 +30,7 @@ PUBLIC = [
     "load",
     "make_dot",
     "record",
+    "watch",
 ]
 
 # Runs in a child: tells on its last line whether torch was imported.
