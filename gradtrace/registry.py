@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from importlib import import_module
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
@@ -165,8 +165,8 @@ class Registry(Generic[F]):
 
         self._loaded = True
         package = import_module(self._package)
-        for module in iter_modules(package.__path__):
-            import_module(f"{self._package}.{module.name}")
+        for module in walk_packages(package.__path__, f"{self._package}."):
+            import_module(module.name)
         for entry_point in entry_points(group=self._group):
             if entry_point.value.startswith(OWN):
                 entry_point.load()

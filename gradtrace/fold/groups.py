@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from gradtrace.fold.repeat_labels import pattern
+from gradtrace.fold.repetition.repeat_labels import pattern
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

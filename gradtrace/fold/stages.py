@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from gradtrace.fold.boxes import Opening, View
 from gradtrace.fold.chains import parts_with_chains
 from gradtrace.fold.groups import Calls, Part, by_call, chunked, common_call, deepest, is_open
-from gradtrace.fold.repeats import FEWEST, Run, runs_of
+from gradtrace.fold.repetition.repeats import FEWEST, Run, runs_of
 from gradtrace.fold.tangle import is_tangled
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import CHECKS, Thresholds, check
-from gradtrace.checks.ranks import ranks_named
+from gradtrace.checks.ranks.rank_differences import ranks_named
 from gradtrace.checks.stats_queries import is_broken
 from gradtrace.model import Finding
 from gradtrace.wording.nodes import first_few, nonfinite_word

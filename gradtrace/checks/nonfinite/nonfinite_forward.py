@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.births import FINITE, birth_found, overflow_swallowed
-from gradtrace.checks.broken_element import element_computed, input_name
+from gradtrace.checks.nonfinite.births import FINITE, birth_found, overflow_swallowed
+from gradtrace.checks.nonfinite.broken_element import element_computed, input_name
 from gradtrace.checks.stats_queries import inputs, is_broken, size
 from gradtrace.model import Finding
 from gradtrace.ops import op_name, op_of

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.ranks import reducing_passes
+from gradtrace.checks.ranks.rank_differences import reducing_passes
 from gradtrace.journal import UNFINISHED
 from gradtrace.merging import ranks_of
 from gradtrace.model import Finding

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.broken_element import element_sent, in_words, input_name
-from gradtrace.checks.nonfinite_reasons import SELECT, backward_reason, came_from
+from gradtrace.checks.nonfinite.broken_element import element_sent, in_words, input_name
+from gradtrace.checks.nonfinite.nonfinite_reasons import SELECT, backward_reason, came_from
 from gradtrace.checks.stats_queries import is_broken, is_zero
 from gradtrace.model import Finding
 from gradtrace.ops import op_of
@@ -16,7 +16,7 @@ from gradtrace.wording.numbers import number
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.checks.broken_element import Element
+    from gradtrace.checks.nonfinite.broken_element import Element
     from gradtrace.model import BackwardPass, Edge, Node
 
 __all__ = ["nonfinite_origin"]

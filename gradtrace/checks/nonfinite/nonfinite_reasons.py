@@ -11,7 +11,7 @@ from gradtrace.wording.nodes import quoted
 from gradtrace.wording.numbers import number
 
 if TYPE_CHECKING:
-    from gradtrace.checks.broken_element import Element
+    from gradtrace.checks.nonfinite.broken_element import Element
     from gradtrace.model import Edge, Node
 
 __all__ = ["SELECT", "Reason", "backward_reason", "came_from"]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gradtrace.fold.repeat_boundaries import alike
-from gradtrace.fold.repeat_labels import labels_of
+from gradtrace.fold.repetition.repeat_boundaries import alike
+from gradtrace.fold.repetition.repeat_labels import labels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gradtrace.fold.repeat_labels import PROGRESSES
+from gradtrace.fold.repetition.repeat_labels import PROGRESSES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

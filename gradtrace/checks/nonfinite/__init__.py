@@ -1,0 +1,1 @@
+"""Checks of NaN and infinity: where they were born, forward or backward, and why."""

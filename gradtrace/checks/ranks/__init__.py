@@ -1,0 +1,1 @@
+"""Checks of several processes that train together."""

@@ -1,0 +1,1 @@
+"""Repeated segments: the steps of an RNN, the blocks of a transformer."""
