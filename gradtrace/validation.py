@@ -68,6 +68,7 @@ _FIELDS: dict[str, list[Any]] = {
     "not-a-leaf": [("text", str), ("file", str), ("line", int)],
     "alias": [("name", str), ("how", str, ""), ("pass", int, 0)],
     "raised": [("messages", list[str])],
+    "distributed-autograd": [("passes", int)],
     "not-scalar": [("name", str), ("shape", _Shape)],
 }
 _FACTS = {kind: msgspec.defstruct(kind.replace("-", "_"), fields) for kind, fields in _FIELDS.items()}

@@ -107,6 +107,7 @@ class Work(NamedTuple):
         if os.getpid() != process:  # the script has forked, and this is the child: the parent draws
             raise typer.Exit(session.run.exit_code)
         _explain(session.trace, asked=explain)
+        _tell_unseen(session.trace)
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
 
 
@@ -135,6 +136,14 @@ def _explain(trace: Trace, *, asked: bool) -> None:
         failed = replace(trace, passes=tuple(graph for graph in trace.passes if graph.error))
         # Not those that it caught: the script goes on as it would without us.
         print_findings([finding for finding in run(failed, names=failures()) if finding.severity == "error"])
+
+
+def _tell_unseen(trace: Trace) -> None:
+    """Say which passes could not be recorded."""
+    for fact in trace.facts:
+        if fact.kind == "distributed-autograd":
+            times = "once" if fact.data["passes"] == 1 else f"{fact.data['passes']} times"
+            say(f"torch.distributed.autograd.backward() ran {times} and was not recorded: RPC has an engine of its own")
 
 
 def _exit_code(session: Session) -> int:

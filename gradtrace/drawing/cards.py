@@ -119,6 +119,8 @@ def _gradients(node: Node, context: Context) -> Iterator[str]:
         text = f"{which} {stats(grad)}" if grad or len(node.grads) > 1 else f"no {called.rstrip(' =')}"
         text += accumulated(node)
         yield chip(grad, f"{text}{'' if grad or ran else ', never ran'}", context.scale)
+    if node.reduced is not None:
+        yield chip(node.reduced, f"reduced {stats(node.reduced)}", context.scale)
     rest = node.grads[MOST_ROWS:]
     if rest:
         bad = sum(kind(grad) in {"nan", "inf"} for grad in rest)

@@ -84,6 +84,7 @@ def leaf_rows(box: Box, graph: BackwardPass, context: Context) -> Iterator[str]:
         uses = context.copies.get(leaf.id, 1)
         text = f"{symbol} {_briefly(grad)}" if grad else f"no {symbol.rstrip(' =')}"
         text += f", .grad {_briefly(leaf.accumulated)}" if leaf.accumulated else ""
+        text += f", reduced {_briefly(leaf.reduced)}" if leaf.reduced is not None else ""
         yield _pair(_leaf_name(leaf), f"{text}{f', of {uses} boxes' if uses > 1 else ''}", grad, context)
 
 

@@ -85,6 +85,7 @@ def _title(report: Report) -> str:
     graph = report.graph
     parts = [
         f"pass {graph.index:,} of {report.trace.made:,}" if report.trace.made > 1 else "",
+        f"rank {graph.rank} of {report.trace.world.size}" if report.trace.world is not None else "",
         "seeded by gradtrace" if graph.kind == "seeded" else "",
         one_line(graph.call.text or graph.kind) if graph.call else graph.kind.replace("seeded", ""),
         position(graph.call),
@@ -125,9 +126,10 @@ def _what(node: Node, written: Written) -> str:
 
 
 def _gradient(node: Node, written: Written) -> str:
-    """The gradient that arrived for each of the node's outputs, or nothing if none did."""
+    """The gradient that arrived for each of the node's outputs, or nothing if none did; and what ``.grad`` became."""
     text = _some(node.grads, written) if any(node.grads) else ""
-    return f"{text} arrived, .grad {written(node.accumulated)}" if text and node.accumulated else text
+    text = f"{text} arrived, .grad {written(node.accumulated)}" if text and node.accumulated else text
+    return f"{text}, reduced {written(node.reduced)}" if node.reduced is not None else text
 
 
 def _some(tensors: Sequence[TensorStats | None], written: Written) -> str:

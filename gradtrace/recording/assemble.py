@@ -165,7 +165,8 @@ class _Assembly:
 
     def _accumulated(self, position: int, grads: tuple[TensorStats | None, ...]) -> TensorStats | None:
         """Return what ``.grad`` of a leaf held afterwards, unless that is what arrived."""
-        held = _stats(self.raw.accumulated.get(position))
+        # Where processes reduced it, that is told instead.
+        held = None if position in self.raw.reduced else _stats(self.raw.accumulated.get(position))
         return None if held in grads else held
 
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from gradtrace.errors import FreedGraphError
+from gradtrace.errors import FreedGraphError, TensorError
 from gradtrace.model import FREED
-from gradtrace.recording.autograd.graph import require_graph, root_edge, walk
+from gradtrace.recording.autograd.graph import leaves_below, require_graph, root_edge, walk
 from gradtrace.recording.user_code.variable_names import Names, namespaces
 
 if TYPE_CHECKING:
@@ -22,9 +22,13 @@ __all__ = ["script_outputs", "seed"]
 
 
 def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
-    """Return the named tensors with a graph that no other named tensor depends on, in order of binding."""
+    """Return the named tensors with a graph that no other named tensor depends on, in order of binding.
+
+    A graph without leaves, such as that of what another process has computed (``rpc_sync``), can't be run from here.
+    """
     with torch._C.DisableTorchFunction():
         candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]
+        candidates = [tensor for tensor in candidates if leaves_below([root_edge(tensor)[0]])]
         graph = walk([root_edge(tensor) for tensor in candidates])
     used = {(target, output) for _, _, target, output in graph.links}
     return [tensor for tensor, root in zip(candidates, graph.roots, strict=True) if root not in used]
@@ -49,6 +53,8 @@ def seed(
     with torch._C.DisableTorchFunction():
         graph = walk([root_edge(output) for output in outputs])
         leaves = [graph.nodes[position].variable for position in graph.leaves]
+        if not leaves:
+            raise TensorError("the graph ends at no leaf here", "another process made it, or nothing requires grad")
         reachable = Names(chain(spaces, namespaces(sys._getframe(1)))).with_graph
         named = [tensor for tensor, _ in reachable if tensor.retains_grad]
         retained = [(tensor, tensor.grad) for tensor in named]

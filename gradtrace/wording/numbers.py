@@ -61,12 +61,21 @@ def kind(s: TensorStats | None) -> GradientKind:
 def stats(s: TensorStats | None) -> str:
     """Return what a tensor held: its value or values, else its shape and norm, and what is not finite.
 
+    Of a tensor that processes share it is told which part of it that is.
+
     >>> from gradtrace.model import TensorStats
     >>> stats(None), stats(TensorStats((64, 256), norm=0.0312)), stats(TensorStats((3,), values=[1, -0.5, 0]))
     ('none', '64×256 ‖0.0312‖', '[1, -0.5, 0]')
+    >>> stats(TensorStats((64, 256), norm=0.0312, note="Shard(0): local 32×256"))
+    '64×256 ‖0.0312‖ Shard(0): local 32×256'
     """
     if s is None:
         return "none"
+    part = f" {s.note}" if ": local " in s.note and kind(s) != "unknown" else ""
+    return f"{_content(s)}{part}"
+
+
+def _content(s: TensorStats) -> str:
     what = kind(s)
     if what in {"nan", "inf"}:
         return _broken(s)

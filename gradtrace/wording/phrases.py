@@ -44,7 +44,7 @@ def title(report: Report) -> str:
         shorten(one_line(PurePath(report.trace.command[0]).name), LONGEST_NAME) if report.trace.command else "",
         f"{'autograd.grad' if graph.kind == 'grad' else 'backward'} pass{which}",
         f"inside pass {graph.parent}" if graph.parent else "",
-        f"rank {graph.rank}" if graph.rank else "",
+        f"rank {graph.rank} of {report.trace.world.size}" if report.trace.world is not None else "",
         "seeded by gradtrace" if graph.kind == "seeded" else "",
     ]
     return " · ".join(filter(None, parts))

@@ -31,6 +31,7 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     not-a-leaf       (of the run) .grad of a tensor that is no leaf was read: ``text``, ``file``, ``line``; and where
                      that tensor was made
     alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
+    distributed-autograd  (of the run) passes of torch.distributed.autograd, which are not recorded: ``passes``
     optimizer        (of the run) there was one
 """
 
@@ -55,6 +56,7 @@ from gradtrace.recording.facts.nonfinite_element import backward_element, is_bro
 from gradtrace.recording.facts.nonfinite_facts import leaf_element, nonfinite, swallowed
 from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
 from gradtrace.recording.facts.training_steps import TrainingSteps
+from gradtrace.recording.facts.unseen_passes import UnseenPasses
 from gradtrace.recording.isolation.hidden import hidden
 from gradtrace.recording.isolation.patch import Registered
 
@@ -89,6 +91,7 @@ class Facts:
         self.shared = Shared()
         self.calls: dict[ThreadLog, CallFacts] = {}
         self.leaves = LeafFacts(self.shared, wrappers)
+        self.unseen = UnseenPasses()
         self._gradients: deque[Cut] = deque(maxlen=1000)
         self._freed = FreedGraphs()
         self.steps = TrainingSteps()
@@ -106,6 +109,7 @@ class Facts:
             Registered(register_optimizer_step_pre_hook, self._before_step),
             Registered(register_optimizer_step_post_hook, self._after_step),
             *self.steps.parts(),
+            *self.unseen.patches(),
             Constructor(torch.nn.Parameter, self.shared.cuts.replace),
             Constructor(torch.autograd.Variable, self.shared.cuts.replace),
         ]
@@ -183,7 +187,7 @@ class Facts:
         found = [*self.leaves.of_run(), *self.leaves.reused]
         found += self.shared.aliases.of_run(self.leaves.names)
         found += [("detached", (), place, data) for place, data in self._terms()]
-        found += [*self.steps.of_run(self.leaves.names), *self.kept.of_run()]
+        found += [*self.steps.of_run(self.leaves.names), *self.kept.of_run(), *self.unseen.of_run()]
         read = [(sources(at), made) for at, made in self.shared.missing_grads.items()]
         found += [
             ("not-a-leaf", (), made, {"text": at.text, "file": at.filename, "line": at.line}) for at, made in read if at
