@@ -74,8 +74,12 @@ PassNumber = Annotated[
     ),
 ]
 Rank = Annotated[
-    int | None,
-    typer.Option("--rank", metavar="N", min=0, help="Of traces of several processes, draw the one of this rank."),
+    str | None,
+    typer.Option(
+        "--rank",
+        metavar="N",
+        help="Of traces of several processes, draw the one of this rank; or all, joined where a pipeline is cut.",
+    ),
 ]
 Engine = Annotated[
     str,

@@ -77,8 +77,9 @@ def record(
     options = ChildOptions(files.pattern, tuple(chosen), None if keep is None else tuple(keep), calls, numeric)
     with recorded_children(options) if children else nullcontext():
         recorded = work.record(keep, calls=calls, numeric=numeric, weights=weights, journal=files.journal())
-    _write(recorded, files, target)
-    if not recorded.made and not recorded.exit_code and not files.of_children():
+    others = files.of_children() if children else []
+    _write(recorded, files, target, others)
+    if not recorded.made and not recorded.exit_code and not others:
         raise NothingRecordedError("the script made no backward pass", _advice(children=children))
     raise typer.Exit(recorded.numbered(keep or frozenset())[1])
 
@@ -114,9 +115,8 @@ class _Files:
         return sorted(str(p) for p in made if str(p) != mine)
 
 
-def _write(recorded: Recorded, files: _Files, target: Target) -> None:
+def _write(recorded: Recorded, files: _Files, target: Target, others: list[str]) -> None:
     trace = recorded.trace
-    others = files.of_children()
     if others:
         count = f"{len(others):,} process{'es' if len(others) > 1 else ''}"
         say(f"{count} that the script started wrote {first_few(map(os.path.relpath, others))}")

@@ -16,7 +16,8 @@ from gradtrace.api import select
 from gradtrace.checks.base import failures
 from gradtrace.checks.checker import run
 from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress, speak_as
-from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError
+from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError, UnknownNameError
+from gradtrace.joining import joined
 from gradtrace.merging import is_trace_source, of_rank, ranks_of, read_all
 from gradtrace.processes import Process, this_process
 
@@ -63,8 +64,11 @@ class Work(NamedTuple):
     arguments: tuple[str, ...] = ()
     process: Process = ALONE  # in which the program runs
 
-    def of_rank(self, rank: int | None, *, one: bool = True) -> Work:
-        """Return this with the trace of one rank: the one given, else, where one is needed, the first that there is."""
+    def of_rank(self, rank: str | None, *, one: bool = True) -> Work:
+        """Return this with the trace of one rank: the one given, else, where one is needed, the first that there is.
+
+        ``all`` are the ranks as one, whose graphs are joined where one is needed.
+        """
         if self.trace is None:
             if rank is not None:
                 raise GradtraceError("--rank is for saved traces", "record some ranks only: gradtrace record --ranks")
@@ -72,8 +76,11 @@ class Work(NamedTuple):
         ranks = ranks_of(self.trace)
         if rank is None and one and len(ranks) > 1:
             say(f"showing rank {ranks[0]} of {len(ranks)}; use --rank for another one")
-        chosen = ranks[0] if rank is None and one else rank
-        return self if chosen is None else self._replace(trace=of_rank(self.trace, chosen))
+        if rank == "all" or (rank is None and not one):
+            return self._replace(trace=joined(self.trace)) if one and len(ranks) > 1 else self
+        if rank is not None and not rank.isdecimal():
+            raise UnknownNameError.of("rank", rank, (*ranks, "all"))
+        return self._replace(trace=of_rank(self.trace, ranks[0] if rank is None else int(rank)))
 
     def run_plainly(self) -> int:
         """Run the program without recording it; return its exit code."""

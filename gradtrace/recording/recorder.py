@@ -43,6 +43,7 @@ from gradtrace.recording.isolation.torch_compile import DynamoGuard
 from gradtrace.recording.isolation.tracebacks import inspect_patches, traceback_patches
 from gradtrace.recording.isolation.warning_lines import warning_patches
 from gradtrace.recording.stats.device import Transfer, send
+from gradtrace.recording.user_code.pipeline_names import is_shape_inference
 from gradtrace.recording.user_code.source_text import Sources
 from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
 
@@ -211,7 +212,7 @@ class Recorder:
 
     def _recording(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:
-            if self._logs.closed or is_tracing():
+            if self._logs.closed or is_tracing() or is_shape_inference(sys._getframe(1)):
                 return engine(*args, **kwargs)
             index = self.count = next(self._counter)
             self._passes.add(index, args[0])

@@ -16,6 +16,7 @@ from torch import nn
 from torch.distributed.algorithms.join import Join
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
 
@@ -129,6 +130,17 @@ def tensor_parallel():
     parallelize_module(model, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
     loop(model, 2, before=lambda step, x: torch.ones(3, 4))
     return model
+
+
+@scenario
+def gpipe():
+    rank, last = dist.get_rank(), dist.get_world_size() - 1
+    part = nn.Linear(4, 1) if rank == last else nn.Sequential(nn.Linear(4, 4), nn.Tanh())
+    stage = PipelineStage(part, rank, last + 1, torch.device("cpu"))
+    schedule = ScheduleGPipe(stage, n_microbatches=2, loss_fn=lambda out, target: ((out - target) ** 2).mean())
+    given, target = torch.randn(4, 4), torch.randn(4, 1)
+    schedule.step(*([given] if rank == 0 else []), **({"target": target} if rank == last else {}))
+    return part
 
 
 @scenario

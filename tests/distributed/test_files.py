@@ -110,7 +110,7 @@ def test_render_draws_the_rank_that_was_chosen(call):
     assert (code, {graph.rank for graph in load("one.json").passes}) == (0, {1})
     code, _, err = call("render", "-o", "first.json", *files)
     assert (code, {graph.rank for graph in load("first.json").passes}) == (0, {0})
-    assert "this is rank 0 of 2" in err
+    assert "showing rank 0 of 2" in err
     assert call("render", "--rank", "7", *files)[0] == 2
 
 

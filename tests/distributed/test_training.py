@@ -10,14 +10,16 @@ from msgspec.structs import replace
 import gradtrace
 from gradtrace.checks.base import CHECKS, Thresholds
 from gradtrace.checks.checker import run
+from gradtrace.joining import joined
 from gradtrace.merging import of_rank
 from gradtrace.model import ErrorInfo, Fact
+from gradtrace.validation import flaws
 from tests.distributed.launching import torchrun
 
 SCRIPT = str(Path(__file__).with_name("scenarios.py"))
 HEALTHY = [
     "ddp", "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
-    "tensor_parallel",
+    "tensor_parallel", "gpipe",
 ]  # fmt: skip
 
 
@@ -34,7 +36,9 @@ def two(tmp_path_factory):
 def four(tmp_path_factory):
     """A folder with the traces of four ranks."""
     folder = tmp_path_factory.mktemp("four")
-    done = torchrun(folder, 4, SCRIPT, str(folder), "ddp", "fsdp", "tensor_parallel", "nan_on_one_rank", "diverging")
+    done = torchrun(
+        folder, 4, SCRIPT, str(folder), "ddp", "fsdp", "tensor_parallel", "gpipe", "nan_on_one_rank", "diverging"
+    )
     assert done.code == 0, done.err
     return folder
 
@@ -92,6 +96,8 @@ def test_fsdp_has_names_shards_and_the_shard_of_the_reduced_gradient(two):
         weight = found["model.2.weight"]
         assert (weight.values[0].shape, weight.values[0].note) == ((8, 8), "Shard(0): local 4×8")
         assert (weight.grads[0].shape, weight.reduced.note) == ((8, 8), "Shard(0): local 4×8")
+    bias = leaves(trace.passes[-1])["model.3.bias"]  # of one element, which is on rank 0
+    assert (bias.reduced.note, bias.reduced.norm, bias.reduced.zeros) == ("Shard(0): local 0", None, None)
     halves = [[leaves(g)["model.2.bias"] for g in trace.passes if g.index == 1 and g.rank == rank] for rank in (0, 1)]
     own = [half[0].grads[0].mean for half in halves]
     shards = [half[0].reduced for half in halves]
@@ -115,6 +121,22 @@ def test_a_dtensor_is_measured_where_it_is_and_its_placement_is_told(two):
         "model.2.bias": ((1,), "Replicate: local 1"),
     }
     assert all(leaf.grads[0].norm > 0 for leaf in leaves(graph).values())
+
+
+def test_the_stages_of_a_pipeline_are_joined_where_one_sent_what_the_other_received(four):
+    trace = load(four, "gpipe")
+    names = [{node.name for graph in trace.passes if graph.rank == rank for node in graph.nodes} for rank in range(4)]
+    assert {"sent: stage 0 → 1, microbatch 0", "sent: stage 0 → 1, microbatch 1"} <= names[0]
+    assert {"received: stage 0 → 1, microbatch 0", "sent: stage 1 → 2, microbatch 0"} <= names[1]
+    whole = joined(trace)
+    assert not list(flaws(whole))
+    graph = whole.passes[0]
+    assert [node.op for node in graph.nodes].count("Send") == 3
+    weights = [node.name for node in graph.nodes if node.kind == "leaf" and node.name.endswith("weight")]
+    assert len(weights) == 4
+    for send in (node for node in graph.nodes if node.op == "Send"):
+        (edge,) = graph.edges_into[send.id]
+        assert edge.grad.values == send.grads[0].values  # what was sent back is what the other was seeded with
 
 
 @pytest.mark.parametrize("folder", ["two", "four"])

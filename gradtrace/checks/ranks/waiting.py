@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,7 +24,6 @@ __all__ = ["rank_desync", "straggler"]
 _WARM = 2  # passes that nobody's time is judged by: the first ones set up buckets and connections
 _FEWEST = 3  # passes that are
 _MOSTLY = 0.8  # of them in which the same rank has to be the last
-_SLOWER = 1.5  # times as long in its nodes
 
 
 @check("rank-desync", merged=True)
@@ -98,10 +96,10 @@ def straggler(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
 
 
 def _why(late: _Time, others: list[_Time]) -> str:
-    ratio = late.nodes / (median(time.nodes for time in others) or math.inf)
-    if ratio > _SLOWER:
-        return f"Its backward nodes take {number(ratio)} times as long"
-    return "Its backward nodes are not slower: it begins later"
+    nodes = median(time.nodes for time in others)
+    if late.nodes - nodes > median(time.waiting for time in others) / 2 and nodes:
+        return f"Its backward nodes take {number(late.nodes / nodes)} times as long"
+    return "Its backward nodes are not what takes so long: it begins later"
 
 
 def _time(graphs: list[BackwardPass]) -> _Time:

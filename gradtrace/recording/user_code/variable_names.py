@@ -15,6 +15,7 @@ from torch import nn
 
 from gradtrace.recording.user_code.frames import user_frames
 from gradtrace.recording.user_code.module_tree import named_modules, named_tensors
+from gradtrace.recording.user_code.pipeline_names import PIPELINES, exchanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -37,6 +38,8 @@ def namespaces(frame: FrameType | None) -> Iterator[dict[str, Any]]:
             yield found.f_globals
         if found.f_locals is not found.f_globals:
             yield _locals(found)
+    if frame is not None and PIPELINES in sys.modules:
+        yield Given(exchanged(frame, _locals))
 
 
 def _locals(frame: FrameType) -> dict[str, Any]:
