@@ -114,7 +114,7 @@ def _tie(graph: BackwardPass, node_id: str) -> str:
 def no_grad_output(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """Backward was started at a tensor without a graph: where the graph was cut."""
     error = graph.error
-    if error is None or "does not require grad" not in error.message:
+    if error is None or "does not require grad and does not have" not in error.message:
         return
     output = next((node for node in graph.nodes if node.kind == "output"), None)
     name = output.name if output and output.name else "the tensor"

@@ -82,6 +82,9 @@ SAID = {
     "rms-norm-half": (
         "nonfinite-forward", "x.pow(2)", ["float16 ends at 65504", "RsqrtBackward0", "makes 0 of that"], ["log"],
     ),
+    "sdpa-twice": (
+        "autograd-error", "F.scaled_dot_product_attention(critic(x), x, x)", ["no second", "SDPBackend.MATH"], [],
+    ),
     "softmax-twice": (
         "activation-twice", "torch.softmax(out, dim=1)", ["log_softmax of probabilities", "the logits"], [],
     ),

@@ -131,8 +131,10 @@ class Names:
         *path, last = found[3].split(".")
         module = found[2]()
         for part in path:
-            module = None if module is None else module._modules.get(part)
-        return module is not None and (module._parameters.get(last) is tensor or module._buffers.get(last) is tensor)
+            module = module._modules[part] if module is not None and part in module._modules else None
+        # A ScriptModule's have no get().
+        tensors = () if module is None else (module._parameters, module._buffers)
+        return any(last in named and named[last] is tensor for named in tensors)
 
     def by_id(self) -> dict[int, str]:
         """Return the names of all tensors."""
