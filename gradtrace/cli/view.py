@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gradtrace import tracefile
 from gradtrace.cli.options import Module, Source, Timeout
 from gradtrace.cli.output import say
 from gradtrace.cli.source import find
 from gradtrace.errors import NothingRecordedError, ScriptError
+from gradtrace.merging import is_trace_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +48,10 @@ def view(
     from gradtrace.viewer.run import Run  # noqa: PLC0415 - the other commands need not wait for it
     from gradtrace.viewer.server import Server  # noqa: PLC0415
 
-    saved = not module and tracefile.is_trace(source)
+    saved = not module and is_trace_source(source)
     if saved:
         run = Run(timeout=timeout)
-        run.show([source, *context.args])
+        run.show([source, *context.args], say)
     else:
         run = Run(live=True, timeout=timeout)
         _check(source, context.args, module=module)

@@ -48,17 +48,29 @@ def _answer(stdout: int) -> int:
         return CANNOT_IMPORT
     _bare_package("gradtrace", "")
     _bare_package("gradtrace.engine", os.path.dirname(__file__))  # noqa: PTH120 - pathlib takes 15 ms
-    from gradtrace.engine.layout import Graph, laid_out, size_of  # noqa: PLC0415 - only now can it be found
+    from gradtrace.engine.layout import Graph  # noqa: PLC0415 - only now can it be found
 
     context = gv.gvContextWithBuiltins()  # first: it declares that a node's label is its name
     try:
-        graph = Graph.read(gv, context, sys.stdin.buffer.read())
-        picture = size_of(graph) if output == "size" else _picture(laid_out(graph), output, int(dpi))
+        texts = sys.stdin.buffer.read().split(b"\0")
+        pictures = [_answer_for(Graph.read(gv, context, text), output, int(dpi)) for text in texts]
     except ValueError:
         return FAILED  # Graphviz has said on stderr what is wrong with the text
     with os.fdopen(stdout, "wb") as file:
-        file.write(picture)
+        file.write(b"\0".join(pictures))
     return 0
+
+
+def _answer_for(graph: Graph, output: str, dpi: int) -> bytes:
+    """Return what is asked of one graph: its size, where everything stands, or its picture."""
+    from gradtrace.engine.layout import laid_out, size_of  # noqa: PLC0415 - see _answer
+
+    if output == "size":
+        return size_of(graph)
+    if output == "json0":
+        graph.lay_out(b"dot")
+        return graph.rendered(output)
+    return _picture(laid_out(graph), output, dpi)
 
 
 def _picture(graph: Graph, output: str, dpi: int) -> bytes:

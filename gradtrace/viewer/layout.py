@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from gradtrace.engine import draw
+from gradtrace.engine import layouts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import graphviz
 
-__all__ = ["Placed", "Plan", "Wire", "place"]
+__all__ = ["Layouts", "Placed", "Plan", "Wire"]
 
 SLOW = 500  # ranks that all lines span; above, the layout is tuned for speed
 QUICK = {"nslimit": "2", "mclimit": "0.1"}
@@ -57,11 +55,32 @@ class Placed(Struct, frozen=True):
     frames: dict[int, tuple[float, float, float, float]]
 
 
-@lru_cache(maxsize=4096)
-def place(plan: Plan, timeout: float = 60.0) -> Placed:
-    """Return where everything stands; folds that look alike are laid out once. Raises EngineError."""
-    drawn = json.loads(draw(_dot(plan), "json0", timeout=timeout))
-    height = _numbers(drawn["bb"])[3]
+class Layouts:
+    """Layouts that are made when they are asked for, or many at once; folds that look alike are laid out once.
+
+    Args:
+        timeout: seconds that one child process may take.
+    """
+
+    def __init__(self, timeout: float = 60.0) -> None:
+        self._timeout = timeout
+        self._made: dict[Plan, Placed] = {}
+
+    def prepare(self, plans: Sequence[Plan]) -> None:
+        """Make these layouts, in one child process. Raises EngineError."""
+        missing = list(dict.fromkeys(plan for plan in plans if plan not in self._made))
+        for plan, drawn in zip(missing, layouts([_dot(plan) for plan in missing], self._timeout), strict=True):
+            self._made[plan] = _placed(plan, drawn)
+
+    def place(self, plan: Plan) -> Placed:
+        """Return where everything stands. Raises EngineError."""
+        if plan not in self._made:
+            self.prepare([plan])
+        return self._made[plan]
+
+
+def _placed(plan: Plan, drawn: dict[str, Any]) -> Placed:
+    _, _, width, height = _numbers(drawn["bb"])
     boxes: dict[int, tuple[float, float]] = {}
     frames: dict[int, tuple[float, float, float, float]] = {}
     for each in drawn.get("objects", ()):
@@ -75,7 +94,7 @@ def place(plan: Plan, timeout: float = 60.0) -> Placed:
             boxes[int(name)] = (x - wide / 2, height - y - high / 2)
     edges = {int(each["id"]): each for each in drawn.get("edges", ())}
     return Placed(
-        _numbers(drawn["bb"])[2],
+        width,
         height,
         tuple(boxes[at] for at in range(len(plan.sizes))),
         tuple(_curve(edges[at].get("pos", ""), height) for at in range(len(plan.wires))),

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import PurePath
 from threading import Condition, RLock
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from gradtrace import tracefile
 from gradtrace.checks.checker import Checker
 from gradtrace.errors import UnknownNameError
+from gradtrace.merging import read_all
 from gradtrace.model import FORMAT_VERSION, Trace
 from gradtrace.viewer.document import overview, pass_data
-from gradtrace.viewer.several import joined
+from gradtrace.viewer.layout import Layouts
+from gradtrace.viewer.several import Part, by_rank, joined, named_passes
 from gradtrace.viewer.sources import source_texts
 from gradtrace.viewer.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradtrace.model import BackwardPass, Finding
 
@@ -40,7 +40,7 @@ class Run:
         self.live, self.words = live, "running" if live else ""
         self.changed = Condition()  # told of each change; ``version`` counts them
         self.version = 0
-        self._timeout = timeout
+        self._layouts = Layouts(timeout)
         self._lock = RLock()
         self._trace: Trace | None = None
         self._passes: dict[int, BackwardPass] = {}
@@ -48,7 +48,7 @@ class Run:
         self._findings: tuple[Finding, ...] = ()
         self._views: dict[int, Views] = {}
         self._texts: dict[str, str] = {}
-        self._starts: list[tuple[str, int, int]] = []  # of each saved trace: its name, the passes before it, its last
+        self._parts: tuple[Part, ...] = ()
 
     @property
     def passes(self) -> int:
@@ -69,15 +69,18 @@ class Run:
             self._texts |= source_texts(trace)
         self._tell()
 
-    def show(self, names: Sequence[str]) -> None:
-        """Show saved traces, the passes of one after those of the other; raises TraceFileError."""
-        traces = [tracefile.load(name) for name in names]
-        self.grow(joined(traces))
-        made = 0
-        for name, trace in zip(names, traces, strict=True):
-            ends = [graph.index + made for graph in trace.passes if graph.parent is None][-1:]
-            self._starts += [(PurePath(name).name, made, ends[0])] if ends else []
-            made += trace.made
+    def show(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
+        """Show saved traces: those of the ranks of one run, or of several runs; raises TraceFileError.
+
+        ``tell`` is told in a line what is missing.
+        """
+        whole = read_all(names, tell)
+        if whole.world is None and len(names) > 1:
+            traces = {name: read_all([name], tell) for name in names}
+        else:
+            traces = by_rank(whole)
+        trace, self._parts = joined(traces)
+        self.grow(trace)
 
     def end(self, words: str) -> None:
         """Say that no more passes will come, and how the run ended."""
@@ -88,20 +91,8 @@ class Run:
         """Return what the page says of the run as it is now."""
         with self._lock:
             found = overview(self._trace, self._findings, self._texts) if self._trace else overview(EMPTY, (), {})
-            return {**found, **self._several(found["passes"]), "mode": "server", "live": self.live, "words": self.words}
-
-    def _several(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """Return which passes to begin with where several traces are shown, and name the trace of each."""
-        if len(self._starts) < 2:  # noqa: PLR2004
-            return {}
-        for row in rows:
-            name, before, _ = [start for start in self._starts if start[1] < row["index"]][-1]
-            row["title"] = f"{name} · backward pass {row['index'] - before}"
-        return {
-            "title": " · ".join(name for name, *_ in self._starts),
-            "start": self._starts[0][2],
-            "beside": self._starts[1][2],
-        }
+            beginning = named_passes(found["passes"], self._parts)
+            return {**found, **beginning, "mode": "server", "live": self.live, "words": self.words}
 
     def pass_data(self, index: int) -> dict[str, Any]:
         """Return a pass that is kept; raises UnknownNameError."""
@@ -114,7 +105,7 @@ class Run:
         with self._lock:
             graph = self._graph(index)
             found = tuple(finding for finding in self._findings if finding.pass_index == index)
-            views = self._views.setdefault(index, Views(graph, found, self._timeout))
+            views = self._views.setdefault(index, Views(graph, found, self._layouts))
             return views.view(key)
 
     def _graph(self, index: int) -> BackwardPass:

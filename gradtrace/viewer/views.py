@@ -16,8 +16,8 @@ from gradtrace.fold.gradient_summary import joined
 from gradtrace.fold.line import line_of
 from gradtrace.fold.module_frames import frames_of, lengths
 from gradtrace.fold.opened import Inside, opened
-from gradtrace.viewer.cards import Cards, flow_text, size_of, text_width
-from gradtrace.viewer.layout import Plan, Wire, place
+from gradtrace.viewer.cards import Cards, Row, flow_text, size_of, text_width
+from gradtrace.viewer.layout import Layouts, Plan, Wire
 from gradtrace.wording.numbers import Scale, kind
 from gradtrace.wording.phrases import differentiated
 from gradtrace.wording.quoting import one_line
@@ -44,6 +44,17 @@ class _Line(Struct, frozen=True):
     text: str = ""
 
 
+class _Prepared(Struct, frozen=True):
+    """A view before its layout: the boxes with their rows, the lines, the frames by box, and the plan."""
+
+    boxes: tuple[Box, ...]
+    lines: tuple[_Line, ...]
+    rows: tuple[list[Row], ...]
+    frames: dict[str, tuple[int, ...]]
+    plan: Plan
+    note: list[str]
+
+
 def key_of(box: Box) -> str:
     """Return the name of a box, which no other fold of the pass has."""
     return f"{box.id}_{len(box.nodes)}" if box.folded else box.id
@@ -55,12 +66,13 @@ class Views:
     Args:
         graph: the pass.
         findings: what the checks found in it.
-        timeout: seconds that a layout may take.
+        layouts: those that were made before.
     """
 
-    def __init__(self, graph: BackwardPass, findings: Sequence[Finding] = (), timeout: float = 60.0) -> None:
-        self.graph, self._findings, self._timeout = graph, findings, timeout
+    def __init__(self, graph: BackwardPass, findings: Sequence[Finding] = (), layouts: Layouts | None = None) -> None:
+        self.graph, self._findings, self._layouts = graph, findings, layouts or Layouts()
         self._boxes: dict[str, Box] = {}
+        self._planned_views: dict[str, _Prepared] = {}
 
     @cached_property
     def _root(self) -> Folded:
@@ -88,12 +100,20 @@ class Views:
 
     def view(self, key: str = ROOT) -> dict[str, Any]:
         """Return a view as the page draws it; raises UnknownNameError for one that there is not."""
+        return self._drawn(self._planned_views.pop(key) if key in self._planned_views else self._prepared(key))
+
+    def plan(self, key: str) -> Plan:
+        """Return what there is to lay out for a view, to have it done together with others."""
+        self._planned_views[key] = self._prepared(key)
+        return self._planned_views[key].plan
+
+    def _prepared(self, key: str) -> _Prepared:
         if key in {ROOT, ALL}:
             folded = self._root if key == ROOT else self._unfolded()
-            return {**self._drawn(folded, ()), "note": opening_lines(folded) if key == ROOT else []}
+            return self._planned(folded, (), frozenset(), opening_lines(folded) if key == ROOT else [])
         inside = opened(self._line, self._box(key), self._findings)
         folded = Folded(self._root.graph, inside.boxes, inside.links)
-        return self._drawn(folded, self._crossing(inside), inside.around)
+        return self._planned(folded, self._crossing(inside), inside.around, [])
 
     def keys(self) -> Iterator[str]:
         """Yield the keys of all folds, those that are seen first before those inside them."""
@@ -116,29 +136,34 @@ class Views:
         leaving = [line for link in inside.leaving for line in self._lines(link, key_of_id(inside, link.source), "")]
         return [*entering, *leaving]
 
-    def _drawn(self, folded: Folded, crossing: Sequence[_Line], around: frozenset[int] = frozenset()) -> dict[str, Any]:
-        boxes = folded.boxes
-        rows = [self._cards.rows(box) for box in boxes]
-        at = {box.id: number for number, box in enumerate(boxes)}
-        keys = {box.id: key_of(box) for box in boxes}
-        number = {keys[box_id]: place for box_id, place in at.items()} | {"": -1}
-        frames = frames_of(folded.graph, boxes, around)
+    def _planned(self, folded: Folded, crossing: Sequence[_Line], around: frozenset[int], note: list[str]) -> _Prepared:
+        keys = {box.id: key_of(box) for box in folded.boxes}
+        number = {key: at for at, key in enumerate(keys.values())} | {"": -1}
         least = {(keys[s], keys[t]): length for (s, t), length in lengths(folded).items()}
         lines = [*crossing]
         for link in folded.links:
             lines += self._lines(link, keys[link.source], keys[link.target], folded)
+        frames = {keys[box_id]: chain for box_id, chain in frames_of(folded.graph, folded.boxes, around).items()}
+        rows = tuple(self._cards.rows(box) for box in folded.boxes)
         wires = tuple(self._wire(line, number, least) for line in lines)
-        plan = Plan(tuple(map(size_of, rows)), wires, tuple(frames[box.id] for box in boxes))
-        placed = place(plan, self._timeout)
+        plan = Plan(tuple(map(size_of, rows)), wires, tuple(frames[key] for key in keys.values()))
+        return _Prepared(folded.boxes, tuple(lines), rows, frames, plan, note)
+
+    def _drawn(self, made: _Prepared) -> dict[str, Any]:
+        placed = self._layouts.place(made.plan)
+        sizes = made.plan.sizes
         return {
             "width": placed.width,
             "height": placed.height,
-            "boxes": [self._box_data(box, rows[i], (*placed.boxes[i], *plan.sizes[i])) for i, box in enumerate(boxes)],
-            "lines": [self._line_data(line, placed.lines[i], placed.labels[i]) for i, line in enumerate(lines)],
+            "boxes": [
+                self._box_data(box, made.rows[i], (*placed.boxes[i], *sizes[i])) for i, box in enumerate(made.boxes)
+            ],
+            "lines": [self._line_data(line, placed.lines[i], placed.labels[i]) for i, line in enumerate(made.lines)],
             "frames": [
-                self._frame_data(call, where, {keys[each]: chain for each, chain in frames.items() if call in chain})
+                self._frame_data(call, where, {key: chain for key, chain in made.frames.items() if call in chain})
                 for call, where in sorted(placed.frames.items())
             ],
+            "note": made.note,
         }
 
     def _wire(self, line: _Line, number: Mapping[str, int], least: Mapping[tuple[str, str], int]) -> Wire:
