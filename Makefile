@@ -4,16 +4,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+AXE := 4.14.1
 MERMAID := 11.17.2
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/native/*.[ch])
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow browser mermaid latex lint docs bench wheel clean
+.PHONY: demo test test-slow browser mermaid axe javascript latex lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test browser mermaid latex
+test: $(VENV)/.installed-test browser mermaid axe latex
 	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -n auto
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
@@ -25,6 +26,11 @@ mermaid: # the same for those that Mermaid itself judges
 	@test -f build/mermaid.min.js || { mkdir -p build && cd build && npm pack --silent mermaid@$(MERMAID) >/dev/null 2>&1 && \
 	    tar -xzf mermaid-$(MERMAID).tgz --strip-components=2 package/dist/mermaid.min.js && rm mermaid-$(MERMAID).tgz; } || \
 	    echo "no Mermaid: its tests are left out"
+
+axe: # the same for those that look for what keeps readers out of the page
+	@test -f build/axe.min.js || { mkdir -p build && cd build && npm pack --silent axe-core@$(AXE) >/dev/null 2>&1 && \
+	    tar -xzf axe-core-$(AXE).tgz --strip-components=1 package/axe.min.js && rm axe-core-$(AXE).tgz; } || \
+	    echo "no axe-core: its tests are left out"
 
 latex: # the same for those that typeset
 	@command -v pdflatex >/dev/null && command -v pdftotext >/dev/null || { [ "$$(id -u)" = 0 ] && \

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import graphviz
     import torch
 
+    from gradtrace.drawing.embedded_page import EmbeddedPage
     from gradtrace.recording.recorder import Recorder
     from gradtrace.registry import Plugin
 
@@ -105,6 +106,23 @@ class Trace(model.Trace, frozen=True, omit_defaults=True):
     def save(self, path: str | Path) -> None:
         """Write the trace file (``.json``, or ``.json.gz`` compressed); raises OutputError."""
         tracefile.save(self, path)
+
+    def view(self, *, number: str | int = "last", height: int = 600) -> EmbeddedPage:
+        """Return the interactive page of all passes, which a notebook shows in a frame.
+
+        Args:
+            number: the pass to begin with: its index, from 1, or ``last``.
+            height: of the frame, in pixels.
+
+        Raises:
+            UnknownNameError: there is no such pass.
+            NothingRecordedError: there is no pass.
+            EngineError: Graphviz is missing, failed, or took too long.
+        """
+        from gradtrace.drawing.embedded_page import EmbeddedPage  # noqa: PLC0415 - only a page needs it
+
+        name = Path(self.command[0]).name if self.command else "backward pass"
+        return EmbeddedPage(str(self.drawn("html", number=number)), height, name)
 
     def bundle(self, include: Any = None, exclude: Any = None, *, number: str | int = "last") -> dict[str, str]:
         """Return one pass as a notebook shows it, by media type: the SVG and the table; never raises.

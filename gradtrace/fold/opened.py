@@ -73,7 +73,7 @@ def _segments(line: Line, box: Box, calls: Calls) -> list[Part]:
         if len(places) == 1:
             found.append(Part("node", places, call=call))
         elif count > 1 and _together(places):
-            found.append(Part("run", places, count, call, ""))
+            found.append(Part("run", places, count, call, "" if "…" in box.name else box.name))
         else:
             found.append(Part("stretch" if call == box.call or call is None else "module", places, call=call))
     return found

@@ -61,7 +61,7 @@ class Cards:
 
     def _fold(self, box: Box) -> Iterator[Row]:
         title, what = names(box, self._graph)
-        yield "title", shorten(title, LONGEST)
+        yield "title", shorten(title, LONGEST), "fold"
         for text in (f"{what} · {content(box)}" if what else content(box), made_by(box, self._graph)):
             if text:
                 yield "small", shorten(text, LONGEST)
@@ -152,7 +152,8 @@ def _wide(row: Row) -> float:
     if row[0] == "curve":
         return 150
     text = f"{row[1]}  {row[4]}" if row[0] == "leaf" else row[1]
-    extra = {"gradient": 12, "leaf": 18, "finding": 22, "failure": 12}.get(row[0], 0)
+    sign = 40 if row[0] == "title" and len(row) > 2 else 0  # noqa: PLR2004 - of a fold, beside its title
+    extra = sign + {"gradient": 12, "leaf": 18, "finding": 22, "failure": 12}.get(row[0], 0)
     _, size, look = METRICS[row[0]]
     return extra + text_width(text, size, look)
 

@@ -68,7 +68,7 @@ def partials_run(count=6):
     numbers = list(range(1, count + 1))
     series = (
         LeafSeries("v", (), numbers, [50.0 / n for n in numbers], [True] * count),
-        LeafSeries("u", (), numbers, [8.0, None, 0.0, *[1.0] * (count - 3)], [number != 4 for number in numbers]),
+        LeafSeries("u", (), numbers, [8.0, None, 0.0, *[1.0] * count][:count], [number != 4 for number in numbers]),
     )
     return Trace(FORMAT_VERSION, ("examples/partials.py",), {"torch": "2.13.0"}, tuple(graphs), series)
 

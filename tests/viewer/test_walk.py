@@ -120,7 +120,7 @@ def test_everything_unfolds_and_folds_again(blocks):
     page.keyboard.press("u")
     expect(page.locator(".picture .box.folded")).to_have_count(0)
     assert "all=true" in blocks.hash
-    page.get_by_role("button", name="Show every node, or fold again").click()
+    page.get_by_role("button", name="Unfold").click()
     expect(page.locator(".picture .box.folded").first).to_be_visible()
 
 
@@ -266,7 +266,7 @@ def test_the_play_goes_through_the_pass_and_fills_the_leaves(partials):
 
 def test_the_slider_goes_to_a_step_and_play_runs_by_itself(partials):
     page = partials.page
-    page.get_by_role("button", name="Play the backward pass step by step").click()
+    page.locator(".tools").get_by_role("button", name="Play").click()
     page.get_by_label("Speed").select_option("very fast")
     page.get_by_label("Step of the backward pass").fill("4")
     expect(page.locator(".play .words")).to_contain_text(re.compile(r"[5-8] of 8"))

@@ -64,8 +64,13 @@ export class Camera {
     this.redraw();
   }
 
-  /** Show all of a scene; where that would be too small to read, its upper part. @param {{width: number, height: number}} scene @param {boolean} [whole] */
-  fit(scene, whole = true) {
+  /**
+   * Show all of a scene; where that would be too small to read, its upper part, around a point of it.
+   * @param {{width: number, height: number}} scene
+   * @param {boolean} [whole]
+   * @param {number} [around]
+   */
+  fit(scene, whole = true, around = scene.width / 2) {
     const { width, height } = this.size;
     if (!width || !height) return;
     const pad = Math.min(24, width / 20);
@@ -73,7 +78,8 @@ export class Camera {
     const down = (height - 2 * pad) / Math.max(1, scene.height);
     const scale = Math.min(1.25, whole ? Math.min(across, down) : Math.max(Math.min(across, down), Math.min(0.75, Math.max(across, 0.45))));
     const top = scale * scene.height > height ? pad : (height - scale * scene.height) / 2;
-    this.go((width - scale * scene.width) / 2, top, scale);
+    const fits = scale * scene.width <= width;
+    this.go(fits ? (width - scale * scene.width) / 2 : width / 2 - scale * around, top, scale);
     this.untouched = true;
   }
 

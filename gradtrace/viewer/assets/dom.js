@@ -56,14 +56,15 @@ export function fill(element, ...children) {
 }
 
 /**
- * Make a button with a name for those who hear the page.
+ * Make a button with a name for those who hear the page; words that can be seen on it are its name themselves.
  * @param {string} label
  * @param {string} name
  * @param {() => void} press
  * @param {Record<string, any>} [more]
  */
 export function button(label, name, press, more = {}) {
-  return html("button", { type: "button", "aria-label": name, title: name, onclick: press, ...more }, label);
+  const spoken = name.toLowerCase().includes(label.toLowerCase()) || !/\p{L}{2}/u.test(label);
+  return html("button", { type: "button", "aria-label": spoken && name, title: name, onclick: press, ...more }, label);
 }
 
 /** Tell assistive technology a sentence. @param {string} words */

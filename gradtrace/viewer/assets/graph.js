@@ -174,7 +174,7 @@ export class Graph {
       const mark = drawn ? this.marks.get(`${drawn.from} ${drawn.to}`) ?? "" : "";
       group.setAttribute("data-mark", mark);
     }
-    for (const part of this.world.querySelectorAll("[data-leaf]")) part.classList.toggle("picked", part.getAttribute("data-leaf") === this.chosen);
+    for (const part of this.world.querySelectorAll("[data-leaf]")) part.classList.toggle("picked", this.chosen !== "" && part.getAttribute("data-leaf") === this.chosen);
     this.element.classList.toggle("hiding", this.hidden);
     this.camera.redraw();
   }
@@ -208,7 +208,8 @@ export class Graph {
 
   /** @param {boolean} [whole] */
   fit(whole = true) {
-    if (this.scene) this.camera.fit(this.scene, whole);
+    const first = this.scene?.boxes[0];
+    if (this.scene && first) this.camera.fit(this.scene, whole, first.x + first.w / 2);
   }
 
   /** @param {string} words */

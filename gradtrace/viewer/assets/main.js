@@ -1,7 +1,9 @@
 // The page: its parts, put together, and told of what the reader looks at.
 
 import { announce } from "./dom.js";
-import { opened } from "./data.js";
+import { opened, Pass } from "./data.js";
+import { number, share, stats } from "./numbers.js";
+import { search } from "./search.js";
 import { NOTHING, Store } from "./state.js";
 import { Graph } from "./graph.js";
 import { Minimap } from "./minimap.js";
@@ -282,5 +284,7 @@ export class Page {
   }
 }
 
+// What a reader may use in the console, too.
+Object.assign(globalThis, { gradtrace: { Pass, number, search, share, stats } });
 const page = new Page(await opened());
 await page.start();

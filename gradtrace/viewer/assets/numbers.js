@@ -32,6 +32,12 @@ export function number(x) {
   return general(x);
 }
 
+/** A number with two significant digits, for a narrow column. @param {number | null} x */
+export function brief(x) {
+  const text = number(x && Number(x.toPrecision(2)));
+  return text.replace("e-0", "e-").replace("e+0", "e");
+}
+
 /** As Python's format ".4g". @param {number} x */
 function general(x) {
   const [digits, power] = x.toExponential(3).split("e");

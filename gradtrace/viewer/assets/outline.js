@@ -1,7 +1,7 @@
 // The outline: the tree of modules with what it costs, and the list of nodes that a search finds.
 
 import { button, fill, html } from "./dom.js";
-import { bytes, kind, number, seconds, share, stats, tint } from "./numbers.js";
+import { brief, bytes, kind, seconds, share, stats, tint } from "./numbers.js";
 import { search } from "./search.js";
 
 /**
@@ -87,8 +87,8 @@ export class Modules {
     /** @type {HTMLElement} */ (label.firstElementChild).style.paddingInlineStart = `${branch.depth * 10}px`;
     const tell = (/** @type {number} */ value, /** @type {number} */ whole) => (whole && value ? `${Math.round((100 * value) / whole)}%` : "");
     return html("tr", {}, label,
-      html("td", {}, html("span", { class: `cell ${tint(branch.kind, part)}` }, branch.kind === "finite" ? number(branch.norm) : branch.kind)),
-      html("td", {}, branch.params ? number(branch.params) : ""),
+      html("td", {}, html("span", { class: `cell ${tint(branch.kind, part)}` }, branch.kind === "finite" ? brief(branch.norm) : branch.kind)),
+      html("td", {}, branch.params ? brief(branch.params) : ""),
       html("td", { title: seconds(branch.time) }, tell(branch.time, total.time)),
       html("td", { title: bytes(branch.bytes) }, tell(branch.bytes, total.bytes)),
     );

@@ -25,11 +25,11 @@ export function build(page) {
       button("◐", "Light or dark", dark), button("?", "Keys", () => page.help.showModal())));
   const side = tabs(page, "side", { modules: ["Modules", page.modules.element], nodes: ["Nodes", page.nodes.element], findings: [`Findings ${page.overview.findings.length || ""}`, page.findings.element] });
   const right = tabs(page, "tab", { details: ["Details", page.details.element], source: ["Source", page.source.element] });
-  const narrow = tabs(page, "panel", { graph: ["Graph", null], list: ["Outline", null], details: ["Details", null], passes: ["Passes", null] });
   const many = Math.max(page.overview.made, page.overview.passes.length) > 1 || page.overview.live;
-  const element = html("div", { class: `page${many ? "" : " single"}`, "data-panel": "graph" }, bar,
+  const narrow = tabs(page, "panel", { graph: ["Graph", null], list: ["Outline", null], details: ["Details", null], ...(many ? { passes: /** @type {[string, null]} */ (["Passes", null]) } : {}) });
+  const element = html("main", { class: `page${many ? "" : " single"}`, "data-panel": "graph" }, bar,
     html("nav", { class: "outline", "aria-label": "Outline" }, side.list, side.panels),
-    html("main", { class: "middle" }, html("div", { class: "graphs" }, page.graph.element, page.compare.element), page.play.element),
+    html("div", { class: "middle" }, html("div", { class: "graphs" }, page.graph.element, page.compare.element), page.play.element),
     html("aside", { class: "right", "aria-label": "Details" }, right.list, right.panels),
     page.passes.element, html("nav", { class: "narrow", "aria-label": "Parts of the page" }, narrow.list),
     html("p", { id: "said", class: "unseen", role: "status" }), page.help);

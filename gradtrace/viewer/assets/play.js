@@ -23,7 +23,7 @@ export class Play {
     this.slider = /** @type {HTMLInputElement} */ (html("input", { type: "range", min: 0, value: 0, "aria-label": "Step of the backward pass", oninput: () => this.set({ step: Number(this.slider.value) }) }));
     this.speed = /** @type {HTMLSelectElement} */ (html("select", { "aria-label": "Speed" }, SPEEDS.map(([name, time]) => html("option", { value: time, selected: name === "normal" }, name))));
     this.hide = /** @type {HTMLInputElement} */ (html("input", { type: "checkbox", onchange: () => this.set({ hide: this.hide.checked }) }));
-    this.go = button("Play", "Play", () => this.toggle(), { class: "go" });
+    this.go = html("button", { type: "button", class: "go", onclick: () => this.toggle() }, "Play");
     this.words = html("div", { class: "words", "aria-live": "polite" });
     this.element = html("section", { class: "play", "aria-label": "Play", hidden: true },
       html("div", { class: "controls" },
@@ -42,7 +42,6 @@ export class Play {
     if (this.timer) return this.pause();
     if (!this.on || this.step >= this.steps.length - 1) this.set({ step: 0 });
     this.go.textContent = "Pause";
-    this.go.setAttribute("aria-label", "Pause");
     this.timer = window.setTimeout(() => this._tick(), Number(this.speed.value));
     return undefined;
   }
@@ -58,7 +57,6 @@ export class Play {
     clearTimeout(this.timer);
     this.timer = 0;
     this.go.textContent = "Play";
-    this.go.setAttribute("aria-label", "Play");
   }
 
   end() {

@@ -105,7 +105,7 @@ export class SourceView {
     const gutter = [html("span", { class: "number" }, String(at)), ...(line ? this._gutter(pass, line, longest) : [html("span"), html("span"), html("span")])];
     const code = html("code", {}, ...(within && marked ? underlined(content, at, marked) : [content || " "]));
     if (!line) return html("div", attributes, ...gutter, code);
-    return html("div", { ...attributes, role: "button", tabindex: 0, "aria-label": `line ${at}: ${words}`, onclick: () => this.chosen(file, at, line.nodes), onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.chosen(file, at, line.nodes) }, ...gutter, code);
+    return html("div", { ...attributes, role: "button", tabindex: 0, onclick: () => this.chosen(file, at, line.nodes), onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && this.chosen(file, at, line.nodes) }, ...gutter, code);
   }
 
   /** The heat, the worst finding and the time of a line. @param {Pass} pass @param {Line} line @param {number} longest */
