@@ -351,7 +351,7 @@ class PassSeries(Struct, frozen=True, omit_defaults=True):
     """
 
     passes: list[Count] = []
-    losses: list[Amount | None] = []
+    losses: list[float | None] = []
     steps: list[Count] = []
     seconds: list[Amount] = []
     not_finite: list[Count] = []
