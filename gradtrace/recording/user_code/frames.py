@@ -35,7 +35,13 @@ __all__ = [
 USER, LIBRARY, INTERNAL = range(3)
 
 
-_INTERNAL_FOLDERS = (os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), ""), PACKAGE_FOLDER)
+_TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
+_INTERNAL_FOLDERS = (_TORCH, PACKAGE_FOLDER)
+# What of torch is told like a library: code that does much between the user's line and the op.
+_TORCH_LIBRARIES = (
+    os.path.join(_TORCH, "nn", "modules", "transformer.py"),
+    os.path.join(_TORCH, "distributions", ""),
+)
 LIBRARY_PARTS = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 _STANDARD = tuple(os.path.join(os.path.realpath(sysconfig.get_paths()[name]), "") for name in ("stdlib", "platstdlib"))
 _MAGIC = ("get_ipython().run_cell_magic(", "await get_ipython().magics_manager.")
@@ -52,6 +58,8 @@ def _owner(filename: str) -> int:
 
 
 def _classify(filename: str) -> int:
+    if filename.startswith(_TORCH_LIBRARIES):
+        return LIBRARY
     if filename.startswith(("<frozen", "<eval_with_key", "<torch")) or filename.startswith(_INTERNAL_FOLDERS):
         return INTERNAL
     if any(part in filename for part in LIBRARY_PARTS):
@@ -79,7 +87,8 @@ def user_frames(frame: FrameType | None) -> list[FrameType]:
 def find_user_place(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     """Return the user's nearest place and, where it is nearer than that, a library's.
 
-    Frames of torch, gradtrace and the standard library don't count. Where no frame is the user's, the
+    Frames of torch, gradtrace and the standard library don't count, but for torch's transformer layers and
+    distributions: of all ops in them the user's line would be the same. Where no frame is the user's, the
     library's own place stands for it.
     """
     library = None
