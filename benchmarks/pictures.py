@@ -1,7 +1,9 @@
-"""How long a picture takes, trace in hand to file on disk, beside torchviz and dot on the same graph.
+"""What can be read of a picture, and how long it takes from the trace in hand to the file on disk.
 
-python benchmarks/pictures.py [--limit SECONDS] [--write docs/picture.md] [NAME...]; one core is enough.
-Nothing is asserted.
+Beside it torchviz and dot on the same graph. The figures: boxes, the height of the smallest text in CSS pixels when
+the picture is fitted to a screen 1280 wide, its height by its width, how many lines cross, and the share of the paper
+that no box stands on. python benchmarks/pictures.py [--limit SECONDS] [--write docs/picture.md] [NAME...]; one core
+is enough. Nothing is asserted.
 """
 
 from __future__ import annotations
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torchviz
 import workloads
+from architectures import ARCHITECTURES, Experts
+from figures import figures
 from msgspec.structs import replace
 from torch import nn
 
 import gradtrace
-from gradtrace.fold.folding import fold
 from gradtrace.model import FORMAT_VERSION, BackwardPass, Edge, Node, TensorStats
 
 if TYPE_CHECKING:
@@ -74,26 +77,6 @@ class DenseNet(nn.Module):
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
-class Experts(nn.Module):
-    """A mixture of experts in which each token goes to two."""
-
-    def __init__(self, width: int, count: int) -> None:
-        super().__init__()
-        self.gate = nn.Linear(width, count)
-        self.experts = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)) for _ in range(count)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the output."""
-        weight, chosen = self.gate(x).softmax(-1).topk(2)
-        out = torch.zeros_like(x)
-        for at, expert in enumerate(self.experts):
-            token, place = (chosen == at).nonzero(as_tuple=True)
-            out = out.index_add(0, token, expert(x[token]) * weight[token, place, None])
-        return x + out
-
-
 def gpt(layers: int) -> torch.Tensor:
     """Return the loss of a narrow GPT."""
     tokens = torch.randint(1000, (2, 16))
@@ -121,8 +104,13 @@ START, END = "<!-- measured: benchmarks/pictures.py -->", "<!-- /measured -->"
 
 REPEATS = 3  # of which the best counts: other processes only ever add to it
 
-# What to draw, and the seconds that it may take.
-CASES: dict[str, tuple[Callable[[], Any], float]] = {
+HEAD = (
+    "| graph | nodes | boxes | text px | height/width | crossings | empty | gradtrace s | limit s | torchviz + dot s |"
+)
+
+# What to draw, and the seconds that it may take; None for no limit.
+CASES: dict[str, tuple[Callable[[], Any], float | None]] = {
+    **{name: (make, None) for name, make in ARCHITECTURES.items()},
     "rnn-100": (lambda: rnn(100), 1),
     "gpt-12": (lambda: gpt(12), 0.5),
     "densenet-121": (lambda: DenseNet()(torch.randn(2, 3, 32, 32)).square().mean(), 1.5),
@@ -145,7 +133,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this page, between its marks")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["| graph | nodes | boxes | gradtrace s | limit s | torchviz + dot s |", "|---|---|---|---|---|---|"]
+    lines = [HEAD, "|---" * HEAD.count(" | ") + "|---|"]
     print(*lines, sep="\n")
     for name in options.names or CASES:
         make, budget = CASES[name]
@@ -159,7 +147,7 @@ def main() -> None:
         options.write.write_text(f"{start}{START}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
-def measured(name: str, make: Callable[[], Any], budget: float, limit: float) -> list[str]:
+def measured(name: str, make: Callable[[], Any], budget: float | None, limit: float) -> list[str]:
     """Return the cells of one line."""
     with gradtrace.record() as recording:
         made = make()
@@ -168,18 +156,21 @@ def measured(name: str, make: Callable[[], Any], budget: float, limit: float) ->
     is_pass = isinstance(made, BackwardPass)
     trace = gradtrace.Trace(FORMAT_VERSION, passes=(made,)) if is_pass else recording.trace
     other = theirs(made, limit) if limit and not is_pass else "–"
-    graph = trace.passes[-1]
-    ours = min(seconds(trace) for _ in range(1 if is_pass else REPEATS))
-    return [name, f"{len(graph.nodes):,}", str(len(fold(graph).boxes)), f"{ours:.2f}", f"{budget:g}", other]
+    pictures = [picture(trace) for _ in range(1 if is_pass else REPEATS)]
+    read = figures(pictures[0][1])
+    shape = [str(read.boxes), f"{read.smallest:.1f}", f"{read.shape:.2f}", str(read.crossings), f"{read.empty:.0%}"]
+    seconds = min(seconds for seconds, _ in pictures)
+    nodes = f"{len(trace.passes[-1].nodes):,}"
+    return [name, nodes, *shape, f"{seconds:.2f}", "–" if budget is None else f"{budget:g}", other]
 
 
-def seconds(trace: gradtrace.Trace) -> float:
-    """Return how long a picture takes, with nothing remembered from the one before."""
+def picture(trace: gradtrace.Trace) -> tuple[float, str]:
+    """Return how long a picture takes, with nothing remembered from the one before, and the picture."""
     fresh = replace(trace, passes=tuple(replace(graph) for graph in trace.passes))
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        fresh.render(f"{folder}/picture.svg")
-        return time.perf_counter() - start
+        path = fresh.render(f"{folder}/picture.svg")
+        return time.perf_counter() - start, path.read_text(encoding="utf-8")
 
 
 def theirs(loss: torch.Tensor, limit: float) -> str:
