@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -29,7 +31,8 @@ __all__ = ["PAPER", "SCREEN", "fitted"]
 SMALLEST = 9.0  # points of the smallest text
 PX, INCH = 0.75, 72.0  # points of a CSS pixel, and of an inch
 MOST_BOXES = 150  # which a picture of that size can't hold
-MOST_COLUMNS, MOST_TRIES = 6, 3  # numbers of columns that are tried
+MOST_COLUMNS, MOST_TRIES = 6, 2  # numbers of columns that are tried
+FULLEST = 0.42  # of the paper that boxes may stand on: between them go lines
 SURE = 0.92  # of the height that there may be: real numbers are narrower than those that were measured
 SLACK = 0.75  # of the size that even columns would have: some are narrower than the whole was
 HEADING = 14.0  # points of the title's text
@@ -73,79 +76,82 @@ def fitted(graph: BackwardPass, findings: Sequence[Finding], style: Style, words
 
     Where the view asks for no fold of its own, it is the least one with which the picture can be read.
     """
-    cards, head = words
-    medium = PAPER if style.page else SCREEN
-    last: list[Sheet] = []
+    view, fitting = style.view, _Fitting(style, *words)
+    if view.full or view.max_nodes is not None or view.depth is not None:
+        return fitting.sheet(fold(graph, view, findings))
+    try:
+        return fitting.sheet(fold(graph, view, findings, fitting.fits))
+    except EngineError:  # there is nothing to measure with: few boxes, whatever their size
+        return fitting.sheet(fold(graph, view, findings))
 
-    def fits(folded: Folded) -> bool:
-        if len(folded.boxes) > MOST_BOXES:
-            return False
-        sheet = _columned(folded, cards(folded), head(folded), medium, style)
-        if sheet is not None:
-            last[:] = [sheet]
+
+class _Fitting:
+    """Folds as they will be drawn, on a medium."""
+
+    def __init__(self, style: Style, cards: Cards, head: Head) -> None:
+        self._style, self._cards, self._head = style, cards, head
+        self._medium = PAPER if style.page else SCREEN
+        self._last: Sheet | None = None
+
+    def fits(self, folded: Folded) -> bool:
+        """Tell whether a picture of this fold can be read; the last one that can is remembered."""
+        sheet = self._readable(folded, self._cards(folded)) if len(folded.boxes) <= MOST_BOXES else None
+        self._last = sheet or self._last
         return sheet is not None
 
-    if style.view.full or style.view.max_nodes is not None or style.view.depth is not None:
-        folded = fold(graph, style.view, findings)
-    else:
-        folded = _folded(graph, findings, style, fits)
-    if last and last[0].folded is folded:
-        return last[0]
-    looks = cards(folded)
-    if len(folded.boxes) <= MOST_BOXES and (sheet := _columned(folded, looks, head(folded), medium, style)):
-        return sheet
-    sizes = {box_id: size_of(look["label"]) for box_id, look in looks.items()}
-    return Sheet(folded, looks, columns_of(folded, sizes, style.columns, page=style.page))
-
-
-def _folded(graph: BackwardPass, findings: Sequence[Finding], style: Style, fits: Callable[[Folded], bool]) -> Folded:
-    """Return the fold that fits, or where there is nothing to measure it with, one in few boxes."""
-    try:
-        return fold(graph, style.view, findings, fits)
-    except EngineError:
-        return fold(graph, style.view, findings)
-
-
-def _columned(
-    folded: Folded, cards: dict[str, dict[str, str]], head: str, medium: Medium, style: Style
-) -> Sheet | None:
-    """Return the boxes in as few columns as make a picture that can be read, or None."""
-    sizes = {box_id: size_of(look["label"]) for box_id, look in cards.items()}
-    if sum(w * h for w, h in sizes.values()) > 0.7 * medium.widest**2 * medium.tallest:
-        return None
-    column = dict.fromkeys(sizes, 0) if style.columns == "auto" else columns_of(folded, sizes, style.columns)
-    size = _measured(folded, sizes, column, head)
-    if medium.holds(size):
+    def sheet(self, folded: Folded) -> Sheet:
+        """Return the boxes of a fold in columns, readable or not."""
+        if self._last is not None and self._last.folded is folded:
+            return self._last
+        cards = self._cards(folded)
+        with suppress(EngineError):
+            if len(folded.boxes) <= MOST_BOXES and (sheet := self._readable(folded, cards)):
+                return sheet
+        column = columns_of(folded, _sizes(cards), self._style.columns, page=self._style.page)
         return Sheet(folded, cards, column)
-    if size[0] > medium.widest or style.columns != "auto":
-        return None
-    for count in medium.counts(size):
-        column = even_columns(folded, sizes, count)
-        if column and medium.holds(_measured(folded, sizes, column, head)):
+
+    def _readable(self, folded: Folded, cards: dict[str, dict[str, str]]) -> Sheet | None:
+        """Return the boxes in as few columns as make a picture that can be read, or None."""
+        sizes, medium = _sizes(cards), self._medium
+        if sum(wide * high for wide, high in sizes.values()) > FULLEST * medium.widest**2 * medium.tallest:
+            return None
+        if self._style.columns != "auto":
+            column = columns_of(folded, sizes, self._style.columns)
+            return Sheet(folded, cards, column) if medium.holds(self._measured(folded, sizes, column)) else None
+        column = dict.fromkeys(sizes, 0)
+        size = self._measured(folded, sizes, column)
+        if medium.holds(size):
             return Sheet(folded, cards, column)
-    return None
+        for count in medium.counts(size):
+            column = even_columns(folded, sizes, count)
+            if column and medium.holds(self._measured(folded, sizes, column)):
+                return Sheet(folded, cards, column)
+        return None
+
+    def _measured(self, folded: Folded, sizes: Mapping[str, Size], column: Mapping[str, int]) -> Size:
+        """Return the size that the picture will have, in points, from a layout of bare boxes."""
+        from graphviz import Digraph  # noqa: PLC0415 - 15 ms that only a drawing needs
+
+        boxes = {
+            box_id: {"width": f"{wide / INCH:.3f}", "height": f"{high / INCH:.3f}"}
+            for box_id, (wide, high) in sizes.items()
+        }
+        bare = {"shape": "box", "fixedsize": "true", "label": ""}
+        picture = Digraph(graph_attr=SPACE, node_attr=bare, edge_attr={"arrowsize": "0.6"})
+        Sheet(folded, boxes, column).draw(picture, lambda link: _bare_lines(link, folded))
+        try:
+            laid = measured(str(picture.source), TIMEOUT)
+        except EngineError as error:
+            if not error.slow:
+                raise
+            return (math.inf, math.inf)
+        wide, high = size_of(self._head(folded), HEADING)
+        pad = 2 * INCH * float(SPACE["pad"])
+        return max(wide, laid[0]) + pad, laid[1] + high + pad
 
 
-def _measured(folded: Folded, sizes: Mapping[str, Size], column: Mapping[str, int], head: str) -> Size:
-    """Return the size that the picture will have, in points, from a layout of bare boxes."""
-    from graphviz import Digraph  # noqa: PLC0415 - 15 ms that only a drawing needs
-
-    boxes = {
-        box_id: {"width": f"{wide / INCH:.3f}", "height": f"{high / INCH:.3f}"}
-        for box_id, (wide, high) in sizes.items()
-    }
-    bare = {"shape": "box", "fixedsize": "true", "label": ""}
-    picture = Digraph(graph_attr=SPACE, node_attr=bare, edge_attr={"arrowsize": "0.6"})
-    Sheet(folded, boxes, column).draw(picture, lambda link: _bare_lines(link, folded))
-    try:
-        laid = measured(str(picture.source), TIMEOUT)
-    except EngineError as error:
-        if not error.slow:
-            raise
-        return (float("inf"), float("inf"))
-    wide, high = size_of(head, HEADING)
-    pad = 2 * INCH * float(SPACE["pad"])
-    return max(wide, laid[0]) + pad, laid[1] + high + pad
+def _sizes(cards: Mapping[str, Mapping[str, str]]) -> dict[str, Size]:
+    return {box_id: size_of(look["label"]) for box_id, look in cards.items()}
 
 
 def _bare_lines(link: Link, folded: Folded) -> list[dict[str, str]]:

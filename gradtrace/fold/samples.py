@@ -16,7 +16,7 @@ __all__ = ["sampled"]
 
 MOST_WORK = 4_000_000  # nodes that are looked at for it, again and again: a second
 MOST_TRIES = 24
-MOST_FAILED = 3  # tries one after the other that did not fit
+MOST_FAILED = 2  # tries one after the other that did not fit
 
 
 def sampled(stages: Stages, plan: Plan, parts: list[Part]) -> list[Part]:

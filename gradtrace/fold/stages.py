@@ -69,8 +69,13 @@ class Stages:
 
     @cached_property
     def repetitions(self) -> tuple[Run, ...]:
-        """The repetitions that are always folded: of three segments and more."""
-        return tuple(run for run in self.runs if run.count >= FEWEST)
+        """The repetitions that are always folded: of three segments and more, each of which leads to the next."""
+        return tuple(run for run in self.runs if run.count >= FEWEST and self._is_chain(run))
+
+    def _is_chain(self, run: Run) -> bool:
+        """Tell whether each segment leads to the next; query, key and value of an attention stand side by side."""
+        first, second = range(run.start, run.start + run.width), range(run.start + run.width, run.end)
+        return any(target in second[: run.width] for at in first for target, _ in self.line.onward[at])
 
     def levels(self) -> Iterator[Staged]:
         """Yield what the boxes will hold with ever more folded."""
