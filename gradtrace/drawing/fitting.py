@@ -54,7 +54,11 @@ class Medium(Struct, frozen=True):
 
     def holds(self, size: Size) -> bool:
         """Tell whether a picture of about this size can be read."""
-        return size[0] <= self.widest and (size[1] <= self.low or size[1] <= SURE * self.tallest * size[0])
+        return size[0] <= self.widest and size[1] <= max(self.low, SURE * self.tallest * size[0])
+
+    def highest(self, wide: float) -> float:
+        """Return how tall a picture so wide may be."""
+        return max(self.low, self.tallest * wide)
 
     def counts(self, size: Size) -> list[int]:
         """Return how many columns may make a picture of this size readable, the best first."""
@@ -62,13 +66,13 @@ class Medium(Struct, frozen=True):
         counts = [
             count
             for count in range(2, MOST_COLUMNS + 1)
-            if SLACK * count * wide <= self.widest and SLACK * high / count <= self.tallest * count * wide
+            if SLACK * count * wide <= self.widest and SLACK * high / count <= self.highest(count * wide)
         ]
         return sorted(counts, key=lambda count: abs(high / count - self.goal * count * wide))[:MOST_TRIES]
 
 
 SCREEN = Medium(1280 * PX, 2.5, 1.2, 1000.0)
-PAPER = Medium(595 - 2 * 28, 1.42, 1.3, 785.0)  # A4 within margins of a centimetre
+PAPER = Medium(595 - 2 * 28, 0.0, 1.3, (842 - 2 * 28) / 0.75)  # A4 within margins of a centimetre
 
 
 def fitted(graph: BackwardPass, findings: Sequence[Finding], style: Style, words: tuple[Cards, Head]) -> Sheet:
@@ -113,7 +117,7 @@ class _Fitting:
     def _readable(self, folded: Folded, cards: dict[str, dict[str, str]]) -> Sheet | None:
         """Return the boxes in as few columns as make a picture that can be read, or None."""
         sizes, medium = _sizes(cards), self._medium
-        if sum(wide * high for wide, high in sizes.values()) > FULLEST * medium.widest**2 * medium.tallest:
+        if sum(wide * high for wide, high in sizes.values()) > FULLEST * medium.widest * medium.highest(medium.widest):
             return None
         if self._style.columns != "auto":
             column = columns_of(folded, sizes, self._style.columns)

@@ -91,7 +91,8 @@ class Stages:
             if len(parts) != before:
                 yield self._level(parts, (BESIDE, VIEWS), plan)
             before = len(parts)
-        parts, most = self.assembled(replace(all_runs, depth=1)), MOST_STRETCHES
+        parts = self.assembled(replace(all_runs, depth=1))
+        most = min(MOST_STRETCHES, len(parts) - 1)
         stretches = Opening("stretches without a module", f"--max-nodes {2 * MOST_STRETCHES}")
         while most > 1:
             said = (BESIDE, VIEWS, *self._said(all_runs, parts), stretches)
