@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from gradtrace.recording.stats.device import DEVICE_FULL, NotMeasuredError, give_up, is_here, require_measurable
 from gradtrace.recording.stats.kinds import Measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-__all__ = ["GRAD", "Key", "Ref", "TapedCall", "TapedGraph", "references"]
+__all__ = ["GRAD", "Key", "Ref", "TapedCall", "TapedGraph", "copied", "on_host", "references"]
 
 GRAD = "torch.autograd.grad"
 
@@ -51,6 +52,32 @@ class TapedGraph(NamedTuple):
     names: dict[int, str]
     held: dict[int, Measured]
     copies: dict[Key, torch.Tensor]
+
+    def on_host(self) -> TapedGraph:
+        """Return it with all copies in memory that the CPU reads, less those that a device has lost."""
+        found = {key: on_host(copy) for key, copy in self.copies.items()}
+        return self._replace(copies={key: copy for key, copy in found.items() if copy is not None})
+
+
+def copied(tensor: torch.Tensor) -> torch.Tensor | None:
+    """Return a copy, None where the tensor's device has no memory left for it."""
+    try:
+        if not is_here(tensor):
+            require_measurable()
+        return tensor.detach().clone()
+    except torch.OutOfMemoryError:
+        give_up(DEVICE_FULL)
+    except NotMeasuredError:
+        pass
+    return None
+
+
+def on_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
+    """Return a copy in memory that the CPU reads, None where a device can't tell it any more."""
+    try:
+        return None if tensor is None else tensor.cpu()
+    except RuntimeError:
+        return None
 
 
 def tensors_in(value: Any) -> Iterator[torch.Tensor]:

@@ -153,8 +153,6 @@ class _Comparing:
         at = self.replay.held.get(key)
         if problem or at is None or not at.is_floating_point() or at.shape != gradient.shape:
             return Comparison(node, "leaf", target=node, note=problem or "not a real, dense tensor")
-        if gradient.device.type != "cpu":
-            return Comparison(node, "leaf", target=node, note="only tensors on the CPU are compared")
         if not torch.isfinite(gradient).all() or not torch.isfinite(at).all():
             return Comparison(node, "leaf", target=node, note="not finite")
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.recording.autograd.engine_call import graph_of
-from gradtrace.recording.replay.calls import Key
+from gradtrace.recording.replay.calls import Key, copied, on_host
+from gradtrace.recording.stats.device import is_here
 
 if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
@@ -54,8 +55,9 @@ class GradientCopies:
         self.links, self.roots, self.leaves = graph.links, graph.roots, set(graph.leaves)
         for output, seed in zip(call.outputs, call.seeds, strict=True):
             given = seed if seed is not None else torch.ones_like(output) if isinstance(output, torch.Tensor) else None
-            if given is not None:
-                self.seeds.append(given.detach().clone())
+            copy = None if given is None else copied(given)
+            if copy is not None:
+                self.seeds.append(copy)
         for position in graph.leaves:
             if graph.nodes[position].variable._backward_hooks:
                 self.hooked.add(position)
@@ -69,6 +71,15 @@ class GradientCopies:
             self.sent[position] = [_copy(gradient) for gradient in sending]
 
         return [node.register_hook(after)]
+
+    def on_host(self) -> GradientCopies:
+        """Bring what was copied on a device to memory that the CPU reads, and return it."""
+        for group in (self.arrived, self.sent):
+            for position, copies in group.items():
+                found = [on_host(copy) for copy in copies]
+                group[position] = [None if copy is None else _wide(copy) for copy in found]
+        self.seeds = [seed for seed in map(on_host, self.seeds) if seed is not None]
+        return self
 
     def into(self, position: int) -> torch.Tensor | None:
         """Return the sum of what was sent to a leaf, None where nothing was."""
@@ -117,5 +128,9 @@ def _copy(gradient: torch.Tensor | None) -> torch.Tensor | None:
     with torch._C.DisableTorchFunction():
         if gradient is None:
             return None
-        copy = gradient.detach().clone()
-        return copy.double() if copy.is_floating_point() else copy
+        copy = copied(gradient)
+        return _wide(copy) if copy is not None and is_here(copy) else copy
+
+
+def _wide(copy: torch.Tensor) -> torch.Tensor:
+    return copy.double() if copy.is_floating_point() else copy

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, references, tensors_in
+from gradtrace.recording.stats.device import is_accelerator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Replay", "float64"]
 
-_CASTS = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double", "type", "type_as")}
+_CASTS = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double", "type", "type_as", "cpu")}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _DIFFER = 0.05  # of the largest element: more than rounding explains, even in half precision
 _ROUNDED = 1e-6  # of the largest argument: rounding in float32, which is all that is left where a sum cancels
@@ -41,7 +42,7 @@ class Replay:
     def run(self, call: TapedCall, changed: Mapping[Key, torch.Tensor]) -> Tensors:
         """Return what a call makes of its recorded arguments, some of them changed; raises what it raises."""
         args, kwargs = self._fill(call.args, changed), self._fill(call.kwargs, changed)
-        if call.name in _CASTS:
+        if call.name in _CASTS or is_accelerator(call.name.rpartition(".")[2]):  # x.float(), x.cuda()
             return {call.results[0]: float64(args[0])}
         made = list(tensors_in(call.function(*args, **kwargs)))
         if len(made) < len(call.results) and isinstance(args[0], torch.Tensor):
@@ -55,6 +56,8 @@ class Replay:
             return (self.held[value.key] if tensor is None else tensor).clone()
         if isinstance(value, torch.dtype):
             return torch.float64 if value in _FLOATS else value
+        if isinstance(value, torch.device) or (isinstance(value, str) and is_accelerator(value.partition(":")[0])):
+            return "cpu"  # it runs there, whatever device it ran on
         if isinstance(value, dict):
             return {name: self._fill(item, changed) for name, item in value.items()}
         if type(value) in {list, tuple}:
@@ -88,10 +91,8 @@ class Replay:
             return f"{short} is random"
         if call.name == GRAD:
             return "it is itself made by a backward pass"
-        if any(key not in self.held for key in references(call)):
-            return f"an argument of {short} was not recorded"
-        away = any(self.held[key].device.type != "cpu" for key in references(call))
-        return "only tensors on the CPU are compared" if away else ""
+        unknown = any(key not in self.held for key in references(call))
+        return f"an argument of {short} was not recorded" if unknown else ""
 
     def _same(self, key: Key, tensor: torch.Tensor, given: float) -> bool:
         """Tell whether a result is the recorded one, but for rounding, also where the ``given`` numbers cancel."""

@@ -13,7 +13,7 @@ from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.isolation.function_modes import remove
 from gradtrace.recording.isolation.patch import Patch
-from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, TapedGraph, references, tensors_in
+from gradtrace.recording.replay.calls import GRAD, Key, Ref, TapedCall, TapedGraph, copied, references, tensors_in
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.user_code.variable_names import Names, namespaces
@@ -73,13 +73,13 @@ class Tape:
             return function(*args, **kwargs)
         with torch._C.DisableTorchFunction():
             taken = self._take(args), self._take(kwargs)
-            state = torch.get_rng_state() if self._copying else None
+            states = _random_states(args) if self._copying else {}
         start, before = sequence_number(), len(self.calls)
         result = function(*args, **kwargs)
         end = sequence_number()
         with torch._C.DisableTorchFunction():
             results = self._results(result, args, taken[0])
-            random = state is not None and not torch.equal(state, torch.get_rng_state())
+            random = any(not torch.equal(state, _random_state(device)) for device, state in states.items())
         call = TapedCall(function, _name(function), *taken, results, start, end, random)
         if end != start:
             del self.calls[before:]
@@ -116,7 +116,9 @@ class Tape:
             if tensor.requires_grad:
                 self._leaves.add(self._next)
         if key not in self.copies and (self._copying or tensor.numel() <= LARGEST):
-            self.copies[key] = tensor.detach().clone()
+            copy = copied(tensor)
+            if copy is not None:
+                self.copies[key] = copy
         return key
 
     def _take(self, value: Any) -> Any:
@@ -196,6 +198,21 @@ class Tape:
         self.held = {serial: held for serial, held in self.held.items() if serial in used}
         kept_keys = {key for call in self.calls for key in (*references(call), *call.results)}
         self.copies = {key: copy for key, copy in self.copies.items() if key in kept_keys or key.number in used}
+
+
+def _random_states(args: tuple[Any, ...]) -> dict[torch.device, torch.Tensor]:
+    """Return the state of the CPU's generator, and of those of all devices that the arguments are on."""
+    devices = {torch.device("cpu"), *(tensor.device for tensor in tensors_in(args) if tensor.device.type != "meta")}
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    devices |= {torch.device(accelerator.type, torch.accelerator.current_device_index())} if accelerator else set()
+    return {device: _random_state(device) for device in devices}
+
+
+def _random_state(device: torch.device) -> torch.Tensor:
+    if device.type == "cpu":
+        return torch.get_rng_state()
+    state: torch.Tensor = torch.get_device_module(device).get_rng_state(device)
+    return state
 
 
 class _CallMode(TorchFunctionMode):

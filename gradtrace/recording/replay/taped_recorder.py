@@ -41,11 +41,11 @@ class TapedPass(NamedTuple):
 
     def fields(self, ids: dict[int, str], numbers: array[int], sources: Sources) -> dict[str, Any]:
         """Return the pass's forward calls, the values kept and, if asked for, the comparisons."""
-        numeric = self.arrivals.numeric
+        scene, arrivals = self.scene.on_host(), self.arrivals.on_host()
         return {
-            "forward": forward_calls(self.scene, ids, list(numbers)),
-            "held": held(self.scene, self.arrivals, ids),
-            "comparisons": compare(self.scene, self.arrivals, ids, sources) if numeric else (),
+            "forward": forward_calls(scene, ids, list(numbers)),
+            "held": held(scene, arrivals, ids),
+            "comparisons": compare(scene, arrivals, ids, sources) if arrivals.numeric else (),
         }
 
 
