@@ -125,15 +125,31 @@ def gpt_gradients(what: str, size: Size) -> Row:
     return compare(what, "1.08", _gpt(size), "ours, gradients only", size)
 
 
-@row("GPT-like in bfloat16 on a GPU, everything recorded")
-def gpt_gpu(what: str, size: Size) -> Row:
-    """The same on a GPU: wall time until it has done its work."""
+def _on_gpu(what: str, target: str, steps: int, ours: str) -> Row:
+    """Return a row of wall time until the GPU has done its work, of steps that zero their gradients."""
     name = child("gpu").found.get("name")
     if name is None:
-        return Row(what, "no GPU here", "1.05")
-    workload, sizes = _gpt(size)
-    found = compare(what, "1.05", (workload, {**sizes, "device": "cuda", "dtype": "bfloat16"}), "ours", size)
+        return Row(what, "no GPU here", target)
+    found = compare(what, target, ("gpt2-small", {"steps": steps, "device": "cuda"}), ours, Size(quick=False))
     return found._replace(plain=f"{found.plain}, {name}")
+
+
+@row("GPT-2-small in bfloat16 on a GPU, everything recorded")
+def gpt_gpu(what: str, _: Size) -> Row:
+    """One step of 8 × 1024 tokens."""
+    return _on_gpu(what, "1.3", 1, "ours")
+
+
+@row("GPT-2-small in bfloat16 on a GPU, gradients only")
+def gpt_gpu_gradients(what: str, _: Size) -> Row:
+    """The same without lines, modules and forward values."""
+    return _on_gpu(what, "–", 1, "ours, gradients only")
+
+
+@row("GPT-2-small in bfloat16 on a GPU, 20 steps, leaves only")
+def gpt_gpu_loop(what: str, _: Size) -> Row:
+    """A loop of which only each leaf's gradient norm is kept."""
+    return _on_gpu(what, "1.03", 20, "ours, series only")
 
 
 @row("chain of 5,000 scalar ops, everything recorded")
