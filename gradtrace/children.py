@@ -28,6 +28,7 @@ class ChildOptions(msgspec.Struct, frozen=True):
     keep: tuple[int, ...] | None = None
     calls: bool = False
     numeric: bool = False
+    every: int = 0  # keep each pass of a number that this divides, in place of ``keep``
 
 
 @contextmanager

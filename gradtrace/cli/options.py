@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -27,6 +28,7 @@ __all__ = [
     "PassNumber",
     "Radius",
     "Rank",
+    "RecordedPasses",
     "Script",
     "Slopes",
     "Sort",
@@ -37,7 +39,9 @@ __all__ = [
     "is_format",
     "is_output",
     "is_pass",
+    "is_recorded_pass",
     "kept_passes",
+    "recorded_passes",
 ]
 
 Source = Annotated[
@@ -71,6 +75,15 @@ PassNumber = Annotated[
         metavar="N",
         help="The backward pass: a number from 1, several as in 10,100, or all, or last.",
         autocompletion=lambda: ["last", "all"],
+    ),
+]
+RecordedPasses = Annotated[
+    str,
+    typer.Option(
+        "--pass",
+        metavar="N",
+        help="The backward pass: a number from 1, several as in 10,100 or every:100, all, last, or none: leaves only.",
+        autocompletion=lambda: ["last", "all", "none"],
     ),
 ]
 Rank = Annotated[
@@ -176,6 +189,20 @@ def kept_passes(number: str) -> frozenset[int] | None:
     return frozenset(map(int, numbers))
 
 
+def recorded_passes(number: str) -> frozenset[int] | range | None:
+    """Return which passes to record in full; of the others, the norm of each leaf's gradient is recorded.
+
+    >>> recorded_passes("none"), recorded_passes("every:100")[:2]
+    (frozenset({0}), range(100, 300, 100))
+    """
+    if number == "none":
+        return frozenset({0})
+    step = number.removeprefix("every:")
+    if step != number and step.isdecimal() and int(step) > 0:
+        return range(int(step), sys.maxsize, int(step))
+    return kept_passes(number)
+
+
 def is_output(value: str) -> bool:
     """Tell whether this can be an output file: stdout, or a name with the ending of a format."""
     return value == "-" or FORMATS.for_suffix(value) is not None
@@ -184,6 +211,15 @@ def is_output(value: str) -> bool:
 def is_format(value: str) -> bool:
     """Tell whether there is a format of this name."""
     return value in FORMATS
+
+
+def is_recorded_pass(value: str) -> bool:
+    """Tell whether this chooses passes to record."""
+    try:
+        recorded_passes(value)
+    except GradtraceError:
+        return False
+    return True
 
 
 def is_pass(value: str) -> bool:

@@ -15,7 +15,7 @@ import typer
 from gradtrace import tracefile
 from gradtrace.children import ChildOptions, has_children, recorded_children
 from gradtrace.cli.late import Late, take_late
-from gradtrace.cli.options import Module, PassNumber, Script, is_pass, kept_passes
+from gradtrace.cli.options import Module, RecordedPasses, Script, is_recorded_pass, recorded_passes
 from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.errors import NothingRecordedError, OutputError, ScriptError
@@ -26,7 +26,7 @@ from gradtrace.wording.nodes import first_few
 
 __all__ = ["record"]
 
-LATE = (Late("output", ("-o", "--output"), lambda _: True), Late("pass", ("--pass",), is_pass))
+LATE = (Late("output", ("-o", "--output"), lambda _: True), Late("pass", ("--pass",), is_recorded_pass))
 Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="The file to write (.json or .json.gz); - is stdout."),
@@ -49,7 +49,7 @@ def record(
     source: Script,
     *,
     output: Output = None,
-    number: PassNumber = "all",
+    number: RecordedPasses = "all",
     module: Module = False,
     calls: Calls = False,
     numeric: Numeric = False,
@@ -65,7 +65,7 @@ def record(
     output, number = output or late.get("output"), late.get("pass", number)
     if output is None:
         raise OutputError("record needs -o FILE", "for example: gradtrace record -o run.json SCRIPT")
-    keep, chosen = kept_passes(number), read_ranks(ranks) if ranks else frozenset[int]()
+    keep, chosen = recorded_passes(number), read_ranks(ranks) if ranks else frozenset[int]()
     work = find(source, arguments, module=module, first=min(chosen, default=0))
     if work.trace is not None:
         raise ScriptError(f"{source!r} is a saved trace, not a script", f"draw it with: gradtrace render {source}")
@@ -74,14 +74,23 @@ def record(
     _check_name(output, work.process)
     files = _Files(output, work.process)
     target = Target(files.first)
-    options = ChildOptions(files.pattern, tuple(chosen), None if keep is None else tuple(keep), calls, numeric)
+    options = ChildOptions(files.pattern, tuple(chosen), _chosen_one_by_one(keep), calls, numeric, _step(keep))
     with recorded_children(options) if children else nullcontext():
         recorded = work.record(keep, calls=calls, numeric=numeric, weights=weights, journal=files.journal())
     others = files.of_children() if children else []
     _write(recorded, files, target, others)
     if not recorded.made and not recorded.exit_code and not others:
         raise NothingRecordedError("the script made no backward pass", _advice(children=children))
-    raise typer.Exit(recorded.numbered(keep or frozenset())[1])
+    asked = keep if isinstance(keep, frozenset) and number != "none" else frozenset[int]()
+    raise typer.Exit(recorded.numbered(asked)[1])
+
+
+def _chosen_one_by_one(keep: frozenset[int] | range | None) -> tuple[int, ...] | None:
+    return tuple(keep) if isinstance(keep, frozenset) else None
+
+
+def _step(keep: frozenset[int] | range | None) -> int:
+    return keep.step if isinstance(keep, range) else 0
 
 
 class _Files:

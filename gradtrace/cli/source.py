@@ -90,7 +90,7 @@ class Work(NamedTuple):
         return run_plainly(self.program, self.arguments)
 
     def record(
-        self, keep: frozenset[int] | None, *, explain: bool = True, progress: Progress = None, **wanted: Any
+        self, keep: frozenset[int] | range | None, *, explain: bool = True, progress: Progress = None, **wanted: Any
     ) -> Recorded:
         """Return the trace, after running the program if there is one; a traceback is printed as by python.
 

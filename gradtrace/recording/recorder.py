@@ -59,7 +59,7 @@ class Options(Struct, frozen=True):
     Args:
         forward: the line, module and forward value of each node, beside its gradients.
         torchviz: each pass as torchviz draws it, too.
-        keep: indices of the passes to keep, from 1; None for all; an empty set for the last one only.
+        keep: indices of the passes to keep, from 1; None for all; an empty set for the last one only; NO_PASS for none.
         calls: the torch calls that made each graph, with their arguments, too (by a TapedRecorder).
         numeric: finite differences of these calls, too; they run again, in float64, when the trace is read.
         linked: where only the last pass is kept, also those before it whose backward made nodes.
@@ -71,7 +71,7 @@ class Options(Struct, frozen=True):
 
     forward: bool = True
     torchviz: bool = False
-    keep: frozenset[int] | None = None
+    keep: frozenset[int] | range | None = None
     calls: bool = False
     numeric: bool = False
     linked: bool = False
@@ -83,6 +83,7 @@ class Options(Struct, frozen=True):
 
 EVERYTHING = Options()
 LAST: frozenset[int] = frozenset()
+NO_PASS = frozenset({0})  # of all passes no more is kept than a row for each leaf
 # Passes that wait for their text and numbers, so that these are found together: no more than logs remember.
 BATCH = RECENT
 ENGINE = "_engine_run_backward"

@@ -18,6 +18,7 @@ __all__ = ["HostKernel"]
 PRELUDE = """
 #include <pthread.h>
 struct Place { int x; };
+struct alignas(16) uint4 { unsigned x, y, z, w; };
 static thread_local Place threadIdx, blockIdx, blockDim, gridDim;
 static pthread_barrier_t barrier;
 #define __device__

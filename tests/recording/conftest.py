@@ -6,15 +6,23 @@ import pytest
 
 from tests.accelerator import compiler, load
 
-
-EVERYWHERE = {f"test_{name}.py" for name in "afterwards checkpoint facts functional gradcheck hooks kinds modules names no_memory oracle rest series sources statistics threads watch formulas".split()}
+# The files whose tests are run once more with all tensors made on the pretend accelerator.
+_SUBJECTS = "afterwards checkpoint facts functional gradcheck hooks kinds modules names no_memory rest series sources"
+EVERYWHERE = {f"test_{subject}.py" for subject in [*_SUBJECTS.split(), "statistics", "threads", "watch"]}
 
 
 def pytest_collection_modifyitems(items):
     """Load the pretend accelerator before the first backward of the process, if a test here is to run on it."""
-    asking = [item for item in items if {"device", "default_device", "pretend"}.intersection(getattr(item, "fixturenames", ()))]
-    if asking and compiler() is not None:
+    if compiler() is not None and any(map(_needs_it, items)):
         load()
+
+
+def _params(item):
+    return item.callspec.params if hasattr(item, "callspec") else {}
+
+
+def _needs_it(item):
+    return "pretend" in {*getattr(item, "fixturenames", ()), *map(str, _params(item).values())}
 
 
 @pytest.fixture
@@ -39,16 +47,15 @@ def device(request):
 
 
 def pytest_generate_tests(metafunc):
-    """Run the tests of the files in EVERYWHERE once more, with all tensors made on the pretend accelerator."""
+    """Give the tests of the files in EVERYWHERE both devices."""
     if metafunc.definition.path.name in EVERYWHERE and "device" not in metafunc.fixturenames:
-        metafunc.fixturenames.insert(0, "default_device")
         metafunc.parametrize("default_device", ["cpu", "pretend"], indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def default_device(request):
     """Let tensors be made on a device where nothing else is said."""
-    if request.param == "cpu":
+    if getattr(request, "param", "cpu") == "cpu":
         yield
         return
     import torch  # noqa: PLC0415

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-__all__ = ["current_task", "is_capturing", "is_compiled", "is_tracing", "sequence_number"]
+__all__ = ["accelerator_module", "current_task", "is_capturing", "is_compiled", "is_tracing", "sequence_number"]
 
 
 def is_tracing() -> bool:
@@ -22,12 +22,15 @@ def is_tracing() -> bool:
 
 def is_capturing() -> bool:
     """Tell whether a graph of a device's kernels is being captured: what is called now runs later, again and again."""
-    accelerator = torch.accelerator.current_accelerator()
-    if accelerator is None:
-        return False
-    module: Any = torch.get_device_module(accelerator)
+    module = accelerator_module()
     ask = getattr(module, "is_current_stream_capturing", None)
     return ask is not None and bool(module.is_initialized()) and bool(ask())
+
+
+def accelerator_module() -> Any:
+    """Return the module of torch's accelerator, as ``torch.cuda``; None where there is none, or it is not there yet."""
+    accelerator = torch.accelerator.current_accelerator()
+    return None if accelerator is None else getattr(torch, accelerator.type, None)
 
 
 def is_compiled() -> bool:

@@ -35,7 +35,7 @@ class ForwardPause:
     def __init__(self, logs: ThreadLogs, keep: Collection[int]) -> None:
         self.is_paused = False
         self._logs = logs
-        self._near = {near for index in keep for near in range(index - RECENT, index + 1)}
+        self._keep = keep
         self._parts: list[Removable] = []
         self._is_installed = self._due = False
         self._log: ThreadLog | None = None  # of the thread whose mode is out: only it can have it back
@@ -61,8 +61,8 @@ class ForwardPause:
 
     def pass_ended(self, index: int) -> None:
         """Note that this pass has ended: the next one may begin or end a pause."""
-        if self._near and self._is_installed:
-            near = index + 1 in self._near
+        if self._keep and self._is_installed:
+            near = any(kept in self._keep for kept in range(index + 1, index + 2 + RECENT))
             self._due = not near
             if self.is_paused and near and self._log is self._logs.here():
                 insert(self._log.mode)

@@ -34,27 +34,30 @@ template <> struct Wide<double> {
 };
 
 __device__ inline void clear(double *row) {
+#pragma unroll
     for (int field = 0; field < FIELDS; field++) row[field] = 0;
     row[LOW] = float_of(0x7f800000u);
     row[HIGH] = -row[LOW];
 }
 
 __device__ inline void join(double *row, const volatile double *other) {
+#pragma unroll
     for (int field = TOTAL; field < FIELDS; field++) row[field] += other[field];
-    row[LOW] = other[LOW] < row[LOW] ? other[LOW] : row[LOW];
-    row[HIGH] = other[HIGH] > row[HIGH] ? other[HIGH] : row[HIGH];
+    double low = other[LOW], high = other[HIGH];
+    row[LOW] = low < row[LOW] ? low : row[LOW];
+    row[HIGH] = high > row[HIGH] ? high : row[HIGH];
 }
 
 /* One element, whatever it is. Squares that leave the range of float64 are kept by themselves, scaled. */
 __device__ inline void add_one(double x, double *row) {
-    if (x != x) {
-        row[NANS] += 1;
-    } else if (x - x != 0) {
-        row[INFS] += 1;
-    } else {
+    bool is_finite = x - x == 0;
+    row[NANS] += x != x;
+    row[INFS] += !is_finite && x == x;
+    if (is_finite) {
         double size = x < 0 ? -x : x;
-        double scaled = size > 1e140 ? x * 1e-200 : size < 1e-140 ? x * 1e200 : x;
-        row[size > 1e140 ? BIG : size < 1e-140 ? SMALL : SQUARES] += scaled * scaled;
+        if (size > 1e140) row[BIG] += x * 1e-200 * (x * 1e-200);
+        else if (size < 1e-140) row[SMALL] += x * 1e200 * (x * 1e200);
+        else row[SQUARES] += x * x;
         row[TOTAL] += x;
         row[NONZERO] += x != 0;
         row[LOW] = x < row[LOW] ? x : row[LOW];
@@ -63,12 +66,15 @@ __device__ inline void add_one(double x, double *row) {
 }
 
 /* The elements of one load of 16 bytes: together, unless one of them is special. */
-template <typename T> struct alignas(16) Pack {
+template <typename T> union Pack {
     enum { COUNT = 16 / sizeof(T) };
+    uint4 loaded;
     T items[COUNT];
 };
 
-template <typename T> __device__ inline void add_pack(const Pack<T> &pack, double *row) {
+template <typename T> __device__ inline void add_pack(uint4 loaded, double *row) {
+    Pack<T> pack;
+    pack.loaded = loaded;
     typedef typename Wide<T>::type W;
     W total = 0, squares = 0, low = value_of(pack.items[0]), high = low;
     int nonzero = 0;
@@ -88,6 +94,7 @@ template <typename T> __device__ inline void add_pack(const Pack<T> &pack, doubl
         row[LOW] = low < row[LOW] ? low : row[LOW];
         row[HIGH] = high > row[HIGH] ? high : row[HIGH];
     } else {
+#pragma unroll
         for (int k = 0; k < Pack<T>::COUNT; k++) add_one(value_of(pack.items[k]), row);
     }
 }
@@ -95,6 +102,7 @@ template <typename T> __device__ inline void add_pack(const Pack<T> &pack, doubl
 /* Join the rows of all threads of a block in the first one's; their number is a power of two. */
 __device__ inline void join_block(double (*rows)[FIELDS], const double *own) {
     int here = threadIdx.x;
+#pragma unroll
     for (int field = 0; field < FIELDS; field++) rows[here][field] = own[field];
     __syncthreads();
     for (int half = blockDim.x / 2; half > 0; half /= 2) {
@@ -114,8 +122,8 @@ template <typename T> __device__ inline void reduce(const T *data, long long siz
     if (head > size) head = size;
     long long packs = (size - head) / Pack<T>::COUNT, packed = packs * Pack<T>::COUNT;
     long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x, step = (long long)gridDim.x * blockDim.x;
-    const Pack<T> *aligned = (const Pack<T> *)(data + head);
-    for (long long i = first; i < packs; i += step) add_pack(aligned[i], own);
+    const uint4 *aligned = (const uint4 *)(data + head);
+    for (long long i = first; i < packs; i += step) add_pack<T>(aligned[i], own);
     for (long long i = first; i < size - packed; i += step) add_one(value_of(data[i < head ? i : i + packed]), own);
     join_block(rows, own);
     volatile double *parts = scratch + WIDTH;

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from gradtrace.recording.autograd.counters import sequence_number
+from gradtrace.recording.autograd.counters import accelerator_module, sequence_number
 from gradtrace.recording.autograd.engine_call import graph_of
 from gradtrace.recording.isolation.function_modes import remove
 from gradtrace.recording.isolation.patch import Patch
@@ -203,8 +203,9 @@ class Tape:
 def _random_states(args: tuple[Any, ...]) -> dict[torch.device, torch.Tensor]:
     """Return the state of the CPU's generator, and of those of all devices that the arguments are on."""
     devices = {torch.device("cpu"), *(tensor.device for tensor in tensors_in(args) if tensor.device.type != "meta")}
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    devices |= {torch.device(accelerator.type, torch.accelerator.current_device_index())} if accelerator else set()
+    module, accelerator = accelerator_module(), torch.accelerator.current_accelerator()
+    if module is not None and accelerator is not None and module.is_available():
+        devices.add(torch.device(accelerator.type, torch.accelerator.current_device_index()))
     return {device: _random_state(device) for device in devices}
 
 

@@ -47,7 +47,8 @@ class _Child:
     def __init__(self, options: ChildOptions) -> None:
         self._options = options
         self._ended: set[int] = set()
-        keep = None if options.keep is None else frozenset(options.keep)
+        keep: frozenset[int] | range | None = None if options.keep is None else frozenset(options.keep)
+        keep = range(options.every, sys.maxsize, options.every) if options.every else keep
         wanted = Options(keep=keep, calls=options.calls, numeric=options.numeric, facts=True, journal=self._save)
         self._journals: dict[int, Journal] = {}
         self._recorder = taped_recorder.recorder(wanted, (os.getcwd(),))

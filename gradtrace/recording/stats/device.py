@@ -198,7 +198,6 @@ def is_here(tensor: torch.Tensor) -> bool:
     return tensor.device.type == "cpu"
 
 
-@cache
 def is_accelerator(kind: str) -> bool:
     """Tell whether tensors on devices of this type can be measured there."""
     found = torch.accelerator.current_accelerator()
@@ -221,9 +220,10 @@ def require_measurable() -> None:
 
 def values_away(tensor: torch.Tensor) -> Away:
     """Return the few elements of a tensor, in their order."""
-    batch, row = _new_row(tensor.device)
     count = tensor.numel()
-    batch.rows[row, :count].view(tensor.shape).copy_(tensor)
+    with _lock:
+        batch, row = _new_row(tensor.device)
+        batch.rows[row, :count].view(tensor.shape).copy_(tensor)
     return Away(list, _Numbers(batch, row * WIDTH, count))
 
 
@@ -232,8 +232,9 @@ def reduce_away(flat: torch.Tensor, repeats: int) -> Away:
     kernel = kernel_for(flat.device, flat.dtype)
     if kernel is None:
         return _reduce_by_torch(flat, repeats)
-    batch, row = _new_row(flat.device)
-    kernel(flat, batch.rows, row, batch.scratch)
+    with _lock:
+        batch, row = _new_row(flat.device)
+        kernel(flat, batch.rows, row, batch.scratch)
     return Away(partial(sums_of_row, flat.numel(), repeats), _Numbers(batch, row * WIDTH, WIDTH))
 
 
@@ -280,10 +281,10 @@ def send() -> Transfer:
 
 
 def _new_row(device: torch.device) -> tuple[_Batch, int]:
-    with _lock:
-        batch = _batch(device)
-        batch.written += 1
-        return batch, batch.written - 1
+    """Return a row to be written before the lock is given back: else it could be sent before it is written."""
+    batch = _batch(device)
+    batch.written += 1
+    return batch, batch.written - 1
 
 
 def _batch(device: torch.device) -> _Batch:
