@@ -7,8 +7,8 @@ import pytest
 from tests.accelerator import compiler, load
 
 # The files whose tests are run once more with all tensors made on the pretend accelerator.
-_SUBJECTS = "afterwards checkpoint facts functional gradcheck hooks kinds modules names no_memory rest series sources"
-EVERYWHERE = {f"test_{subject}.py" for subject in [*_SUBJECTS.split(), "statistics", "threads", "watch"]}
+_SUBJECTS = "afterwards checkpoint functional hooks modules names series sources threads watch"
+EVERYWHERE = {f"test_{subject}.py" for subject in _SUBJECTS.split()}
 
 
 def pytest_collection_modifyitems(items):
