@@ -7,6 +7,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 from gradtrace.model import LeafSeries
+from gradtrace.recording.backward.thinning import MOST_ROWS, thinned
 from gradtrace.recording.stats.device import Away, Lost, Transfer, send
 from gradtrace.recording.stats.kinds import Measured
 from gradtrace.recording.stats.reduce import reduce_pending
@@ -20,6 +21,8 @@ __all__ = ["UNREACHED", "SeriesLog"]
 # Rows that wait, so that their norms are found together; and passes, where these are on a device.
 _WAITING = 2000
 _PASSES = 256
+_LEVELS = 40
+_LOOK = 1_000  # passes between two looks at how many rows there are
 UNREACHED = -1.0  # in place of a norm; one that is not finite stands for a gradient without one
 
 # A norm, or what it is to be taken from: a measurement, or a place among numbers on a device.
@@ -35,6 +38,9 @@ class SeriesLog:
         self._rows: dict[tuple[str, tuple[int, ...]], array[float]] = {}
         self._waiting: list[tuple[int, array[float], Norm]] = []
         self._under_way: tuple[Transfer, int] | None = None  # the numbers of so many that wait
+        self.most = MOST_ROWS
+        self._level = 0  # of thinning
+        self._next_look = _LOOK
 
     def rows_of(self, name: str, shape: tuple[int, ...]) -> array[float]:
         """Return the rows of a leaf, to be extended by the index of a pass and the norm that arrived in it."""
@@ -54,6 +60,9 @@ class SeriesLog:
 
     def write_arrived(self) -> bool:
         """Write the rows that wait if there are many, and their numbers are here; tell whether none waits any more."""
+        self._next_look -= 1
+        if not self._next_look:
+            self._thin()
         if self._under_way is None and self._is_due():
             self._under_way = send(), len(self._waiting)
         if self._under_way is not None and self._under_way[0].has_arrived:
@@ -70,6 +79,7 @@ class SeriesLog:
         """Return the series of each leaf, in order of first appearance."""
         self._under_way = None
         self._write(len(self._waiting))
+        self._thin()
         return tuple(_series(name, shape, rows) for (name, shape), rows in self._rows.items())
 
     def _write(self, count: int) -> None:
@@ -77,6 +87,14 @@ class SeriesLog:
         reduce_pending([norm for *_, norm in written if isinstance(norm, list)])
         for index, rows, norm in written:
             rows.extend((index, _number(norm)))
+
+    def _thin(self) -> None:
+        """Drop old rows where there are too many; those of a leaf stay in the same array, which others hold, too."""
+        self._next_look = _LOOK
+        while sum(map(len, self._rows.values())) > 2 * self.most and self._level < _LEVELS:
+            self._level += 1
+            for rows in self._rows.values():
+                rows[:] = thinned(rows, self._level)
 
 
 def _number(norm: Norm) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.model import LearningRate, PassSeries
+from gradtrace.recording.backward.thinning import thinned
 from gradtrace.recording.isolation.patch import Patch
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.stats.reduce import reduce_pending
@@ -26,6 +27,7 @@ _COLUMNS = 5  # pass, loss, step, seconds, scale
 _LOSS, _SCALE = 1, 4
 _UNKNOWN = -math.inf  # in place of a loss or a scale that nobody measured
 _WAITING = 2000
+MOST_PASSES = 200_000
 
 
 class PassLog:
@@ -38,6 +40,7 @@ class PassLog:
         self._waiting: list[tuple[int, Measured]] = []  # position of a number, and what it is measured from
         self._rates: list[LearningRate] = []
         self._scale: Measured | None = None
+        self._level = 0  # of thinning
 
     def add(self, pass_index: int, outputs: Sequence[Any]) -> None:
         """Add the row of a pass that begins; its loss is the value of its one output, if that is a scalar."""
@@ -53,6 +56,7 @@ class PassLog:
             self._waiting.append((at + _SCALE, self._scale))
         if len(self._waiting) > _WAITING:
             self._write()
+            self._thin()
 
     def step(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         """Note a step of an optimizer and its learning rate, that of the first group of parameters."""
@@ -96,6 +100,12 @@ class PassLog:
                 scaled if any(scaled) else [],
             ),
         )
+
+    def _thin(self) -> None:
+        """Drop old rows where there are too many: none waits to be written now."""
+        while len(self._rows) > _COLUMNS * MOST_PASSES:
+            self._level += 1
+            self._rows = thinned(self._rows, self._level, _COLUMNS)
 
     def _write(self) -> None:
         waiting, self._waiting = self._waiting, []
