@@ -24,6 +24,7 @@ from pygments.lexers.python import PythonLexer
 
 from gradtrace.documents.blocks import fence_after
 from gradtrace.documents.script import TIMEOUT, Ran, Script, attribute_code, draw, read, run, seconds
+from gradtrace.drawing.embedded_page import EmbeddedPage
 from gradtrace.drawing.page import Frame, inline
 from gradtrace.errors import DocumentError, GradtraceError, ScriptError, UnknownNameError
 from gradtrace.integrations.mkdocs_page import Page
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["GradtraceExtension", "fence", "makeExtension", "validate"]
 
 logger = logging.getLogger("mkdocs.gradtrace")  # mkdocs build --strict counts what this warns of
-OPTIONS = ("alt", "caption", "class", "height", "name", "pass", "raises", "show", "timeout", "width")
+OPTIONS = ("alt", "caption", "class", "height", "interactive", "name", "pass", "raises", "show", "timeout", "width")
 PARTS = ("source", "graph", "table")
 OPENING = re.compile(r"(?P<indent> {0,3})(?P<mark>`{3,}|~{3,})\s*\{?\s*\.?gradtrace\b(?P<options>[^`]*?)\}?\s*")
 FILE = re.compile(r"[^\n]+\.(py|pyw|json|json\.gz)")
@@ -220,9 +221,13 @@ def _size(text: str) -> str:
 
 def _figure(ran: Ran, script: Script, options: Mapping[str, str], folder: Path | None) -> str:
     width, height = (_size(options.get(key, "")) for key in ("width", "height"))
-    svg = inline(draw(ran, "svg", script, folder).decode(), Frame(options.get("alt", ""), width, height))
-    # Markdown and minifiers leave one line as it is.
-    picture = f'<div class="gradtrace-graph" style="overflow-x:auto">{svg}</div>'
+    if options.get("interactive", "no").lower() in {"", "yes", "true", "1"}:
+        page = draw(ran, "html", script, folder).decode()
+        picture = EmbeddedPage.of_height(page, height, options.get("alt", "")).frame()
+    else:
+        svg = inline(draw(ran, "svg", script, folder).decode(), Frame(options.get("alt", ""), width, height))
+        # Markdown and minifiers leave one line as it is.
+        picture = f'<div class="gradtrace-graph" style="overflow-x:auto">{svg}</div>'
     caption = f"<figcaption>{escape(options['caption'])}</figcaption>" if "caption" in options else ""
     name = f' id="{escape(options["name"])}"' if "name" in options else ""
     classes = escape(" ".join(["gradtrace", options.get("class", "")]).strip())

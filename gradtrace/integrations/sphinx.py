@@ -86,6 +86,7 @@ class GradtraceDirective(SphinxDirective):
         "filename-prefix": _prefix,
         "height": directives.length_or_unitless,
         "include-source": _choice,
+        "interactive": _choice,
         "name": directives.unchanged,
         "pass": _pass,
         "raises": directives.unchanged_required,
@@ -139,6 +140,7 @@ class GradtraceDirective(SphinxDirective):
 
     def _figure(self, ran: Ran, script: Script) -> nodes.Node:
         options = {key: self.options.get(key, "") for key in ("alt", "width", "height", "filename-prefix")}
+        options["interactive"] = self.options.get("interactive", False)
         options["path"] = scripts.path_in_project(self.env, script)
         picture = gradtrace_graph("", script=script, trace=scripts.kept(self.env, ran), **options)
         figure = nodes.figure("", picture, classes=["gradtrace", *self.options.get("class", [])])

@@ -11,6 +11,7 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 from gradtrace import api, model
 from gradtrace.documents.script import Ran, draw
+from gradtrace.drawing.embedded_page import EmbeddedPage
 from gradtrace.drawing.page import Frame, inline
 from gradtrace.errors import EngineError
 from gradtrace.files import write_whole
@@ -64,6 +65,10 @@ def _is_dark(config: Config) -> bool:
 
 def _visit_html(translator: Any, node: nodes.Element) -> None:
     builder = translator.builder
+    if node["interactive"] and builder.name != "epub":  # whose readers run no scripts
+        page = draw(_ran(node), "html", node["script"], folder(builder.env)).decode()
+        translator.body.append(f"{EmbeddedPage.of_height(page, node['height'], node['alt']).frame()}\n")
+        raise nodes.SkipNode
     svg = draw(_ran(node), "svg", node["script"], folder(builder.env)).decode()
     translator.body.append(f'<div class="gradtrace-graph">{inline(svg, _frame(node, builder.config))}</div>\n')
     raise nodes.SkipNode

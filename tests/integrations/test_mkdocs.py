@@ -75,6 +75,12 @@ def test_a_fenced_block_becomes_a_figure_in_a_site(site, how, theme):
     assert html.count("nope.py") == 1
 
 
+def test_an_interactive_block_is_the_page_in_a_frame(site):
+    html = site('```gradtrace interactive="yes" height="400"\nsaved.json\n```\n', "  - gradtrace")
+    assert 'sandbox="allow-scripts"' in html
+    assert "height:400px" in html
+
+
 NESTED = """!!! note
 
     ```gradtrace caption="within"

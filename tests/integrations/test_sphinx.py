@@ -213,6 +213,16 @@ def test_pdflatex_has_all_that_tables_are_written_with_and_pictures_leave_room_f
     assert sizes["wide"][0] == pytest.approx(sizes["page"][0], rel=0.01)
 
 
+def test_an_interactive_graph_is_the_page_in_html_and_the_picture_in_latex(tmp_path):
+    write(tmp_path, ".. gradtrace:: partials.py\n   :interactive:\n   :height: 400\n")
+    html = build(tmp_path).html
+    assert 'sandbox="allow-scripts"' in html
+    assert "height:400px" in html
+    assert "<svg" not in html
+    built = build(tmp_path, "latex")
+    assert "gradtrace-" in next(built.out.glob("*.tex")).read_text(encoding="utf-8")
+
+
 def test_the_same_document_gives_the_same_bytes(project):
     first = project[1].html
     (project[0] / "index.rst").touch()

@@ -15,6 +15,7 @@ import { Painter } from "./canvas.js";
  */
 
 export const MOST_SVG = 500; // boxes
+const MISSING = "this had no room in the file: save the trace, and open it with gradtrace view";
 
 /** One pass, drawn. */
 export class Graph {
@@ -56,7 +57,11 @@ export class Graph {
     const turn = ++this._drawing;
     const fresh = this.pass !== pass || this.all !== all;
     const root = await this.library.view(pass.index, all ? "*" : "");
-    if (!root) return void (turn === this._drawing && this.say("this view is not in the file: open the trace with gradtrace view"));
+    if (!root && all) {
+      await this.show(pass, open, false);
+      return this.say(MISSING);
+    }
+    if (!root) return undefined;
     const inside = all ? new Map() : await this._inside(pass.index, root, open);
     if (turn !== this._drawing) return undefined;
     const anchor = fresh ? null : this._anchor(open);
@@ -79,7 +84,7 @@ export class Graph {
       const found = await Promise.all(boxes.map(async (box) => ({ box, view: await this.library.view(index, box.key) })));
       waiting = [];
       for (const { box, view } of found) {
-        if (!view) this.say("that fold is not in this file: open the trace with gradtrace view");
+        if (!view) this.say(MISSING);
         else {
           inside.set(box.key, view);
           waiting.push(view);

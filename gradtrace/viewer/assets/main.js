@@ -285,6 +285,6 @@ export class Page {
 }
 
 // What a reader may use in the console, too.
-Object.assign(globalThis, { gradtrace: { Pass, number, search, share, stats } });
 const page = new Page(await opened());
+Object.assign(globalThis, { gradtrace: { Pass, number, page, search, share, stats } });
 await page.start();
