@@ -105,6 +105,8 @@ def reader(stage, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "90")
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setattr("gradtrace.cli.view._wait", lambda: 0)  # a reader who ends the page at once
+    monkeypatch.setattr("webbrowser.open", lambda _: True)
     for registry in (FORMATS, CHECKS):  # to which a page adds one of its own
         monkeypatch.setattr(registry, "_plugins", {name: registry[name] for name in registry})
     return Reader(tmp_path, monkeypatch)

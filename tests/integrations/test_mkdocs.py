@@ -76,7 +76,7 @@ def test_a_fenced_block_becomes_a_figure_in_a_site(site, how, theme):
 
 
 def test_an_interactive_block_is_the_page_in_a_frame(site):
-    html = site('```gradtrace interactive="yes" height="400"\nsaved.json\n```\n', "  - gradtrace")
+    html = site('```gradtrace interactive="yes" height="400"\nsaved.json\n```\n', EXTENSIONS["the extension"])
     assert 'sandbox="allow-scripts"' in html
     assert "height:400px" in html
 
