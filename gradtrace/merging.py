@@ -193,8 +193,8 @@ def _as_rank(trace: Trace, rank: int) -> Trace:
 
 def ranks_of(trace: Trace) -> tuple[int, ...]:
     """Return the ranks of the processes that a trace is of, at least one."""
-    known = {*(graph.rank for graph in trace.passes), *(fact.rank for fact in trace.facts)}
-    return tuple(sorted(known | {*(trace.world.ranks if trace.world is not None else ())})) or (0,)
+    known = {*(graph.rank for graph in trace.passes), *(trace.world.ranks if trace.world is not None else ())}
+    return tuple(sorted(known or {fact.rank for fact in trace.facts})) or (0,)
 
 
 def of_rank(trace: Trace, rank: int) -> Trace:

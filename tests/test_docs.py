@@ -26,6 +26,7 @@ import gradtrace
 from gradtrace.checks.base import CHECKS
 from gradtrace.cli import COMMANDS, main
 from gradtrace.formats.base import FORMATS
+from gradtrace.model import World
 from tests.scripts import run
 
 ROOT = Path(__file__).parent.parent
@@ -45,6 +46,7 @@ ELSEWHERE = (
     "apt-get",
     ".ci/run",
     "pytest",
+    "torchrun",
     "pre-commit",
     "git",
 )  # said of, not run here
@@ -95,6 +97,10 @@ def stage(tmp_path_factory):
     last = msgspec.structs.replace(recording.trace, passes=recording.trace.passes[-2:])
     for name in ("run.json", "run.json.gz", "before.json", "after.json"):
         last.save(folder / name)
+    for rank in (0, 1):
+        own = [msgspec.structs.replace(graph, rank=rank) for graph in last.passes]
+        world = World(2, (rank,), ("here",))
+        msgspec.structs.replace(last, passes=tuple(own), world=world).save(folder / f"run.rank{rank}.json.gz")
     return folder
 
 

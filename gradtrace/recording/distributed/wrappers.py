@@ -35,7 +35,8 @@ class Wrappers:
     def called(self, module: torch.nn.Module) -> None:
         """Note that a module was called."""
         if isinstance(module, DistributedDataParallel):
-            self._replicated[module] = bool(module.require_backward_grad_sync) and torch.is_grad_enabled()
+            syncs = module.require_backward_grad_sync and torch.is_grad_enabled()
+            self._replicated[module] = bool(syncs) and module.process_group.size() > 1
         elif _is_fsdp(module):
             self._sharded.add(module)
 
