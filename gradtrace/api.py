@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gradtrace import merging, model, tracefile
+from gradtrace import model, tracefile
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.checker import run
 from gradtrace.checks.wrong_gradient import wrong_gradient
@@ -18,6 +18,7 @@ from gradtrace.errors import FreedGraphError, NothingRecordedError, UnknownNameE
 from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style, drawn
 from gradtrace.history import columns, update_columns
+from gradtrace.processes import merging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

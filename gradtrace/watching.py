@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from gradtrace.api import Trace, record
 from gradtrace.errors import FindingError
 from gradtrace.files import make_folder
-from gradtrace.processes import file_name, this_process
+from gradtrace.processes.process import file_name, this_process
 from gradtrace.wording.findings import as_text
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from gradtrace.checks.base import CHECKS, SEVERITIES, Along, Thresholds, traits
-from gradtrace.merging import of_rank, ranks_of
 from gradtrace.model import BackwardPass, Finding, Trace
+from gradtrace.processes.merging import of_rank, ranks_of
 from gradtrace.registry import report_fault, summary_of
 
 __all__ = ["Checker", "run"]

@@ -20,7 +20,7 @@ from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import find
 from gradtrace.errors import UnknownNameError
 from gradtrace.explain.formats.base import EXPLANATIONS
-from gradtrace.processes import file_name
+from gradtrace.processes.process import file_name
 from gradtrace.wording.nodes import location
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ import typer
 from gradtrace.cli.output import Target, say
 from gradtrace.errors import GradtraceError, NothingRecordedError, UnknownNameError
 from gradtrace.history import LeafSummary, columns, pass_rows, sampled, summaries, update_columns
-from gradtrace.merging import read_all
+from gradtrace.processes.merging import read_all
 from gradtrace.wording.history import LeafLine, history_table
 from gradtrace.wording.numbers import number
 

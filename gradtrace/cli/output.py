@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gradtrace.model import Finding, Report
-    from gradtrace.processes import Process
+    from gradtrace.processes.process import Process
 
 __all__ = [
     "Target",

@@ -13,15 +13,15 @@ from typing import Annotated
 import typer
 
 from gradtrace import tracefile
-from gradtrace.children import ChildOptions, has_children, recorded_children
 from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.options import Module, RecordedPasses, Script, is_recorded_pass, recorded_passes
 from gradtrace.cli.output import Target, busy, say
 from gradtrace.cli.source import Recorded, find
 from gradtrace.errors import NothingRecordedError, OutputError, ScriptError
-from gradtrace.journal import Journal
 from gradtrace.model import Trace
-from gradtrace.processes import Process, file_name, read_ranks
+from gradtrace.processes.children import ChildOptions, has_children, recorded_children
+from gradtrace.processes.journal import Journal
+from gradtrace.processes.process import Process, file_name, read_ranks
 from gradtrace.wording.nodes import first_few
 
 __all__ = ["record"]

@@ -50,7 +50,7 @@ from gradtrace.engine import check_engine
 from gradtrace.errors import OutputError, UnknownNameError
 from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS, Style
-from gradtrace.processes import file_name
+from gradtrace.processes.process import file_name
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Report

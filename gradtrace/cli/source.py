@@ -17,9 +17,9 @@ from gradtrace.checks.base import failures
 from gradtrace.checks.checker import run
 from gradtrace.cli.output import keep_stderr, print_findings, say, show_progress, speak_as
 from gradtrace.errors import GradtraceError, NothingRecordedError, ScriptError, UnknownNameError
-from gradtrace.joining import joined
-from gradtrace.merging import is_trace_source, of_rank, ranks_of, read_all
-from gradtrace.processes import Process, this_process
+from gradtrace.processes.joining import joined
+from gradtrace.processes.merging import is_trace_source, of_rank, ranks_of, read_all
+from gradtrace.processes.process import Process, this_process
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Trace

@@ -18,7 +18,7 @@ from gradtrace.cli.options import Module, Source, Timeout
 from gradtrace.cli.output import say
 from gradtrace.cli.source import find
 from gradtrace.errors import NothingRecordedError, ScriptError
-from gradtrace.merging import is_trace_source
+from gradtrace.processes.merging import is_trace_source
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from gradtrace.checks.checker import Checker
 from gradtrace.errors import UnknownNameError
-from gradtrace.merging import read_all
 from gradtrace.model import FORMAT_VERSION, Trace
+from gradtrace.processes.merging import read_all
 from gradtrace.viewer.document import overview, pass_data
 from gradtrace.viewer.layout import Layouts
 from gradtrace.viewer.several import Part, by_rank, joined, named_passes

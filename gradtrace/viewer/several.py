@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gradtrace.merging import of_rank, ranks_of
 from gradtrace.model import FORMAT_VERSION, Trace
+from gradtrace.processes.merging import of_rank, ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from gradtrace.children import STARTER, ChildOptions, inherited_options, recorded_children
-from gradtrace.merging import merge
 from gradtrace.model import World
+from gradtrace.processes.children import STARTER, ChildOptions, inherited_options, recorded_children
+from gradtrace.processes.merging import merge
 from gradtrace.tracefile import load
 from tests.distributed.launching import run, write
 

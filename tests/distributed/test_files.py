@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from gradtrace.cli import main
-from gradtrace.merging import UNFINISHED, ranks_of
+from gradtrace.processes.merging import UNFINISHED, ranks_of
 from gradtrace.tracefile import load
 from tests.distributed.launching import torchrun, write
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 import gradtrace
 from gradtrace.checks.base import CHECKS, Thresholds
 from gradtrace.checks.checker import run
-from gradtrace.joining import joined
-from gradtrace.merging import of_rank
 from gradtrace.model import ErrorInfo, Fact
+from gradtrace.processes.joining import joined
+from gradtrace.processes.merging import of_rank
 from gradtrace.validation import flaws
 from tests.distributed.launching import torchrun
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
 from gradtrace.checks.ranks.rank_differences import reducing_passes
-from gradtrace.journal import UNFINISHED
-from gradtrace.merging import ranks_of
 from gradtrace.model import Finding
+from gradtrace.processes.journal import UNFINISHED
+from gradtrace.processes.merging import ranks_of
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import number
 

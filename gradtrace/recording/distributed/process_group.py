@@ -8,7 +8,7 @@ import torch
 from msgspec.structs import replace
 
 from gradtrace.model import World
-from gradtrace.processes import Process, this_process
+from gradtrace.processes.process import Process, this_process
 
 if TYPE_CHECKING:
     from gradtrace.model import Trace

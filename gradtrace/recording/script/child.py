@@ -11,10 +11,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gradtrace import tracefile
-from gradtrace.children import inherited_options
 from gradtrace.errors import GradtraceError
-from gradtrace.journal import Journal
-from gradtrace.processes import Process, file_name, with_part
+from gradtrace.processes.children import inherited_options
+from gradtrace.processes.journal import Journal
+from gradtrace.processes.process import Process, file_name, with_part
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.replay import taped_recorder
 from gradtrace.recording.script.crash import note_error
@@ -22,8 +22,8 @@ from gradtrace.recording.script.crash import note_error
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradtrace.children import ChildOptions
     from gradtrace.model import Trace
+    from gradtrace.processes.children import ChildOptions
 
 __all__ = ["begin"]
 

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 
 from gradtrace import tracefile
 from gradtrace.errors import TraceFileError, UnknownNameError
-from gradtrace.journal import UNFINISHED
 from gradtrace.model import Trace, World
+from gradtrace.processes.journal import UNFINISHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

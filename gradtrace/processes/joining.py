@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
-from gradtrace.merging import of_rank, ranks_of
 from gradtrace.model import BackwardPass, Edge, Fact, ModuleCall, Node
+from gradtrace.processes.merging import of_rank, ranks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

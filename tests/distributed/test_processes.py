@@ -3,7 +3,7 @@
 import pytest
 
 from gradtrace.errors import GradtraceError
-from gradtrace.processes import Process, file_name, read_ranks, this_process
+from gradtrace.processes.process import Process, file_name, read_ranks, this_process
 
 
 @pytest.mark.parametrize(

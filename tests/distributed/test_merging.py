@@ -8,9 +8,9 @@ from msgspec.structs import replace
 
 from gradtrace import tracefile
 from gradtrace.errors import TraceFileError, UnknownNameError
-from gradtrace.journal import UNFINISHED, Journal
-from gradtrace.merging import is_trace_source, merge, of_rank, ranks_of, read_all
 from gradtrace.model import ErrorInfo, Fact, LeafSeries, Origin, World
+from gradtrace.processes.journal import UNFINISHED, Journal
+from gradtrace.processes.merging import is_trace_source, merge, of_rank, ranks_of, read_all
 from gradtrace.validation import flaws
 from tests.builders import partials, trace
 
