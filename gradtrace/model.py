@@ -230,6 +230,7 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
     input ``index`` of those it has, weighted with the gradients that arrived. ``elements`` were compared
     one by one, or else that many random ``directions``; ``autograd`` and ``numeric`` hold the derivatives where
     they are 16 at most, ``error`` is the largest difference of what was compared, ``step`` that of the differences.
+    ``worst`` are both where they are furthest apart, of one element or direction.
     ``factor`` is what autograd's is of the true one, where that is all that is wrong. ``backward`` is where a
     custom Function's backward stands, ``target`` what the input is called. ``agrees`` is None
     where nothing was compared, and ``note`` says why.
@@ -250,6 +251,7 @@ class Comparison(Struct, frozen=True, omit_defaults=True, gc=False):
     factor: float | None = None
     backward: Source | None = None
     note: str = ""
+    worst: tuple[float, float] | None = None
 
 
 class ErrorInfo(Struct, frozen=True, omit_defaults=True):

@@ -24,8 +24,8 @@ def restored():
         sys.argv[:], sys.path[:] = argv, path
 
 
-def recorded(code, folder):
-    """The trace of a script with this text."""
+def recorded(code, folder, **options):
+    """The trace of a script with this text, recorded with these options beside the facts."""
     from gradtrace.recording.recorder import Options  # noqa: PLC0415 - torch
     from gradtrace.recording.script.program import read_script  # noqa: PLC0415
     from gradtrace.recording.script.session import run_recorded  # noqa: PLC0415
@@ -33,7 +33,7 @@ def recorded(code, folder):
     path = folder / "train.py"
     path.write_text("import torch\nfrom torch import nn\ntorch.manual_seed(0)\n" + textwrap.dedent(code))
     with restored():
-        session = run_recorded(read_script(str(path)), [], Options(facts=True), None)
+        session = run_recorded(read_script(str(path)), [], Options(facts=True, **options), None)
     return session.trace
 
 

@@ -78,6 +78,10 @@ class Checker:
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._errors: dict[str, int] = {}  # the last pass that ended in an error with these words
 
+    def worst_until_now(self) -> list[Finding]:
+        """Return what the passes that were shown have, each finding once, in the order in which it was found."""
+        return [group.first for group in self._groups.values()]
+
     def _make(self, name: str) -> tuple[Finding, ...]:
         self._along[name] = CHECKS[name].function(self._limits)
         return ()

@@ -53,7 +53,10 @@ def _message(graph: BackwardPass, node: Node, comparison: Comparison) -> str:
     )
     numbers = ""
     if comparison.autograd is not None and comparison.numeric is not None:
-        numbers = f": autograd {_short(comparison.autograd)}, finite differences {_short(comparison.numeric)}"
+        numbers = f": it is {_short(comparison.autograd)}, the true one is {_short(comparison.numeric)}"
+    elif comparison.worst is not None:
+        of = f"{comparison.directions} directions" if comparison.directions else f"{comparison.elements} elements"
+        numbers = f": in the worst of {of} it is {comparison.worst[0]:.4g}, the true one is {comparison.worst[1]:.4g}"
     return f"{what} {how}{numbers}"
 
 

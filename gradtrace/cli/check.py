@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gradtrace.checks.base import CHECKS, SEVERITIES, Thresholds
-from gradtrace.checks.checker import Checker, run
+from gradtrace.checks.checker import run
 from gradtrace.cli.late import Late, take_late
+from gradtrace.cli.live_checks import LiveChecks
 from gradtrace.cli.options import Module, Rank, Source
 from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import Recorded, Work, find
@@ -18,11 +19,12 @@ from gradtrace.formats.github import as_github
 from gradtrace.formats.json import as_json
 from gradtrace.formats.sarif import About, as_sarif
 from gradtrace.wording.findings import summary
+from gradtrace.wording.nodes import first_few
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gradtrace.model import BackwardPass, Finding, Trace
+    from gradtrace.model import Finding, Trace
 
 __all__ = ["check"]
 
@@ -43,6 +45,10 @@ Limits = Annotated[
     ),
 ]
 Numeric = Annotated[bool, typer.Option("--numeric", help="Also compare the gradients with finite differences.")]
+ExitFirst = Annotated[
+    bool, typer.Option("-x", "--exitfirst", help="Stop the script at the first error found, with exit code 1.")
+]
+FAILED = "the script failed, and none of its {passes:,} backward passes has a finding"
 ReportName = Annotated[
     str, typer.Option("-f", "--format", metavar="FORMAT", help="The output format: text, json, github or sarif.")
 ]
@@ -57,6 +63,7 @@ def check(
     threshold: Limits = None,
     format_name: ReportName = "text",
     numeric: Numeric = False,
+    exitfirst: ExitFirst = False,
     module: Module = False,
     rank: Rank = None,
 ) -> None:
@@ -65,6 +72,7 @@ def check(
     Arguments after SCRIPT are passed to it.
     """
     late, thresholds, arguments = _late(context)
+    first = exitfirst or "exitfirst" in late
     format_name = "json" if json or "json" in late else late.get("format", format_name)
     fail_on = late.get("fail-on", fail_on)
     limits = read_thresholds([*(threshold or ()), *thresholds])
@@ -72,7 +80,9 @@ def check(
     _check_choice("format", format_name, FORMATS)
     work = find(source, arguments, module=module).of_rank(rank, one=False)
     target = None if format_name == "text" else Target("-")
-    recorded, findings = _checked(work, limits, numeric=numeric or "numeric" in late)
+    checks = LiveChecks(limits, first=first, shown=target is None)
+    numeric = numeric or "numeric" in late
+    recorded, findings = _checked(work, limits, checks, numeric=numeric)
     if target is None:
         print_findings(findings)
     else:
@@ -80,41 +90,25 @@ def check(
     failed = recorded.exit_code or int(recorded.trace.error is not None)
     if not recorded.made and not findings and not failed:
         raise NothingRecordedError("no backward pass was recorded", "call backward() or autograd.grad() in the script")
-    say(summary(findings, recorded.made))
+    say(summary(findings, recorded.made) if findings or not failed else FAILED.format(passes=recorded.made))
+    if target is None and checks.functions and not numeric:
+        say(f"--numeric compares the backward of {first_few(checks.functions)} with finite differences")
     raise typer.Exit(failed or int(_bad_enough(findings, fail_on)))
 
 
-def _checked(work: Work, limits: Thresholds, *, numeric: bool) -> tuple[Recorded, tuple[Finding, ...]]:
+def _checked(
+    work: Work, limits: Thresholds, checks: LiveChecks, *, numeric: bool
+) -> tuple[Recorded, tuple[Finding, ...]]:
     """Return what was recorded, or loaded, and the findings; a script's passes are checked while it runs."""
     if work.trace is not None:
         return work.record(None, explain=False), run(work.trace, limits)
-    checks = _Checks(limits)
-    recorded = work.record(None, explain=False, numeric=numeric, consume=checks.see)
+    recorded = work.record(None, explain=False, numeric=numeric, consume=checks.see, at_once=checks.first)
     return recorded, checks.found(recorded.trace)
 
 
 def _about(trace: Trace) -> About:
     script = trace.command[0] if trace.command[:1] and trace.command[0].endswith(".py") else ""
     return About({name: CHECKS[name].help for name in CHECKS}, script)
-
-
-class _Checks(Checker):
-    """Checks passes while the script runs; an error in a check is raised after the script has ended."""
-
-    _failed: Exception | None = None
-
-    def see(self, graph: BackwardPass) -> None:
-        """Check this pass."""
-        try:
-            super().see(graph)
-        except Exception as error:  # noqa: BLE001 - see found()
-            self._failed = self._failed or error
-
-    def found(self, trace: Trace) -> tuple[Finding, ...]:
-        """Return the findings, or raise the error of a check that failed."""
-        if self._failed is not None:
-            raise self._failed
-        return super().found(trace)
 
 
 def _late(context: typer.Context) -> tuple[dict[str, str], list[str], list[str]]:
@@ -129,6 +123,7 @@ def _late(context: typer.Context) -> tuple[dict[str, str], list[str], list[str]]
     options = (
         Late("json", ("--json",)),
         Late("numeric", ("--numeric",)),
+        Late("exitfirst", ("-x", "--exitfirst")),
         Late("fail-on", ("--fail-on",), lambda value: value in FAIL_ON, FAIL_ON),
         Late("threshold", ("--threshold",), keeps),
         Late("format", ("-f", "--format"), lambda value: value in FORMATS, FORMATS),

@@ -80,11 +80,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--gradtrace``."""
     group = parser.getgroup("gradtrace")
     group.addoption("--gradtrace", action="store_true", help="Check the backward passes of each test.")
+    group.addoption(
+        "--gradtrace-fail-on", metavar="SEVERITY", choices=("error", "warning", "info"), default=None,
+        help="Let a test fail that has a finding of this severity or worse; implies --gradtrace.",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Make room for what the tests report."""
     config.stash[REPORTED] = {}
+    config.option.gradtrace |= config.option.gradtrace_fail_on is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -99,15 +104,28 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
     with _recorder(item.config) as recorder:
         try:
-            return (yield)
+            result = yield
         except Exception as error:
             note_error(recorder, error)
             strip(error)
             raise
         finally:
-            said = [_line(finding) for finding in run(recorder.trace)]
-            if said:
-                item.user_properties.append((PROPERTY, said))
+            findings = run(recorder.trace)
+            if findings:
+                item.user_properties.append((PROPERTY, [_line(finding) for finding in findings]))
+    _fail_on(item.config.getoption("--gradtrace-fail-on"), findings)
+    return result
+
+
+def _fail_on(severity: Severity | None, findings: tuple[Finding, ...]) -> None:
+    """Let the test that has run fail if one of these findings is as bad as that."""
+    from gradtrace.checks.base import SEVERITIES
+
+    __tracebackhide__ = True
+    bad = SEVERITIES[: SEVERITIES.index(severity) + 1] if severity is not None else ()
+    said = [_line(finding) for finding in findings if finding.severity in bad]
+    if said:
+        pytest.fail("gradtrace found\n" + "\n".join(said), pytrace=False)
 
 
 def _recorder(config: pytest.Config) -> Recorder:

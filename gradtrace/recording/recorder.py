@@ -66,6 +66,7 @@ class Options(Struct, frozen=True):
         facts: what the checks need beside the gradients; needs ``forward``.
         weights: measure the weights and their updates at every N-th optimizer step; 0 for never.
         consume: is handed each pass, in the order in which they end; only the last is kept after that.
+        at_once: hand each pass over as soon as it has ended, not some at a time.
         journal: is handed, when a pass has ended, what tells the trace until then.
     """
 
@@ -78,6 +79,7 @@ class Options(Struct, frozen=True):
     facts: bool = False
     weights: int = 0
     consume: Callable[[BackwardPass], None] | None = None
+    at_once: bool = False
     journal: Callable[[Callable[[], Trace]], None] | None = None
 
 
@@ -295,7 +297,7 @@ class Recorder:
         """Assemble passes some at a time, as soon as their numbers are here: a device's, a pass or two later."""
         waiting = len(self._kept) - self._told
         # Those chosen by number may wait long, and what they need of the forward is not kept so long.
-        if self._under_way is None and waiting and (self.options.keep or waiting >= BATCH):
+        if self._under_way is None and waiting and (self.options.keep or self.options.at_once or waiting >= BATCH):
             self._under_way = send(), len(self._kept)
         if self._under_way is not None and self._under_way[0].has_arrived:
             count, self._under_way = self._under_way[1], None
@@ -315,6 +317,7 @@ class Recorder:
         told = [self._assemble(p) if isinstance(p, RawPass) else p for p in kept]
         if self.options.consume is not None:
             for graph in told[self._handed :]:
+                self._handed += 1  # first: it may end the script
                 self.options.consume(graph)
             told = told[-1:]
             self._handed = len(told)

@@ -96,7 +96,7 @@ SAID = {
     ),
 }  # fmt: skip
 
-QUIET = {"fsdp-names", "reptile"}
+QUIET = {"fsdp-names", "numeric-causal-mask", "reptile"}
 
 
 def found_in(name, folder):

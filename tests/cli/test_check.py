@@ -219,3 +219,74 @@ def test_checks_lists_each_check_with_its_thresholds(gradtrace):
     assert code == 0
     assert "nonfinite-origin   An op that turned a finite gradient into NaN or infinity." in out
     assert "--threshold exploding=1e+06" in out
+
+
+LONG = """
+import torch
+from torch import nn
+net = nn.Linear(2, 1)
+opt = torch.optim.SGD(net.parameters(), 0.1)
+for i in range(40):
+    opt.zero_grad()
+    loss = (net(torch.ones(3, 2)) * (0. if i < 6 else torch.inf)).sum()
+    loss.backward()
+    opt.step()
+    print(i)
+"""
+
+
+def test_exitfirst_stops_the_script_at_the_first_error_with_exit_code_1(gradtrace):
+    code, out, err = gradtrace(LONG, "check", "-x", "train.py")
+    assert (code, out.split()) == (1, [str(i) for i in range(6)])
+    assert "gradtrace: error nonfinite-forward at train.py:8 (pass 7, step 6)\n" in err
+    assert "✗ nonfinite-forward  train.py:8, pass 7" in err
+    assert err.endswith("gradtrace: 1 error in 7 backward passes\n")
+
+
+def test_exitfirst_may_stand_after_the_script_and_leaves_a_healthy_one_alone(gradtrace):
+    code, _, err = gradtrace(HEALTHY, "check", "train.py", "--exitfirst")
+    assert (code, err) == (0, "gradtrace: no findings in 1 backward pass\n")
+
+
+def test_exitfirst_runs_what_the_script_does_at_its_end(gradtrace):
+    script = LONG.replace(
+        "    loss.backward()", "    try:\n        loss.backward()\n    finally:\n        print('bye', i)"
+    )
+    _, out, _ = gradtrace(script, "check", "-x", "train.py")
+    assert out.endswith("bye 6\n")
+
+
+def test_a_finding_is_printed_when_it_is_first_found(gradtrace, monkeypatch):
+    monkeypatch.setattr("gradtrace.cli.live_checks._QUIET", 0.0)
+    code, out, err = gradtrace(LONG, "check", "train.py")
+    assert (code, len(out.split())) == (1, 40)
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith("gradtrace: error")] == [
+        "gradtrace: error nonfinite-forward at train.py:8 (pass 7, step 6)"
+    ]
+
+
+def test_a_script_that_fails_is_not_said_to_have_no_findings(gradtrace):
+    code, _, err = gradtrace("import torch\ntorch.ones(2) @ torch.ones(3)\n", "check", "train.py")
+    assert code == 1
+    assert "no findings" not in err
+    assert err.endswith("gradtrace: the script failed, and none of its 0 backward passes has a finding\n")
+
+
+CUSTOM = """
+import torch
+class Double(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x): return x * 2
+    @staticmethod
+    def backward(ctx, g): return g * 2
+x = torch.ones(2, requires_grad=True)
+Double.apply(x).sum().backward()
+"""
+
+
+def test_a_custom_function_is_a_reason_to_say_what_numeric_does(gradtrace):
+    _, _, err = gradtrace(CUSTOM, "check", "train.py")
+    assert err.endswith("gradtrace: --numeric compares the backward of Double with finite differences\n")
+    _, _, err = gradtrace(CUSTOM, "check", "--numeric", "train.py")
+    assert "--numeric" not in err

@@ -97,3 +97,24 @@ def test_a_test_that_fails_tells_its_findings_all_the_same(run):
 def test_the_plugin_imports_no_torch_by_itself():
     code = "import sys, gradtrace.integrations.pytest; sys.exit(any(m.split('.')[0] == 'torch' for m in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_fail_on_makes_a_test_fail_that_has_a_finding(run):
+    result = run(FAULTY, "--gradtrace-fail-on=error")
+    result.assert_outcomes(passed=2, failed=1)
+    result.stdout.fnmatch_lines(["*gradtrace found*", "*.py:5: error nonfinite-origin: SqrtBackward0 `x.sqrt()`*"])
+
+
+def test_fail_on_leaves_a_test_alone_whose_findings_are_not_so_bad(run):
+    code = "import torch\n\ndef test_flat():\n    x = torch.tensor([2.2, 3.3], requires_grad=True)\n"
+    code += "    x.round().sum().backward()\n"
+    run(code, "--gradtrace-fail-on=error").assert_outcomes(passed=1)
+    run(code, "--gradtrace-fail-on=warning").assert_outcomes(failed=1)
+
+
+def test_fail_on_keeps_what_a_test_fails_with_itself(run):
+    code = "import torch\n\ndef test_wrong():\n    torch.zeros(1, requires_grad=True).sqrt().backward()\n"
+    code += "    assert 1 == 2\n"
+    result = run(code, "--gradtrace-fail-on=error")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*assert 1 == 2*"])

@@ -87,9 +87,15 @@ class _Comparing:
         weights = self._weights(call)
         noise = 4 * self._eps(call) * max((w.abs().max().item() for w in weights.values() if w.numel()), default=0.0)
 
+        made = self.replay.run(call, {key: self.replay.held[key]})
+        # Infinities that a call writes, or takes from another operand (a mask's), are constant: no gradient arrives.
+        finite = {result: torch.isfinite(made[result]) for result in weights}
+        if any(bool(weight[~finite[result]].any()) for result, weight in weights.items()):
+            return Comparison(node, "function", **place, note="not finite")
+
         def weighted(value: torch.Tensor) -> float:
             made = self.replay.run(call, {key: value})
-            return float(sum((made[result] * weight).sum() for result, weight in weights.items()))
+            return float(sum((made[r] * weight)[finite[r]].sum() for r, weight in weights.items()))
 
         dtype = precision(self.dtypes[k] for k in (*references(call), *call.results) if k in self.dtypes)
         limits = Limits(CALL_ELEMENTS, CALL_DIRECTIONS, dtype, noise)
@@ -161,6 +167,8 @@ class _Comparing:
             pairs = zip(roots, self.arrivals.seeds, strict=True)
             return float(sum((made[root] * seed.double()).sum() for root, seed in pairs if root in made))
 
+        if not math.isfinite(output(at)):
+            return Comparison(node, "leaf", target=node, note="not finite")
         found = differences(output, at, gradient, limits)
         return Comparison(node, "leaf", target=node, **found._asdict())
 

@@ -42,6 +42,7 @@ class Result(NamedTuple):
     directions: int
     factor: float | None
     note: str
+    worst: tuple[float, float] | None
 
 
 class _Point(NamedTuple):
@@ -91,7 +92,15 @@ def differences(f: Callable[[torch.Tensor], float], at: torch.Tensor, gradient: 
         0 if single else len(points),
         _factor(points, tolerance) if wrong else None,
         _said(points, single=single),
+        _worst(points, errors) if wrong else None,
     )
+
+
+def _worst(points: list[_Point], errors: list[float]) -> tuple[float, float] | None:
+    """Return autograd's slope and the true one where they are furthest apart."""
+    found = [(error, p) for error, p in zip(errors, points, strict=True) if math.isfinite(p.autograd + p.numeric)]
+    worst = max(found, key=lambda pair: pair[0], default=None)
+    return None if worst is None else (worst[1].autograd, worst[1].numeric)
 
 
 _MEANING = {
