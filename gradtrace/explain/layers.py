@@ -146,6 +146,41 @@ def _attention(q: Value, k: Value, v: Value, *given: Any, **named: Any) -> Value
     return _one(SHAPED["matmul"](Value(weights, scores.shape), v))
 
 
+_HEADS = (
+    *("heads", "in_weight", "in_bias", "bias_k", "bias_v", "add_zero_attn", "dropout_p", "out_weight", "out_bias"),
+    *("training", "key_padding_mask", "need_weights", "attn_mask"),
+)
+_UNUSUAL = ("bias_k", "bias_v", "add_zero_attn", "dropout_p", "key_padding_mask", "use_separate_proj_weight")
+
+
+def _multi_head(query: Value, key: Value, value: Value, size: int, *given: Any, **named: Any) -> Value:
+    names = {"num_heads": "heads", "in_proj_weight": "in_weight", "in_proj_bias": "in_bias", "embed_dim_to_check": ""}
+    names |= {"out_proj_weight": "out_weight", "out_proj_bias": "out_bias"}
+    arguments = dict(zip(_HEADS, given, strict=False)) | {names.get(name, name): item for name, item in named.items()}
+    if any(arguments.get(name) for name in _UNUSUAL) or len(query.shape) != 3:  # noqa: PLR2004 - steps, batch, numbers
+        raise TypeError("other arguments than the plain ones")
+    heads, weight, bias = arguments["heads"], arguments["in_weight"], arguments.get("in_bias")
+    split = [
+        _head(each, [None if whole is None else _part(whole, at, size) for whole in (weight, bias)], heads)
+        for at, each in enumerate((query, key, value))
+    ]
+    attended = _attention(*split, attn_mask=arguments.get("attn_mask"), is_causal=False)
+    together = _one(SHAPED["reshape"](_one(SHAPED["permute"](attended, 2, 0, 1, 3)), list(query.shape)))
+    return _one(SHAPED["linear"](together, arguments["out_weight"], arguments.get("out_bias")))
+
+
+def _part(whole: Value, at: int, size: int) -> Value:
+    """Return the rows of query, key or value of what is stored in one tensor."""
+    return take(whole, [slice(at * size, at * size + size)])
+
+
+def _head(x: Value, projection: Sequence[Any], heads: int) -> Value:
+    """Return a projection of steps, batch and numbers as batch, heads, steps and numbers of a head."""
+    found = _one(SHAPED["linear"](x, *projection))
+    steps, batch, size = found.shape
+    return _one(SHAPED["permute"](_one(SHAPED["reshape"](found, [steps, batch, heads, size // heads])), 1, 2, 0, 3))
+
+
 def _one(value: Any) -> Value:
     """Return what a function made that makes one tensor."""
     assert isinstance(value, Value)  # noqa: S101 - others return a list
@@ -172,5 +207,6 @@ LAYERS: dict[str, Callable[..., Value]] = {
     "layer_norm": _layer_norm,
     "batch_norm": _batch_norm,
     "scaled_dot_product_attention": _attention,
+    "multi_head_attention_forward": _multi_head,
     "embedding": _embedding,
 }

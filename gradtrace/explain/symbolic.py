@@ -34,9 +34,20 @@ MOST_CALLS = 400  # in one pass; above, nobody reads the expression
 LARGEST = 60  # operations in one expression; a larger one gets a letter
 _CONTRACTING = {
     *("matmul", "rmatmul", "mm", "bmm", "mv", "dot", "linear", "addmm"),
-    *("conv1d", "conv2d", "conv3d", "scaled_dot_product_attention", "max", "amax", "min", "amin"),
+    *(
+        "conv1d",
+        "conv2d",
+        "conv3d",
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "max",
+        "amax",
+        "min",
+        "amin",
+    ),
     *("max_pool1d", "max_pool2d", "max_pool3d", "layer_norm", "batch_norm"),
 }
+_FIRST = {"max", "min", "multi_head_attention_forward"}
 # The same elements in the same order.
 _SAME = {"clone", "contiguous", "float", "double", "alias", "to", "type", "half", "bfloat16", "type_as"}
 _UNFIT = (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError)
@@ -149,7 +160,7 @@ class Algebra:
             return None  # whose derivatives are a convention
         try:
             values = self._computed(call)
-            values = [*values, *map(self._outside, _indices_of(call))] if values else None
+            values = [*values, *map(self._outside, _others(call))] if values else None
         except (*_UNFIT, NoFormulaError):
             return None
         stats = [self._stats(result) for result in call.results]
@@ -312,9 +323,9 @@ def _flat(call: ForwardCall) -> Iterator[Operand]:
         yield operand
 
 
-def _indices_of(call: ForwardCall) -> list[Operand]:
-    """Return the second result of max and min over an axis: where the largest element is."""
-    return [result for result in call.results[1:2] if plain_name(call.function) in {"max", "min"}]
+def _others(call: ForwardCall) -> list[Operand]:
+    """Return the second result of a call that differentiates only the first: places of the largest, weights."""
+    return [result for result in call.results[1:2] if plain_name(call.function) in _FIRST]
 
 
 def _base(expression: Any) -> Any:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.explain.test_indices import lines_of, rand, squared
+from gradtrace.explain.derivation import derive
+from gradtrace.recording.recorder import Options
+from tests.explain.test_indices import TapedRecorder, lines_of, rand, squared
+
+ROOT = Path(__file__).parents[2]
 
 TOKENS = torch.tensor([[0, 2, 1], [1, 1, 2]])
 
@@ -69,6 +76,35 @@ def test_a_layer_is_a_formula_with_autograds_gradient_in_each_element(name):
         assert number.elements == leaf.numel()
         assert number.error <= 1e-12 * max(1.0, leaf.grad.abs().max().item())
     assert not any(line.differs for line in lines)
+
+
+@pytest.mark.parametrize("key", [False, True])
+def test_multi_head_attention_is_written_out(key):
+    torch.manual_seed(0)
+    heads = nn.MultiheadAttention(4, 2).double()
+    mask = torch.triu(torch.full((3, 3), -torch.inf, dtype=torch.float64), 1)
+
+    def function(x, y):
+        return squared(heads(x, y, y)[0] if key else heads(x, x, x * y, attn_mask=mask)[0])
+
+    lines, _ = lines_of(function, (3, 2, 4), (3, 2, 4))
+    compared = [line.number for line in lines if line.autograd]
+    assert all(number is not None and number.agrees for number in compared), lines
+    assert sum(number.elements for number in compared) >= 2 * 24 + 2 * 64 // 2
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer", "lora", "diffusion"])
+def test_a_whole_model_has_autograds_gradient_in_each_element_of_each_parameter(name, capsys):
+    path = ROOT / "examples" / "models" / f"{name}.py"
+    variables = {"__name__": "__main__"}
+    with TapedRecorder(Options(calls=True)) as recorder:
+        exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), variables)
+    capsys.readouterr()
+    lines = [line for line in derive(recorder.trace.passes[-1]) if line.autograd]
+    assert not any("(" in line.left for line in lines)
+    assert all(line.number is not None and line.number.agrees for line in lines)
+    leaves = [node for node in recorder.trace.passes[-1].nodes if node.kind == "leaf"]
+    assert sum(line.number.elements for line in lines) >= sum(math.prod(leaf.values[0].shape) for leaf in leaves)
 
 
 def test_batch_norm_in_evaluation_uses_its_running_statistics():
