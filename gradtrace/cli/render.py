@@ -130,7 +130,7 @@ def render(
         say(f"wrote {target.name}: {_described(report, recorded, boxes_drawn(report.graph))}")
     if output is None and not many:
         print_table(_unexplained(report), sort)
-    else:
+    elif plugin.name not in {"text", "markdown"}:  # which have them
         print_findings(_unexplained(report_of(recorded.trace, *graphs)).findings)
     _tell_unchecked(recorded, graphs)
     raise typer.Exit(exit_code)

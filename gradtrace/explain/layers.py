@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from gradtrace.explain.indexing import take
 from gradtrace.explain.indices import AtLeast, Index, axis, inside, largest, total
-from gradtrace.explain.shapes import SHAPED, Value, joined, reduced, substituted, summed, take
+from gradtrace.explain.shapes import SHAPED, Value, joined, places, reduced, substituted, summed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,11 +25,6 @@ def _each(given: Any, count: int) -> list[int]:
     if len(sizes) != count or not all(type(size) is int for size in sizes):
         raise TypeError("a size in words")
     return sizes
-
-
-def _places(shape: Sequence[int]) -> list[Any]:
-    """Return the index of each axis, 0 for one of one element."""
-    return [axis(len(shape) - at, size) if size != 1 else sp.Integer(0) for at, size in enumerate(shape)]
 
 
 def _window(sizes: Sequence[int]) -> list[Any]:
@@ -52,7 +48,7 @@ def _convolution(x: Value, weight: Value, bias: Value | None = None, *given: Any
     )
     moves = list(zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True))
     shape = (x.shape[0], weight.shape[0], *((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in moves))
-    here = _places(shape)
+    here = places(shape)
     channel, *window = _window((x.shape[1], *weight.shape[2:]))
     at = [o * s + k * d - p for o, k, (_, _, s, p, d) in zip(here[2:], window, moves, strict=True)]
     known = [inside(each, n) for each, (n, _, _, p, _) in zip(at, moves, strict=True) if p]
@@ -69,7 +65,7 @@ def _pool(count: int, how: Callable[[Any, Sequence[Any]], Any]) -> Callable[...,
             raise TypeError("padding, or no batch")
         free = len(x.shape) - count
         long = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in zip(x.shape[free:], sizes, steps, gaps, strict=True)]
-        here = _places((*x.shape[:free], *long))
+        here = places((*x.shape[:free], *long))
         window = _window(sizes)
         at = [o * s + k * d for o, k, s, d in zip(here[free:], window, steps, gaps, strict=True)]
         found = how(substituted(x, [*here[:free], *at]), [each for each in window if isinstance(each, Index)])
@@ -120,7 +116,7 @@ def _batch_norm(x: Value, mean: Any, var: Any, *given: Any, **named: Any) -> Val
     eps = arguments.get("eps", 1e-5)
 
     def channels(value: Value) -> Any:
-        return substituted(value, [_places(x.shape)[1]])
+        return substituted(value, [places(x.shape)[1]])
 
     if arguments.get("training"):
         normal = _normal(x, [0, *range(2, len(x.shape))], eps).expression
@@ -138,7 +134,7 @@ def _attention(q: Value, k: Value, v: Value, *given: Any, **named: Any) -> Value
         raise TypeError("random, or shared heads")
     mask, scale = arguments.get("attn_mask"), arguments.get("scale")
     scores = _one(SHAPED["matmul"](q, SHAPED["transpose"](k, -1, -2)))
-    row, column = (_places(scores.shape)[at] for at in (-2, -1))
+    row, column = (places(scores.shape)[at] for at in (-2, -1))
     kept = AtLeast(row, column) if arguments.get("is_causal") else sp.Integer(1)
     factor = 1 / sp.sqrt(q.shape[-1]) if scale is None else sp.Float(scale)
     raised = sp.exp(scores.expression * factor + (mask.expression if mask is not None else 0)) * kept

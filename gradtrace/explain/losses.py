@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
+from gradtrace.explain.indexing import take
 from gradtrace.explain.indices import axis, over_all
 from gradtrace.explain.operations import softplus
-from gradtrace.explain.shapes import SHAPED, Value, joined, take
+from gradtrace.explain.shapes import SHAPED, Value, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,18 @@ from gradtrace.explain.indices import AtLeast, Equal, axes, axis, product, total
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["SHAPED", "Value", "joined", "reduced", "substituted", "summed", "take"]
+__all__ = [
+    "SHAPED",
+    "Value",
+    "broadcast",
+    "dimension",
+    "joined",
+    "places",
+    "reduced",
+    "substituted",
+    "summed",
+    "unsqueezed",
+]
 
 
 class Value(NamedTuple):
@@ -26,18 +37,19 @@ Shape = tuple[int, ...]
 _FREE = 80  # from here on axes that no tensor has, to sum over
 
 
-def _indices(shape: Shape) -> list[Any]:
+def places(shape: Shape) -> list[Any]:
     """Return the index of each axis, 0 for one of one element."""
     return [axis(len(shape) - at, size) if size != 1 else sp.Integer(0) for at, size in enumerate(shape)]
 
 
 def substituted(value: Value, indices: Sequence[Any]) -> Any:
     """Return the expression with these in place of the indices of its axes."""
-    pairs = zip(_indices(value.shape), indices, strict=True)
+    pairs = zip(places(value.shape), indices, strict=True)
     return value.expression.xreplace({old: new for old, new in pairs if not old.is_Integer})
 
 
-def _dim(dim: int, count: int) -> int:
+def dimension(dim: int, count: int) -> int:
+    """Return the number of an axis, counted from the first; raises ValueError if there is none."""
     if not -count <= dim < count:
         raise ValueError(dim)
     return dim % count
@@ -45,18 +57,18 @@ def _dim(dim: int, count: int) -> int:
 
 def _permuted(value: Value, order: Sequence[int]) -> Value:
     shape = tuple(value.shape[at] for at in order)
-    new = _indices(shape)
+    new = places(shape)
     return Value(substituted(value, [new[list(order).index(at)] for at in range(len(shape))]), shape)
 
 
 def _permute(value: Value, *dims: Any) -> Value:
     given = dims[0] if isinstance(dims[0], list) else dims
-    return _permuted(value, [_dim(dim, len(value.shape)) for dim in given])
+    return _permuted(value, [dimension(dim, len(value.shape)) for dim in given])
 
 
 def _transpose(value: Value, dim0: int, dim1: int) -> Value:
     order = list(range(len(value.shape)))
-    a, b = _dim(dim0, len(order)), _dim(dim1, len(order))
+    a, b = dimension(dim0, len(order)), dimension(dim1, len(order))
     order[a], order[b] = order[b], order[a]
     return _permuted(value, order)
 
@@ -77,7 +89,7 @@ def _regrouped(value: Value, shape: Shape) -> Value:
     """Return the same elements in another shape: a merged axis is a sum with a condition, a split one an index."""
     if math.prod(value.shape) != math.prod(shape):
         raise ValueError("shapes do not fit")
-    indices, new = _indices(value.shape), _indices(shape)
+    indices, new = places(value.shape), places(shape)
     conditions, free = [], []
     for group, into in _groups(value.shape, shape):
         place = _flat([(new[at], shape[at]) for at in into])
@@ -122,19 +134,20 @@ def _view(value: Value, *sizes: Any) -> Value:
     return _reshaped(value, tuple(given))
 
 
-def _unsqueeze(value: Value, dim: int) -> Value:
-    at = _dim(dim, len(value.shape) + 1)
+def unsqueezed(value: Value, dim: int) -> Value:
+    """Return a tensor with a new axis of one element."""
+    at = dimension(dim, len(value.shape) + 1)
     return _reshaped(value, (*value.shape[:at], 1, *value.shape[at:]))
 
 
 def _squeeze(value: Value, dim: Any = None) -> Value:
     dims = range(len(value.shape)) if dim is None else dim if isinstance(dim, list) else [dim]
-    gone = {_dim(each, len(value.shape)) for each in dims} if value.shape else set()
+    gone = {dimension(each, len(value.shape)) for each in dims} if value.shape else set()
     return _reshaped(value, tuple(size for at, size in enumerate(value.shape) if size != 1 or at not in gone))
 
 
 def _flatten(value: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
-    first, last = _dim(start_dim, len(value.shape)), _dim(end_dim, len(value.shape))
+    first, last = dimension(start_dim, len(value.shape)), dimension(end_dim, len(value.shape))
     merged = math.prod(value.shape[first : last + 1])
     return _reshaped(value, (*value.shape[:first], merged, *value.shape[last + 1 :]))
 
@@ -157,7 +170,7 @@ def summed(value: Value, dims: Sequence[int], how: Callable[[Any, Any], Any] = t
 def _dims(value: Value, dim: Any) -> list[int]:
     if dim is None or dim == []:
         return list(range(len(value.shape)))
-    return [_dim(each, len(value.shape)) for each in (dim if isinstance(dim, list) else [dim])]
+    return [dimension(each, len(value.shape)) for each in (dim if isinstance(dim, list) else [dim])]
 
 
 def reduced(value: Value, expression: Any, dim: Any, *, keepdim: bool) -> Value:
@@ -217,8 +230,8 @@ def _log_softmax(value: Value, dim: int, dtype: Any = None, **_: Any) -> Value: 
 
 
 def _cumsum(value: Value, dim: int, dtype: Any = None) -> Value:  # noqa: ARG001
-    at = _dim(dim, len(value.shape))
-    here = _indices(value.shape)
+    at = dimension(dim, len(value.shape))
+    here = places(value.shape)
     other = axis(len(value.shape) + 1, value.shape[at])  # of no axis that it has
     moved = substituted(value, [*here[:at], other, *here[at + 1 :]])
     return Value(total(moved * AtLeast(here[at], other), other), value.shape)
@@ -226,10 +239,10 @@ def _cumsum(value: Value, dim: int, dtype: Any = None) -> Value:  # noqa: ARG001
 
 def _matmul(a: Value, b: Value) -> Value:
     left = a if len(a.shape) > 1 else Value(a.expression, (1, *a.shape))
-    right = b if len(b.shape) > 1 else _unsqueeze(b, 1)
+    right = b if len(b.shape) > 1 else unsqueezed(b, 1)
     if not a.shape or not b.shape or left.shape[-1] != right.shape[-2]:
         raise ValueError("shapes do not fit")
-    batch = _broadcast(left.shape[:-2], right.shape[:-2])
+    batch = broadcast(left.shape[:-2], right.shape[:-2])
     size, free = left.shape[-1], axis(99, left.shape[-1])  # an axis that no tensor has
     one = left.expression.xreplace({axis(1, size): free}) if size != 1 else left.expression
     two = right.expression.xreplace({axis(2, size): free}) if size != 1 else right.expression
@@ -239,7 +252,8 @@ def _matmul(a: Value, b: Value) -> Value:
     return _reshaped(whole, shape if len(a.shape) > 1 else (*batch, *shape[len(batch) + 1 :]))
 
 
-def _broadcast(*shapes: Shape) -> Shape:
+def broadcast(*shapes: Shape) -> Shape:
+    """Return the shape of tensors that are broadcast together; raises ValueError if they can't be."""
     count = max(map(len, shapes), default=0)
     padded = [(1,) * (count - len(shape)) + shape for shape in shapes]
     broadcast = tuple(max(sizes) for sizes in zip(*padded, strict=True))
@@ -251,7 +265,7 @@ def _broadcast(*shapes: Shape) -> Shape:
 def joined(function: Callable[..., Any], values: Sequence[Value], **more: Any) -> Value:
     """Return an operation on each element of tensors that broadcast: their axes are lined up from the last."""
     expression = function(*(value.expression for value in values), **more)
-    return Value(sp.sympify(expression), _broadcast(*(value.shape for value in values)))
+    return Value(sp.sympify(expression), broadcast(*(value.shape for value in values)))
 
 
 def _linear(x: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -264,105 +278,7 @@ def _addmm(bias: Value, a: Value, b: Value, beta: Any = 1, alpha: Any = 1) -> Va
 
 
 def _outer(a: Value, b: Value) -> Value:
-    return joined(lambda x, y: x * y, [_unsqueeze(a, 1), b])
-
-
-def take(value: Value, given: Any) -> Value:
-    """Return ``x[given]``: numbers, slices, None, an Ellipsis, and tensors of whole numbers side by side."""
-    items = list(given) if isinstance(given, list) else [given]
-    known = sum(item is not None and item is not Ellipsis for item in items)
-    if sum(item is Ellipsis for item in items) == 0:
-        items.append(Ellipsis)
-    at = next(number for number, item in enumerate(items) if item is Ellipsis)
-    items[at : at + 1] = [slice(None)] * (len(value.shape) - known)
-    return _taken(value, items)
-
-
-def _taken(value: Value, items: list[Any]) -> Value:
-    places = [number for number, item in enumerate(items) if isinstance(item, Value)]
-    if places and places != list(range(places[0], places[-1] + 1)):
-        raise TypeError("tensors of indices that stand apart")
-    common = _broadcast(*(items[place].shape for place in places))
-    sizes = iter(value.shape)
-    slices: list[tuple[Any, Any]] = []  # what each axis of the result is made of, and its size
-    sources: list[Any] = []  # for each axis of the tensor: a number, or the axis of the result
-    for number, item in enumerate(items):
-        if item is None:
-            slices.append((None, 1))
-        elif isinstance(item, Value):
-            if number == places[0]:
-                slices += [(None, size) for size in common]
-                start = len(slices) - len(common)
-            next(sizes)
-            sources.append((item, start))
-        else:
-            sources.append(_along(item, next(sizes), len(slices)))
-            slices += [(None, sources[-1][2])] if isinstance(item, slice) else []
-    shape = tuple(size for _, size in slices)
-    return Value(substituted(value, [_source(each, shape, len(common)) for each in sources]), shape)
-
-
-def _along(item: Any, size: int, at: int) -> Any:
-    if isinstance(item, slice):
-        start, stop, stride = item.indices(size)
-        return (start, stride), at, len(range(start, stop, stride))
-    if type(item) is not int or not -size <= item < size:
-        raise TypeError("no such index")
-    return item % size
-
-
-def _source(source: Any, shape: Shape, count: int) -> Any:
-    """Return the index of an axis of the tensor, in those of the result."""
-    if isinstance(source, int):
-        return sp.Integer(source)
-    if isinstance(source[0], Value):
-        value, at = source
-        below = len(shape) - at - count  # axes of the result after those of the tensor of indices
-        moved = {axis(n, s): axis(n + below, s) for n, s in enumerate(value.shape[::-1], 1) if s != 1}
-        return value.expression.xreplace(moved)
-    (start, stride), at, _ = source
-    return start + stride * _indices(shape)[at]
-
-
-def _select(value: Value, dim: int, index: int) -> Value:
-    return take(value, [slice(None)] * _dim(dim, len(value.shape)) + [index])
-
-
-def _narrow(value: Value, dim: int, start: int, length: int) -> Value:
-    return take(value, [slice(None)] * _dim(dim, len(value.shape)) + [slice(start, start + length)])
-
-
-def _unbind(value: Value, dim: int = 0) -> list[Value]:
-    return [_select(value, dim, at) for at in range(value.shape[_dim(dim, len(value.shape))])]
-
-
-def _split(value: Value, split_size: Any, dim: int = 0) -> list[Value]:
-    size = value.shape[_dim(dim, len(value.shape))]
-    lengths = split_size if isinstance(split_size, list) else [split_size] * (size // split_size)
-    lengths = [*lengths, size - sum(lengths)] if sum(lengths) < size else lengths
-    starts = [sum(lengths[:at]) for at in range(len(lengths))]
-    return [_narrow(value, dim, start, length) for start, length in zip(starts, lengths, strict=True)]
-
-
-def _chunk(value: Value, chunks: int, dim: int = 0) -> list[Value]:
-    return _split(value, -(-value.shape[_dim(dim, len(value.shape))] // chunks), dim)
-
-
-def _cat(values: list[Value], dim: int = 0) -> Value:
-    at = _dim(dim, len(values[0].shape))
-    sizes = [value.shape[at] for value in values]
-    shape = (*values[0].shape[:at], sum(sizes), *values[0].shape[at + 1 :])
-    here = _indices(shape)
-    terms, start = [], 0
-    for value, size in zip(values, sizes, strict=True):
-        own = substituted(value, [*here[:at], here[at] - start, *here[at + 1 :]])
-        terms.append(own * AtLeast(here[at], sp.Integer(start)) * AtLeast(sp.Integer(start + size - 1), here[at]))
-        start += size
-    return Value(sp.Add(*terms), shape)
-
-
-def _stack(values: list[Value], dim: int = 0) -> Value:
-    return _cat([_unsqueeze(value, _dim(dim, len(value.shape) + 1)) for value in values], dim)
+    return joined(lambda x, y: x * y, [unsqueezed(a, 1), b])
 
 
 def _where(condition: Value, a: Value, b: Value) -> Value:
@@ -391,19 +307,11 @@ SHAPED: dict[str, Callable[..., Value | list[Value]]] = {
     "mT": lambda value: _transpose(value, -1, -2),
     **dict.fromkeys(("view", "reshape"), _view),
     **dict.fromkeys(("view_as", "reshape_as"), lambda value, other: _reshaped(value, other.shape)),
-    "unsqueeze": _unsqueeze,
+    "unsqueeze": unsqueezed,
     "squeeze": _squeeze,
     "flatten": _flatten,
     "ravel": _flatten,
     "expand": _expand,
     "expand_as": lambda value, other: _expand(value, *other.shape),
-    "getitem": take,
-    "select": _select,
-    "narrow": _narrow,
-    "unbind": _unbind,
-    "split": _split,
-    "chunk": _chunk,
-    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
-    "stack": _stack,
     "where": _where,
 }

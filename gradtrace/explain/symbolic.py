@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sympy as sp
 
 from gradtrace.explain.differentiate import NoFormulaError, derivative, shortened
+from gradtrace.explain.indexing import INDEXED
 from gradtrace.explain.indices import At, Index, Total, axes, over_all
 from gradtrace.explain.layers import LAYERS
 from gradtrace.explain.losses import LOSSES
@@ -179,7 +180,7 @@ class Algebra:
             return [args[0]]
         if name in ELEMENTWISE:
             return [self._elementwise(name, args, kwargs)]
-        function = LOSSES.get(name) or LAYERS.get(name) or SHAPED.get(name)
+        function = _FUNCTIONS.get(name)
         if function is None:
             return None
         result = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
@@ -301,7 +302,8 @@ class Algebra:
 
 
 _PLAIN = {"axis": "dim", "keepdims": "keepdim"}
-_TAKEN = {*keyword.kwlist, *ELEMENTWISE, *SHAPED, *LAYERS, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}
+_FUNCTIONS = {**SHAPED, **INDEXED, **LAYERS, **LOSSES}
+_TAKEN = {*keyword.kwlist, *ELEMENTWISE, *_FUNCTIONS, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}
 _SLICE = re.compile(r"slice\((None|-?\d+), (None|-?\d+), (None|-?\d+)\)")
 
 
