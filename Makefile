@@ -9,13 +9,18 @@ MERMAID := 11.17.2
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/native/*.[ch])
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow browser mermaid axe javascript latex lint docs bench wheel clean
+.PHONY: demo test test-slow shells browser mermaid axe javascript latex lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test browser mermaid axe latex
+test: $(VENV)/.installed-test browser shells mermaid axe latex
 	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -n auto
+
+shells: # for the tests of completion, which skip a shell that is not there
+	@command -v zsh >/dev/null && command -v fish >/dev/null || { [ "$$(id -u)" = 0 ] && \
+	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq zsh fish >/dev/null; } || \
+	    echo "no zsh or fish: their tests are left out"
 
 browser: # for the tests marked so; where it can't be had, pytest says that they were skipped
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { [ "$$(id -u)" = 0 ] && \

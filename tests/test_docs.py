@@ -288,3 +288,10 @@ def test_a_link_to_a_page_and_its_heading_leads_somewhere(page):
         heads = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
         slugs = {re.sub(r"[^\w\- ]", "", head.lower().replace("`", "")).replace(" ", "-") for head in heads}
         assert not anchor or anchor in slugs, (target, slugs)
+
+
+def test_the_workflow_that_is_shown_is_the_one_to_copy():
+    (shown,) = (block.text for block in blocks("docs/ci.md") if block.text.startswith("name: gradients"))
+    assert shown == (ROOT / "examples" / "gradients.yml").read_text(encoding="utf-8")
+    for line in re.findall(r"run: gradtrace (.*)", shown):
+        assert line.split()[0] in COMMANDS
