@@ -94,7 +94,7 @@ MESSAGES = (
     Message(
         r"One of the differentiated Tensors does not require grad",
         "grad() was asked for an input that does not require grad",
-        "call x.requires_grad_() before the forward, and give grad() that very tensor",
+        "call x.requires_grad_() before the forward, and give grad() that same tensor",
     ),
     Message(
         r"you can only change requires_grad flags of leaf variables",
