@@ -37,11 +37,12 @@ GROUND = (
     "--bs-body-bg",
     "--jp-layout-color0",
 )
-# A click opens a copy in its natural size, unless it follows a link or ends a selection.
+# A click opens a copy in its natural size, unless it follows a link or ends a selection. In an attribute, open and URL
+# are the document's.
 ENLARGE = (
     "if(!event.target.closest('a')&&!String(getSelection())){const s=this.cloneNode(true);"
     "s.removeAttribute('style');s.removeAttribute('onclick');"
-    "open(URL.createObjectURL(new Blob([s.outerHTML],{type:'image/svg+xml'})))}"
+    "window.open(window.URL.createObjectURL(new Blob([s.outerHTML],{type:'image/svg+xml'})))}"
 )
 LEGIBLE = 0.62  # of its own size: below, a picture is no longer read but scrolled
 

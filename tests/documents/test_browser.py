@@ -181,6 +181,30 @@ def test_a_page_that_is_as_the_system_has_a_picture_that_is_too(chromium, tmp_pa
     assert look(chromium, tmp_path, auto)["asked"] == rgb(INK)
 
 
+CLICK = """
+let opened = "";
+URL.createObjectURL = blob => { opened = blob; return "blob:picture"; };
+window.open = async () => {
+  const picture = new DOMParser().parseFromString(await opened.text(), "image/svg+xml").documentElement;
+  document.body.dataset.found = JSON.stringify({
+    name: picture.localName, width: picture.getAttribute("width"), style: picture.getAttribute("style"),
+    texts: picture.querySelectorAll("text").length, here: document.querySelectorAll("svg text").length,
+  });
+};
+onload = () => document.querySelector("svg .node").dispatchEvent(new MouseEvent("click", { bubbles: true }));
+"""
+
+
+def test_a_click_opens_the_picture_in_its_own_size(chromium, tmp_path, picture):
+    page = tmp_path / "page.html"
+    html = f"<!doctype html><meta charset=utf-8><body>{inline(picture)}<script>{CLICK}</script>"
+    page.write_text(html, encoding="utf-8")
+    found = seen(chromium, page, "--virtual-time-budget=2000")
+    assert (found["name"], found["style"]) == ("svg", None)
+    assert found["width"] == re.search(r'width="([\d.]+pt)"', picture)[1]
+    assert found["texts"] == found["here"] > 0
+
+
 def test_on_a_phone_a_picture_stays_legible_and_the_page_does_not_scroll_sideways(chromium, tmp_path, picture):
     narrow = f'<div style="width:200px"><div style="overflow-x:auto">{inline(picture)}</div></div>'
     found = look(chromium, tmp_path, narrow)
