@@ -75,6 +75,17 @@ def labels(svg: str) -> list[Label]:
     return found
 
 
+def overflowing(svg: str) -> Iterator[str]:
+    """Yield the texts that leave their box."""
+    for group in _groups(ET.fromstring(svg), "node"):  # noqa: S314 - our own
+        left, _, right, _ = _bounds(group)
+        for text in group.iter(f"{TAG}text"):
+            start, length = float(text.get("x", 0)), float(text.get("textLength", 0))
+            start -= length / 2 if text.get("text-anchor") == "middle" else 0
+            if start < left or start + length > right:
+                yield text.text or ""
+
+
 def _distance(point: Point, curve: list[Point]) -> float:
     return min(_from_segment(point, a, b) for a, b in pairwise(curve))
 

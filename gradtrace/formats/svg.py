@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
@@ -23,6 +25,7 @@ __all__ = ["render"]
 NAMESPACE = "http://www.w3.org/2000/svg"
 TOOLTIP = "{http://www.w3.org/1999/xlink}title"
 OURS = Theme.of({})
+INSIDE = 2.0  # points from the border of a card
 
 
 @register("svg", ".svg")
@@ -77,11 +80,24 @@ def _name(group: ET.Element, name: ET.Element) -> None:
 
 def _fit(picture: ET.Element) -> None:
     """Hold each text to its width in the engine's fonts: a page with other fonts would overrun the cards."""
+    cards = {text: right for group in picture.iter("g") for text, right in _rights(group)}
     for text in picture.iter("text"):
         bold = text.get("font-weight") == "bold"
         length = width(text.text or "", text.get("font-family", ""), float(text.get("font-size", "0")), bold=bold)
         if length:
-            text.attrib.update({"textLength": f"{length:.1f}", "lengthAdjust": "spacingAndGlyphs"})
+            middle = text.get("text-anchor") == "middle"
+            room = (cards.get(text, math.inf) - float(text.get("x", "0"))) * (2 if middle else 1)
+            # The engine's letters stand closer where they are kerned.
+            fitting = {"textLength": f"{min(length, room):.1f}", "lengthAdjust": "spacingAndGlyphs"}
+            text.attrib.update(fitting)
+
+
+def _rights(group: ET.Element) -> Iterator[tuple[ET.Element, float]]:
+    """Yield each text of a card with the right end of what it may take."""
+    if "node" in group.get("class", "").split():
+        outlines = " ".join(shape.get("points", "") or shape.get("d", "") for shape in group.iter())
+        rights = [float(x) for x in re.findall(r"(-?[\d.]+),", outlines)]
+        yield from ((text, max(rights) - INSIDE) for text in group.iter("text") if rights)
 
 
 def _dress(picture: ET.Element, theme: Theme) -> None:

@@ -16,7 +16,7 @@ from tests import builders
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from architectures import ARCHITECTURES
-from figures import figures, labels
+from figures import figures, labels, overflowing
 
 A4, MARGIN = (794, 1123), 38  # CSS pixels: 210 and 297 millimetres, and one centimetre
 SMALLEST = 12  # pixels of the smallest text in its own size, which is 9 points
@@ -50,6 +50,7 @@ def test_on_a_screen_the_smallest_text_is_nine_pixels_and_the_picture_two_and_a_
     assert found.shape <= 2.5
     assert found.boxes >= 9
     assert found.crossings <= 4
+    assert not list(overflowing(picture))
     labelled = labels(picture)
     assert labelled
     for label in labelled:
