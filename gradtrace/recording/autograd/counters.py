@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 __all__ = ["accelerator_module", "current_task", "is_capturing", "is_compiled", "is_tracing", "sequence_number"]
+__all__ += ["stream_is_captured"]
 
 
 def is_tracing() -> bool:
@@ -23,8 +24,13 @@ def is_tracing() -> bool:
 def is_capturing() -> bool:
     """Tell whether a graph of a device's kernels is being captured: what is called now runs later, again and again."""
     module = accelerator_module()
+    return module is not None and bool(module.is_initialized()) and stream_is_captured(module)
+
+
+def stream_is_captured(module: Any) -> bool:
+    """Tell the same of the current stream of a device that was used before, whose module is given."""
     ask = getattr(module, "is_current_stream_capturing", None)
-    return ask is not None and bool(module.is_initialized()) and bool(ask())
+    return ask is not None and bool(ask())
 
 
 def accelerator_module() -> Any:

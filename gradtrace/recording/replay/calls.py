@@ -63,7 +63,7 @@ def copied(tensor: torch.Tensor) -> torch.Tensor | None:
     """Return a copy, None where the tensor's device has no memory left for it."""
     try:
         if not is_here(tensor):
-            require_measurable()
+            require_measurable(tensor.device)
         return tensor.detach().clone()
     except torch.OutOfMemoryError:
         give_up(DEVICE_FULL)

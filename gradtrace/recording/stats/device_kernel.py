@@ -50,8 +50,12 @@ def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
     def start(flat: torch.Tensor, rows: torch.Tensor, row: int, scratch: torch.Tensor) -> None:
         high, low = divmod(flat.numel(), 2**30)
         blocks = min(BLOCKS, math.ceil(flat.numel() / (_THREADS * _EACH)))
+        args = [flat, rows, row, high, low, scratch]
+        if torch.accelerator.current_device_index() == device.index:
+            compiled((blocks, 1, 1), (_THREADS, 1, 1), args)
+            return
         with torch.accelerator.device_index(device.index):
-            compiled((blocks, 1, 1), (_THREADS, 1, 1), [flat, rows, row, high, low, scratch])
+            compiled((blocks, 1, 1), (_THREADS, 1, 1), args)
 
     return start
 

@@ -37,7 +37,7 @@ def norms_or_places(grads: list[Any]) -> list[Any]:
 
 def _norms_on_device(grads: list[torch.Tensor]) -> list[tuple[Away, int]]:
     try:
-        require_measurable()
+        require_measurable(grads[0].device)
         return keep_norms([readable(grad) for grad in grads])
     except torch.OutOfMemoryError:
         give_up(DEVICE_FULL)

@@ -200,13 +200,13 @@ def copy(tensor: torch.Tensor) -> Pending:
 
 def reduce_on_device(tensor: torch.Tensor) -> Away:
     """Return the reductions of a tensor on another device, to be brought over later."""
-    require_measurable()
+    require_measurable(tensor.device)
     return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor).resolve_neg())), tensor)
 
 
 def values_on_device(tensor: torch.Tensor) -> Away:
     """Return the few elements of a tensor on another device, to be brought over later."""
-    require_measurable()
+    require_measurable(tensor.device)
     return _without_grad(lambda tensor: values_away(readable(tensor)), tensor)
 
 
