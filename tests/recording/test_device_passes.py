@@ -73,6 +73,16 @@ def convolution(device):
     ).backward()
 
 
+def infinite_derivative(device):
+    x = torch.arange(20.0).to(device).requires_grad_()
+    (x.sqrt() * 2).sum().backward()
+
+
+def overflow(device):
+    x = torch.linspace(0, 200, 30).to(device).requires_grad_()
+    (x.exp() * 2).mean().backward()
+
+
 def loop(device):
     net, x = network(device)
     for _ in range(20):
@@ -82,7 +92,7 @@ def loop(device):
 
 SCRIPTS = [
     step, second_derivative, reentrant_checkpoint, other_checkpoint, shared_leaf_and_views, seeded_and_hooked, partials,
-    convolution, loop,
+    convolution, infinite_derivative, overflow, loop,
 ]  # fmt: skip
 
 
