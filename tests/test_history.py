@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from gradtrace import tracefile
-from gradtrace.drawing.heat_map import COLUMNS, grid_of, heat_map
+from gradtrace.drawing.history.heat_map import COLUMNS, grid_of, heat_map
 from gradtrace.history import columns, first_difference, sampled, summaries
 from gradtrace.model import FORMAT_VERSION, LeafSeries, LearningRate, PassSeries, Trace, UpdateSeries
 

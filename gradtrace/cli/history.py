@@ -149,14 +149,14 @@ def _parquet(trace: Trace, update: bool) -> bytes:  # noqa: FBT001
 
 
 def _svg(trace: Trace, _: bool) -> str:  # noqa: FBT001
-    from gradtrace.drawing.heat_map import heat_map  # noqa: PLC0415 - where it is drawn
+    from gradtrace.drawing.history.heat_map import heat_map  # noqa: PLC0415 - where it is drawn
 
     return heat_map(trace, f"{_title(trace)}: {_counted(trace)}")
 
 
 def _plotted(kind: str) -> Callable[[Trace, bool], bytes]:
     def write(trace: Trace, _: bool) -> bytes:  # noqa: FBT001
-        from gradtrace.drawing.history_plot import plot  # noqa: PLC0415 - where it is drawn
+        from gradtrace.drawing.history.plot import plot  # noqa: PLC0415 - where it is drawn
 
         return plot(trace, f"{_title(trace)}: {_counted(trace)}", kind)
 

@@ -6,7 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from gradtrace.drawing.heat_map import Grid, grid_of
+from gradtrace.drawing.history.heat_map import Grid, grid_of
 from gradtrace.errors import EngineError
 from gradtrace.wording.quoting import one_line
 
