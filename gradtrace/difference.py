@@ -1,4 +1,4 @@
-"""What differs between two traces."""
+"""Structs of the difference between two traces."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Change(Struct, frozen=True, omit_defaults=True):
 
 
 class Difference(Struct, frozen=True, omit_defaults=True):
-    """What differs between two traces: gradients in backward order, nodes that went and came, and why perhaps.
+    """Difference of two traces: gradients in backward order, nodes that went and came, and why perhaps.
 
     ``come_ids`` are the pass and the id, in the second trace, of each node in ``come``.
     """

@@ -28,7 +28,7 @@ __all__ = [
 
 
 class PassRow(NamedTuple):
-    """What is known of a pass beside its gradients; ``loss`` is None where it is unknown, NaN where not finite."""
+    """Facts of a pass beside its gradients; ``loss`` is None where it is unknown, NaN where not finite."""
 
     step: int
     loss: float | None
@@ -38,7 +38,7 @@ class PassRow(NamedTuple):
 
 
 class LeafSummary(NamedTuple):
-    """One leaf over all passes; the norms are those of passes that reached it with a finite gradient."""
+    """A leaf over all passes; the norms are those of passes that reached it with a finite gradient."""
 
     series: LeafSeries
     first: float | None

@@ -345,7 +345,7 @@ class LearningRate(NamedTuple):
 
 
 class PassSeries(Struct, frozen=True, omit_defaults=True):
-    """All passes of a process, those that were not kept included: what each began with.
+    """The passes of a process, those that were not kept included: what each began with.
 
     ``losses`` are the values of the outputs, null where there are several or none is a scalar, or where it was not
     finite: then the pass is in ``not_finite``. ``steps`` are the optimizer steps made before, ``seconds`` count from

@@ -241,7 +241,7 @@ def _unknown(node_ids: Iterable[str], is_known: Callable[[str], bool]) -> Iterat
 
 
 class _Sizes:
-    """How many elements the tensors of one pass have, which the bytes held of them must fit."""
+    """Sizes of a pass's tensors in elements, which the bytes held of them must fit."""
 
     def __init__(self, graph: BackwardPass) -> None:
         self._ids = graph.by_id

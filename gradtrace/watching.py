@@ -57,7 +57,7 @@ def watch(
 
 
 class Watch:
-    """What ``watch()`` returns; ``trace`` and ``findings`` are those of the step that was watched last."""
+    """The value of ``watch()``; ``trace`` and ``findings`` are those of the step that was watched last."""
 
     def __init__(self, every: int, also: frozenset[int], out: str | None, on_finding: Action) -> None:
         self.trace: Trace | None = None

@@ -88,7 +88,7 @@ def script_ran() -> bool:
 
 
 class _Voice:
-    """Which of several processes speaks: the first of those recorded; the others only of errors, with their rank."""
+    """Choice of the process that speaks: the first of those recorded; the others only of errors, with their rank."""
 
     prefix = ""
     leads = True

@@ -94,7 +94,7 @@ def _step(keep: frozenset[int] | range | None) -> int:
 
 
 class _Files:
-    """Where the trace goes: by the process that this is, which may join others later than it begins."""
+    """Names of the trace's file, by the process that this is, which may join others later than it begins."""
 
     def __init__(self, output: str, process: Process) -> None:
         self.first = file_name(output, process)

@@ -40,7 +40,7 @@ TIMEOUT = 10.0  # seconds for a layout that only measures
 
 
 class Medium(Struct, frozen=True):
-    """What a picture is read on: points across of which it is fitted, and how tall it may be by its width."""
+    """Medium that a picture is read on: points across of which it is fitted, and how tall it may be by its width."""
 
     across: float
     tallest: float

@@ -32,7 +32,7 @@ LOOKS = {
 
 
 class Told(Struct, frozen=True):
-    """What a line is drawn after: its pass, the scale, and whether it says the local derivative."""
+    """Options of a line: its pass, the scale, and whether it says the local derivative."""
 
     graph: BackwardPass
     scale: Scale

@@ -1,4 +1,4 @@
-"""How large a card will be, from its label alone and with every number as if it were 0.1234.
+"""Sizes of cards, from their labels alone and with every number as if it were 0.1234.
 
 So what is folded and where columns are cut depends on the graph and not on its gradients.
 """

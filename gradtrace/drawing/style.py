@@ -1,4 +1,4 @@
-"""How to draw: what every format is told."""
+"""Style of a drawing, which every format is given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SORTS = ("order", "norm", "seconds")
 
 
 class Style(Struct, frozen=True):
-    """How to draw: the layout engine and its limit, the width and colour of text.
+    """Style of a drawing: the layout engine and its limit, the width and colour of text.
 
     Args:
         engine: ``pygraphviz`` (the Graphviz in its wheel) or ``dot`` (the system's).

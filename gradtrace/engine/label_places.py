@@ -79,7 +79,7 @@ def _tries(curve: list[Point]) -> Iterator[tuple[Point, float]]:
 
 
 class _Grid:
-    """All lines, boxes and labels by the cell of the paper that they are in."""
+    """Lines, boxes and labels by the cell of the paper that they are in."""
 
     def __init__(self, edges: list[Drawn], boxes: Iterable[Rectangle]) -> None:
         self._lines: Mapping[tuple[int, int], list[tuple[int, Point]]] = defaultdict(list)

@@ -195,7 +195,7 @@ class Largest(_Element):
 
     @property
     def at(self) -> tuple[Any, ...]:
-        """Where it is asked: an expression for each of the indices."""
+        """The indices asked for, an expression each."""
         return tuple(self.args[2 + (len(self.args) - 2) // 2 :])
 
 

@@ -63,7 +63,7 @@ def _shares_weights(graph: BackwardPass) -> bool:
 
 
 class _Tries:
-    """What has been tried, of which the last that fits counts."""
+    """Folds that have been tried, of which the last that fits counts."""
 
     def __init__(self, line: Line, beside: Beside, fits: Callable[[Folded], bool]) -> None:
         self._line, self._beside, self._fits = line, beside, fits

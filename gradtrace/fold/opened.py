@@ -1,4 +1,4 @@
-"""What is inside a fold: the boxes one level down, and the links that cross its border."""
+"""Content of a fold: the boxes one level down, and the links that cross its border."""
 
 from __future__ import annotations
 

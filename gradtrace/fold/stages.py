@@ -64,7 +64,7 @@ class Stages:
 
     @cached_property
     def runs(self) -> list[Run]:
-        """All repetitions."""
+        """The repetitions."""
         return runs_of(self.line, self._fixed)
 
     @cached_property

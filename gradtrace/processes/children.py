@@ -21,7 +21,7 @@ STARTER = os.path.join(PACKAGE_FOLDER, "recording", "script", "start")  # noqa: 
 
 
 class ChildOptions(msgspec.Struct, frozen=True):
-    """What a child is to record, and the name of its file, absolute, to which what tells it apart is added."""
+    """Options of a child's recording, and the absolute name of its file, to which what tells it apart is added."""
 
     output: str
     ranks: tuple[int, ...] = ()

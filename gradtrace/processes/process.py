@@ -1,4 +1,4 @@
-"""Which of many processes this is, as the launcher's environment says, and the name of the file that it writes."""
+"""This process among many, as the launcher's environment says, and the name of the file that it writes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PLACEHOLDERS = ("{rank}", "{world}", "{host}", "{restart}")
 
 
 class Process(Struct, frozen=True):
-    """One of ``world`` processes: its rank, its host, and how often the launcher had started them again."""
+    """A process of ``world``: its rank, its host, and how often the launcher had started them again."""
 
     rank: int = 0
     world: int = 1
@@ -25,7 +25,7 @@ class Process(Struct, frozen=True):
 
     @property
     def is_one_of_many(self) -> bool:
-        """Whether there are others."""
+        """True if there are others."""
         return self.world > 1
 
 

@@ -32,7 +32,7 @@ LEGEND = "bar: the norm, logarithmic, over all leaves; · unreached, 0 zero, × 
 
 
 class LeafLine(NamedTuple):
-    """What is printed of one leaf: name, shape, states and norms along the passes, five norms, two counts."""
+    """A printed leaf: name, shape, states and norms along the passes, five norms, two counts."""
 
     name: str
     shape: tuple[int, ...]

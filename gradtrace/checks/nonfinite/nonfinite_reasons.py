@@ -1,4 +1,4 @@
-"""Why an op's derivative is not finite at an element: only what the numbers there prove."""
+"""Reasons why an op's derivative is not finite at an element: only what the numbers there prove."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BINARY = {"div", "pow"}
 
 
 class Reason(NamedTuple):
-    """Why a derivative is not finite, in a sentence, and what to write instead; both empty where nothing is proven."""
+    """Reason of a derivative that is not finite, and what to write instead; both empty where nothing is proven."""
 
     said: str = ""
     remedy: str = ""

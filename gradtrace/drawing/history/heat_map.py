@@ -27,7 +27,7 @@ STATES = {"zero": SPECIAL["zero"], "unreached": SPECIAL["none"], "not finite": S
 
 
 class Grid(NamedTuple):
-    """What a heat map shows: the first pass of each column, the leaves with their cells, the ends of the scale."""
+    """Content of a heat map: the first pass of each column, the leaves with their cells, the ends of the scale."""
 
     passes: list[int]
     leaves: list[tuple[LeafSeries, list[tuple[str, float]]]]
