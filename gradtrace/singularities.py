@@ -15,7 +15,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["LARGEST", "SLOPES", "VALUES", "Point", "overflow", "slope_at", "value_at"]
+__all__ = ["LARGEST", "SLOPES", "VALUES", "Point", "overflow", "slope_at", "slope_overflow", "value_at"]
 
 INF, NAN = math.inf, math.nan
 LARGEST = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028235e38, "float64": 1.7976931e308}
@@ -205,6 +205,33 @@ _SPELLED = {"add": "{} + {}", "sub": "{} - {}", "mul": "{} · {}", "div": "{} / 
 SMOOTHER = dict.fromkeys(
     ("exp", "exp2", "expm1", "sinh", "cosh"), "subtract the maximum first, or use logsumexp / softmax / log1p"
 )
+
+
+# Derivatives by an operand, of functions that have one without a bound.
+_DERIVATIVES: dict[tuple[str, int], Callable[..., float]] = {
+    ("reciprocal", 0): lambda x: -1 / x / x, ("div", 0): lambda _, y: 1 / y, ("div", 1): lambda x, y: -x / y / y,
+    ("log", 0): lambda x: 1 / x, ("sqrt", 0): lambda x: 0.5 * x**-0.5, ("rsqrt", 0): lambda x: -0.5 * x**-1.5,
+    ("pow", 0): lambda x, p: p * x ** (p - 1),
+}  # fmt: skip
+
+
+def slope_overflow(function: str, operands: Sequence[float], by: int, arrived: float, dtype: str) -> str:
+    """Return how a gradient times the derivative by an operand goes beyond its dtype; nothing where it does not.
+
+    >>> slope_overflow("reciprocal", [1e-30], 0, 1.0, "float32")
+    'its derivative there is -1e+60, and 1 times that is beyond float32, which ends at 3.4028e+38'
+    """
+    derivative, limit = _DERIVATIVES.get((function, by)), LARGEST.get(dtype)
+    if derivative is None or limit is None or not all(map(math.isfinite, operands)):
+        return ""
+    try:
+        slope = derivative(*operands)
+    except (OverflowError, ZeroDivisionError, ValueError, TypeError):
+        return ""
+    if isinstance(slope, complex) or abs(slope * arrived) <= limit:
+        return ""
+    product = f"its derivative there is {slope:.5g}, and {arrived:.5g} times that"
+    return f"{product} is beyond {dtype}, which ends at {limit:.5g}"
 
 
 def value_at(function: str, operands: Sequence[float]) -> Point | None:

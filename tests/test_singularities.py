@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from gradtrace.singularities import SLOPES, VALUES, overflow, slope_at, value_at
+from gradtrace.singularities import SLOPES, VALUES, overflow, slope_at, slope_overflow, value_at
 
 GRID = [-math.inf, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0, math.inf]
 POINTS = [(name, point) for name, points in VALUES.items() for point in points]
@@ -88,3 +88,21 @@ def test_an_overflow_that_is_told_is_one(name, operands, dtype):
     assert math.isinf(value(operands))
     assert not overflow(name, [1.0] * len(operands), dtype)
     assert math.isfinite(value([1.0] * len(operands)))
+
+
+STEEP = [
+    ("reciprocal", (1e-30,), 0), ("div", (1.0, 1e-39), 0), ("div", (1.0, 1e-20), 1), ("log", (1e-39,), 0),
+    ("rsqrt", (1e-30,), 0), ("pow", (1e-20, -1.0), 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "operands", "by"), STEEP)
+def test_a_slope_that_is_said_to_be_beyond_float32_is_infinite_there(name, operands, by):
+    import torch  # noqa: PLC0415 - 1.5 s
+
+    tensors = [torch.tensor(x, requires_grad=True) for x in operands]
+    given = [*tensors[:1], operands[1]] if name == "pow" else tensors
+    (slope,) = torch.autograd.grad(getattr(torch, name)(*given), tensors[by])
+    assert slope.isinf()
+    assert slope_overflow(name, operands, by, 1.0, "float32")
+    assert not slope_overflow(name, [1.0] * len(operands), by, 1.0, "float32")

@@ -73,6 +73,7 @@ class Traits(NamedTuple):
     ``whole``: it is given the run's trace, with its facts and its error and without its passes, not each pass.
     ``along``: it is an Along. ``after``: the checks whose findings explain its own in the same pass, so that
     those are left out; ``carried``: those that explain its findings without a line in all later passes, too.
+    ``stories``: the hints of findings that go on at other lines in later passes, so that the first is told alone.
     ``raises``: it tells of an error that PyTorch raised. ``thresholds``: the limits that it declares, with their
     defaults; ``uses``: those that it reads, others' among them. ``merged``: it is given the trace of several
     processes, whole, and compares them; ``compare``: what does so in its place, where there are several.
@@ -82,6 +83,7 @@ class Traits(NamedTuple):
     along: bool = False
     after: tuple[str, ...] = ()
     carried: tuple[str, ...] = ()
+    stories: tuple[str, ...] = ()
     raises: bool = False
     uses: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = MappingProxyType({})

@@ -132,8 +132,16 @@ class Checker:
         for finding in findings:
             known = traits(finding.check)
             told = finding.source is None and not errors.isdisjoint(known.carried)
+            told |= self._goes_on(finding, graph)
             if finding.check in self._partial and there.isdisjoint(known.after) and not told:
                 yield finding
+
+    def _goes_on(self, finding: Finding, graph: BackwardPass) -> bool:
+        """Tell whether an earlier pass has begun the story: a remedy that is the same, at another place."""
+        if finding.hint not in traits(finding.check).stories or _key(finding) in self._groups:
+            return False
+        before = [group.first for group in self._groups.values() if group.first.pass_index < graph.index]
+        return any((known.check, known.hint) == (finding.check, finding.hint) for known in before)
 
     def _with_limits(self, finding: Finding) -> Finding:
         used = self._limits.of(finding.check)

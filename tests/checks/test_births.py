@@ -65,6 +65,23 @@ def test_a_derivative_that_is_not_finite_has_its_reason_where_a_mask_hides_the_v
     assert "masked later, at WhereBackward0" in found.message
 
 
+ONE_STORY = {
+    "a consequence of an overflow": "z = torch.tensor([100., 1.], requires_grad=True)\np = torch.exp(z)\n"
+    "(p / p.sum()).log().sum().backward()",
+    "a learning rate that is too large": "net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 1))\n"
+    "opt, x = torch.optim.SGD(net.parameters(), 10.), torch.randn(16, 4)\nfor _ in range(30):\n    opt.zero_grad()\n"
+    "    nn.functional.mse_loss(net(x), torch.ones(16, 1)).backward()\n    opt.step()",
+    "two matrices of one value": "x = torch.eye(3, requires_grad=True)\ntorch.linalg.eigh(x)[1].pow(3).sum().backward()",
+    "a singular matrix": "x = torch.zeros(3, 3, requires_grad=True)\ntorch.linalg.slogdet(x)[1].backward()",
+}
+
+
+@pytest.mark.parametrize("name", ONE_STORY)
+def test_a_story_with_consequences_is_one_finding(name, tmp_path):
+    found = [f for f in findings(ONE_STORY[name], tmp_path) if f.severity == "error"]
+    assert len(found) == 1
+
+
 GIVEN = {
     "data that was read": (
         "import numpy\nx = torch.from_numpy(numpy.array([1., numpy.nan], dtype='f4'))",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Attribute, BackwardPass, Fact, Node, Source
 
-__all__ = ["FINITE", "birth_found", "overflow_swallowed"]
+__all__ = ["FINITE", "SMALLER", "WIDER", "birth_found", "overflow_swallowed"]
 
 HALF = 1e6  # no half-precision type with a smaller range ends above it
 WIDER = "compute this in float32 (under autocast it would be), or use bfloat16, which has the range of float32"
@@ -158,6 +158,8 @@ def _special(fact: Fact, op: str, source: Source | None) -> tuple[str, str] | No
             f"{told}included, and has {data['steps']}",
             "give the target fewer labels or the input more steps; zero_infinity=True leaves such a target out",
         )
+    if "singular" in data:
+        return "the matrix is singular: its determinant is 0, and log of 0 is -infinity", "add eps to its diagonal"
     if "holds" in data:
         row = f"the row [{', '.join(str(i) for i in _list(data['row']))}]"
         if data["holds"] == "all":

@@ -63,7 +63,7 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
     if "equal" in fact.data:
         saved["equal"] = _read(fact.data["equal"])
     return Element(
-        f"[{', '.join(str(i) for i in _list(fact.data['element']))}]",
+        f"[{', '.join(str(i) for i in _list(fact.data['element']))}]" if fact.data["element"] else "",
         value if isinstance(value, (int, float, str)) else None,
         arrived if isinstance(arrived, (int, float)) else None,
         saved,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import Thresholds, check
-from gradtrace.checks.nonfinite.births import FINITE, birth_found, overflow_swallowed
+from gradtrace.checks.nonfinite.births import FINITE, SMALLER, WIDER, birth_found, overflow_swallowed
 from gradtrace.checks.nonfinite.broken_element import element_computed, input_name
 from gradtrace.checks.stats_queries import inputs, is_broken, size
 from gradtrace.model import Finding
@@ -29,7 +29,7 @@ WRITTEN = (
 )
 
 
-@check("nonfinite-forward", carried=("nonfinite-forward", "nonfinite-origin"))
+@check("nonfinite-forward", carried=("nonfinite-forward", "nonfinite-origin"), stories=(SMALLER, WIDER))
 def nonfinite_forward(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
     """The forward op whose inputs were finite and whose output, on its way to the loss, was not.
 
@@ -134,6 +134,9 @@ def _broken_data(graph: BackwardPass, fact: Fact) -> Finding:
     node = graph.by_id[fact.nodes[0]] if fact.nodes else None
     source = fact.source if node is None else node.source or node.library
     what, data = fact.data["what"], fact.data["kind"] == "data"
+    if node is None and not data:
+        told = f"{quoted(fact.source)} writes {what}, and that has reached the output"
+        return Finding("nonfinite-forward", "error", told, WRITTEN, (), fact.source)
     who = described(node) if node is not None else "the output"
     made = f"written by {quoted(fact.source)}" if fact.source != source else "that it writes itself"
     if data:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.ops import op_name
-from gradtrace.singularities import SMOOTHER, overflow, slope_at
+from gradtrace.singularities import SMOOTHER, overflow, slope_at, slope_overflow
 from gradtrace.wording.nodes import quoted
 from gradtrace.wording.numbers import number
 
@@ -20,6 +20,7 @@ SELECT = "select the valid elements of all operands before this op (pred[valid],
 DEGENERATE = (
     "perturb the matrix a little, or differentiate something that does not depend on the vectors (eigvalsh, svdvals)"
 )
+FAR = "keep the input further from where the derivative has no bound: clamp it, or add eps"
 _GROWS = {"exp": "exp", "exp2": "exp2", "cosh": "sinh", "sinh": "cosh"}  # each with its derivative, but for a factor
 _BINARY = {"div", "pow"}
 
@@ -46,10 +47,20 @@ def backward_reason(node: Node, edge: Edge, element: Element | None) -> Reason:
         )  # fmt: skip
     if function == "mul":
         return _of_product(element, edge)
+    return _of_operands(function, node, element, edge)
+
+
+def _of_operands(function: str, node: Node, element: Element, edge: Edge) -> Reason:
+    """Return the reason that the operands at the element prove: a pole, or a slope that is too steep."""
     operands = _operands(function, node, element, edge.source_index)
     point = slope_at(function, operands, edge.source_index if function in _BINARY else 0) if operands else None
     if point is not None:
         return Reason(point.said, point.remedy)
+    if operands and element.arrived is not None and edge.grad is not None:
+        position = edge.source_index if function in _BINARY else 0
+        beyond = slope_overflow(function, operands, position, element.arrived, edge.grad.dtype)
+        if beyond:
+            return Reason(beyond, FAR)
     return _of_growth(function, element, edge) if function in _GROWS else Reason()
 
 

@@ -146,7 +146,9 @@ class Births:
             return born or (self._birth(call, "infinities"),)
         if call.writes_infinity:
             carried[self._given(call)] = None
-        fresh = (self._birth(call, "finite"),) if not call.writes_infinity and call.breaks_elsewhere() else ()
+        # What breaks beside what was born broken may be a consequence of it: 1 / inf is 0, of which log is not finite.
+        explained = call.writes_infinity or any(origin.kind == "born" for origin in carried)
+        fresh = (self._birth(call, "finite"),) if not explained and call.breaks_elsewhere() else ()
         self._enter(call, carried)
         return (*carried, *fresh)
 

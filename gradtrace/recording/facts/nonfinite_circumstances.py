@@ -72,10 +72,18 @@ def _rows(args: Args, kwargs: Kwargs) -> dict[str, Attribute]:
     return {}
 
 
+def _singular(args: Args, _: Kwargs) -> dict[str, Attribute]:
+    """Tell whether a matrix has no inverse."""
+    return {"singular": True} if bool((torch.linalg.det(args[0].detach()) == 0).any()) else {}
+
+
 _LOOKS: dict[str, Callable[[Args, Kwargs], dict[str, Attribute]]] = {
     "cross_entropy": _all_ignored,
     "nll_loss": _all_ignored,
     "ctc_loss": _too_long,
+    "logdet": _singular,
+    "slogdet": _singular,
+    "linalg_slogdet": _singular,
     "softmax": _rows,
     "log_softmax": _rows,
 }

@@ -71,7 +71,7 @@ def backward_element(node: Any, sending: Gradients, arriving: Gradients) -> dict
 def _equal(node: Any) -> dict[str, Attribute]:
     """Return the first eigenvalue or singular value that comes twice, of a node that divides by their differences."""
     for name, tensor in saved_tensors(node) if type(node).__name__.startswith("Linalg") else ():
-        if name in {"L", "S"} and tensor.is_floating_point() and tensor.dim():
+        if name in {"L", "S", "eigenvalues"} and tensor.is_floating_point() and tensor.dim():
             twice = tensor[..., 1:][tensor[..., 1:] == tensor[..., :-1]]
             return {"equal": float(twice[0])} if twice.numel() else {}
     return {}

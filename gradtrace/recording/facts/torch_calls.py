@@ -60,6 +60,7 @@ _RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "S
 # What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
 _NONE: dict[int, Any] = {}
+_OUTPUTS = 8  # nodes of a call of several results that are looked at
 # Calls that are looked at though their result, as it was measured, is finite.
 _UNMEASURED = {"__setitem__", "rsqrt", "reciprocal", "div", "__truediv__", "__rdiv__"}
 _PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES, _LOOKED = range(7)
@@ -200,7 +201,8 @@ class CallFacts:
         last = calls.calls[-1]
         measured = last[4]
         if measured is None:
-            return any(map(is_broken, calls.values.get(end - 1, _NONE).values()))
+            last_nodes = range(max(last[0], end - _OUTPUTS), end)
+            return any(is_broken(m) for n in last_nodes for m in calls.values.get(n, _NONE).values())
         values = measured[1]
         return (values.nan > 0 or values.inf > 0) if type(values) is Sums else is_broken(measured)
 
