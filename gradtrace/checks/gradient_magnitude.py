@@ -36,6 +36,7 @@ TAME = (
     "(torch.nn.utils.clip_grad_norm_), or shorten the sequence"
 )
 SMALLEST_NORMAL = 2.0**-14  # of float16; below it precision goes, below 2**-24 everything
+_LAYERS = 3  # from which on a limit per layer holds
 LEAST = 2.0**-149  # the smallest float32 above zero
 
 
@@ -71,15 +72,16 @@ class _Stretch(NamedTuple):
         return f"a factor of {number(ratio ** (1 / max(count, 1)))} per {unit}{many}"
 
 
-@check("vanishing", after=NONFINITE, thresholds={"vanishing": 1e-6}, uses=("layers",))
+@check("vanishing", after=NONFINITE, thresholds={"vanishing": 1e-6, "vanishing_layer": 0.1}, uses=("layers",))
 def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
     """The gradient's norm shrinks along the path from the loss until next to nothing is left.
 
+    Next to nothing of the whole, or, over three layers and more, less per layer than each should hand on.
     Measured on the longest path, from the first tensor of more than one element, so that a mean over many
     elements is no fault; and only if several ops share in it, so that a deliberate scaling is none.
     """
     stretch = _stretch(graph, limits, -1)
-    if stretch is not None and stretch.ratio < limits.vanishing:
+    if stretch is not None and (stretch.ratio < limits.vanishing or _is_lost_by_layer(stretch, limits.vanishing_layer)):
         finding = _finding(graph, stretch, "vanishing")
         if stretch.is_recurrent:
             finding = replace(finding, message=finding.message + _lost_steps(stretch, limits.vanishing), hint=REMEMBER)
@@ -146,10 +148,18 @@ def _weights(graph: BackwardPass, node: Node) -> frozenset[str]:
     return frozenset(leaves)
 
 
+def _is_lost_by_layer(stretch: _Stretch, limit: float) -> bool:
+    """Tell whether each of several layers, other than the steps of a recurrence, hands on too little on average."""
+    layers = len(stretch.layers)
+    return layers >= _LAYERS and not stretch.is_recurrent and stretch.ratio < limit**layers
+
+
 def _ranges(graph: BackwardPass, limits: Thresholds) -> bool:
     """Tell whether norms differ enough anywhere, which is quickly seen: in a sound pass they do not."""
     norms = [grad.norm for node in graph.nodes if node.order is not None for grad in node.grads if grad and grad.norm]
-    least = min(1 / limits.vanishing if limits.vanishing else math.inf, limits.exploding)
+    whole = 1 / limits.vanishing if limits.vanishing else math.inf
+    layers = limits.vanishing_layer**-_LAYERS if limits.vanishing_layer else math.inf
+    least = min(whole, layers, limits.exploding)
     return bool(norms) and max(norms) / min(norms) >= least
 
 

@@ -97,6 +97,18 @@ class Accumulated:
 def _reused(fact: Fact) -> Finding:
     names = first_few(str(name) or "an unnamed one" for name in _list(fact.data["names"]))
     times = int(str(fact.data["times"]))
+    if fact.data.get("closure") or fact.data.get("end"):
+        who = (
+            f"the closure of the step at {position(fact.source)}"
+            if fact.data.get("closure")
+            else "after the last step, backward()"
+        )
+        return Finding(
+            "accumulated", "warning",
+            f"{who} adds to gradients that were used already: .grad of {names} holds the sum of {fact.data['passes']} "
+            "passes, because nothing zeroed it",
+            ZERO, (), fact.source, int(str(fact.data["pass"])), times,
+        )  # fmt: skip
     again = f" at the first time, and it did so {times:,} times" if times > 1 else ""
     return Finding(
         "accumulated", "warning",

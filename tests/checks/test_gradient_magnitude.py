@@ -18,7 +18,7 @@ def test_twenty_sigmoids_vanish_and_the_parameter_at_the_end_is_named(tmp_path):
     (found,) = findings(deep(), tmp_path)
     assert (found.check, found.severity) == ("vanishing", "warning")
     assert "net.0.bias" in found.message
-    assert found.thresholds == {"vanishing": 1e-6, "layers": 4}
+    assert found.thresholds == {"vanishing": 1e-6, "vanishing_layer": 0.1, "layers": 4}
 
 
 def test_large_weights_explode(tmp_path):

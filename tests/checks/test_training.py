@@ -72,6 +72,20 @@ FAULTS = {
         NET + SGD + "total = torch.zeros(())\n" + loop("opt.zero_grad()", f"loss = {LOSS}", "loss.backward()", "opt.step()",
                                                      "total = total + loss", times=9),
     ),
+    "a closure that zeroes nothing": (
+        "accumulated", "the closure of the step at train.py:",
+        NET + "opt = torch.optim.LBFGS(net.parameters(), max_iter=6)\ndef closure():\n"
+        f"    loss = {LOSS}\n    loss.backward()\n    return loss\nopt.step(closure)",
+    ),
+    "after the last step": (
+        "accumulated", "after the last step",
+        NET + SGD + loop("opt.zero_grad()", f"{LOSS}.backward()", "opt.step()") + f"{LOSS}.backward()",
+    ),
+    "three layers that lose a factor of a thousand": (
+        "vanishing", "per layer (4 layers)",
+        "net = nn.Sequential(*[m for _ in range(3) for m in (nn.Linear(16, 16), nn.Sigmoid())], nn.Linear(16, 1))\n"
+        "for m in net[::2]: nn.init.normal_(m.weight, 0, 0.05)\nnet(torch.randn(8, 16)).pow(2).mean().backward()",
+    ),
     "a state that is never detached": (
         "graph-kept", "more of them each time",
         "cell, h = nn.RNNCell(3, 3), torch.zeros(1, 3)\n"
@@ -172,6 +186,16 @@ HEALTHY = {
     "weights clipped through .data after the step": NET + SGD + loop(
         "opt.zero_grad()", f"{LOSS}.backward()", "opt.step()", "for p in net.parameters(): p.data.clamp_(-0.5, 0.5)",
     ),
+    "a closure with micro-batches": NET + "opt = torch.optim.LBFGS(net.parameters(), max_iter=5)\ndef closure():\n"
+    "    opt.zero_grad()\n    total = 0.\n    for i in (0, 8):\n        l = nn.functional.cross_entropy(net(x[i:i+8]), y[i:i+8]) / 2\n"
+    "        l.backward()\n        total += l.item()\n    return torch.tensor(total)\nfor _ in range(2): opt.step(closure)",
+    "a gradient taken anew after the last step": NET + SGD + loop("opt.zero_grad()", f"{LOSS}.backward()", "opt.step()")
+    + f"opt.zero_grad()\n{LOSS}.backward()",
+    "three sigmoid layers as PyTorch makes them":
+    "net = nn.Sequential(*[m for _ in range(3) for m in (nn.Linear(16, 16), nn.Sigmoid())], nn.Linear(16, 1))\n"
+    "net(torch.randn(8, 16)).pow(2).mean().backward()",
+    "eight tanh layers": "net = nn.Sequential(*[m for _ in range(8) for m in (nn.Linear(16, 16), nn.Tanh())], nn.Linear(16, 1))\n"
+    "net(torch.randn(8, 16)).pow(2).mean().backward()",
     "an update by hand through .data": "w = torch.ones(3, requires_grad=True)\n" + loop(
         "w.grad = None", "(w ** 2).sum().backward()", "w.data.sub_(0.1 * w.grad)",
     ),

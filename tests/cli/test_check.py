@@ -202,7 +202,7 @@ def test_a_threshold_in_the_wrong_table_is_told_and_not_passed_over(gradtrace, t
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--threshold", "vanish=1"], "unknown threshold 'vanish'; choose from vanishing, exploding"),
+        (["--threshold", "vanish=1"], "unknown threshold 'vanish'; choose from vanishing, vanishing_layer, exploding"),
         (["--threshold", "vanishing=small"], "threshold 'vanishing' must be a number of 0 or more, not 'small'"),
         (["--fail-on", "fatal"], "unknown severity 'fatal'; choose from error, warning, info, never"),
         (["--format", "xml"], "unknown format 'xml'; choose from text, json, github, sarif"),

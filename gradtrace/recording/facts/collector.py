@@ -121,6 +121,7 @@ class Facts:
 
     def _after_step(self, optimizer: torch.optim.Optimizer, _args: Any, _kwargs: Any) -> None:
         self.shared.is_stepping = False
+        self.leaves.stepped(optimizer)
         with suppress(*UNREADABLE), hidden():
             self.steps.stepped(optimizer)
 

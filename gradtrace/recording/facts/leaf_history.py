@@ -97,7 +97,9 @@ class LeafFacts:
         self._steps: weakref.WeakKeyDictionary[torch.optim.Optimizer, set[int]] = weakref.WeakKeyDictionary()
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._optimized = self._has_untrained = False
-        self._last = 0
+        self._last = self._last_step = 0
+        self._in_step: deque[int] = deque(maxlen=1000)  # how many passes each pass since the step began adds up
+        self._evaluations = 0
         self._learned: object = None  # the names of parameters, of which there are many
 
     def learn(self, names: Names) -> None:
@@ -111,6 +113,7 @@ class LeafFacts:
     def before(self, pass_index: int, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
         """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
         self._last = pass_index
+        most = 0
         found: dict[int, list[int]] = {}
         for position, leaf in self.parameters(graph):
             held = self._of(leaf)
@@ -120,8 +123,10 @@ class LeafFacts:
             if call.accumulates:
                 held.passes = held.passes + 1 if self._left_over(held, leaf) else 1
                 held.stepped &= held.passes > 1
+                most = max(most, held.passes)
                 if held.passes > 1:
                     found.setdefault(held.passes, []).append(position)
+        self._in_step.append(most)
         return {passes: tuple(positions) for passes, positions in found.items()}
 
     def read(self, leaves: Iterable[torch.Tensor]) -> None:
@@ -218,6 +223,9 @@ class LeafFacts:
     def step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note a step on gradients that an earlier step has used, and that a later pass has added to."""
         self._optimized = self._shared.is_stepping = True
+        self._last_step = self._last
+        self._in_step.clear()
+        self._evaluations = _evaluations(optimizer)
         again, passes = [], 0
         steps = self._steps.setdefault(optimizer, set())
         if len(steps) < _SAMPLE:
@@ -236,6 +244,26 @@ class LeafFacts:
             place = find_user_place(sys._getframe(1))[0]
             data: dict[str, Any] = {"names": again[:_SAMPLE], "count": len(again), "passes": passes, "pass": self._last}
             self._note_reused(place, data)
+
+    def stepped(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note a closure that adds up the gradients of all its evaluations: it zeroes none of them."""
+        self._last_step = self._last
+        evaluations = _evaluations(optimizer) - self._evaluations
+        if evaluations > 1 and len(self._in_step) >= evaluations and sum(most == 1 for most in self._in_step) <= 1:
+            with torch._C.DisableTorchFunction():
+                names: list[Any] = [self.names.get(id(leaf), "") for leaf in _parameters(optimizer)][:_SAMPLE]
+            data = {"names": names, "count": len(names), "passes": max(self._in_step), "pass": self._last}
+            self._note_reused(find_user_place(sys._getframe(1))[0], {**data, "closure": True})
+
+    def _added_at_end(self) -> RunFact | None:
+        """Return the parameters to whose used gradients passes after the last step have added."""
+        held = [leaf for leaf in self._leaves.values() if leaf.optimized and leaf.stepped and leaf.passes > 1]
+        if self.reused or not held or self._last <= self._last_step:
+            return None
+        names: list[Attribute] = [self.names.get(leaf.key) or leaf.name for leaf in held[:_SAMPLE]]
+        passes = max(leaf.passes for leaf in held)
+        data: dict[str, Attribute] = {"names": names, "count": len(held), "passes": passes, "pass": self._last}
+        return "reused", (), None, {**data, "times": 1, "end": True}
 
     def _note_reused(self, place: Place | None, data: dict[str, Any]) -> None:
         """Note it once for each line that steps: the first time, with the number of times."""
@@ -268,6 +296,8 @@ class LeafFacts:
         for cut in self._shared.cuts.all if not self._optimized else ():
             groups.setdefault((cut, True, False), []).extend(self._plain(cut))
         found += self._behind_cuts(groups)
+        at_end = self._added_at_end()
+        found += [at_end] if at_end is not None else []
         for (cut, used, idle), names in groups.items():
             found += [_missing(cut, names, used=used, idle=idle)] if names else []
         return [self._replaced(fact) for fact in found]
@@ -315,3 +345,8 @@ def _missing(cut: Cut | None, names: list[Attribute], *, used: bool, idle: bool)
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _evaluations(optimizer: torch.optim.Optimizer) -> int:
+    """Return how often an optimizer that calls its closure several times in a step (LBFGS) has done so."""
+    return max((int(state.get("func_evals", 0)) for state in optimizer.state.values()), default=0)
