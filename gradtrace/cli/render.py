@@ -53,7 +53,7 @@ from gradtrace.formats.base import FORMATS, Style
 from gradtrace.processes.process import file_name
 
 if TYPE_CHECKING:
-    from gradtrace.model import BackwardPass, Report
+    from gradtrace.model import BackwardPass, Report, Trace
 
 __all__ = ["render"]
 
@@ -127,7 +127,8 @@ def render(
         with busy(f"drawing {len(graph.nodes):,} nodes"):
             drawn = drawn_or_less(plugin, report, drawing, target.name)
         target.write(drawn)
-        say(f"wrote {target.name}: {_described(report, recorded, boxes_drawn(report.graph))}")
+        told = _counted(trace) if plugin.whole else _described(report, recorded, boxes_drawn(report.graph))
+        say(f"wrote {target.name}: {told}")
     if output is None and not many:
         print_table(_unexplained(report), sort)
     elif plugin.name not in {"text", "markdown"}:  # which have them
@@ -176,6 +177,11 @@ def _chosen(recorded: Recorded, keep: frozenset[int] | None) -> tuple[list[Backw
         return recorded.numbered(keep)
     every = list(recorded.trace.passes) if keep is None else []
     return every or [select(recorded.trace)], recorded.exit_code
+
+
+def _counted(trace: Trace) -> str:
+    nodes = sum(len(graph.nodes) for graph in trace.passes)
+    return f"{len(trace.passes):,} backward pass{'' if len(trace.passes) == 1 else 'es'}, {nodes:,} nodes"
 
 
 def _described(report: Report, recorded: Recorded, boxes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,11 @@ from gradtrace.wording.quoting import one_line
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gradtrace.model import BackwardPass, Finding, Trace
+    from gradtrace.model import BackwardPass, Finding, LeafSeries, Trace
 
 __all__ = ["overview", "pass_data"]
 
+COLUMNS = 1200  # passes of a leaf that the map of passes shows
 LEFT_OUT = {"forward": (), "held": ()}  # of a pass: what only explain needs
 
 
@@ -33,12 +35,30 @@ def overview(trace: Trace, findings: Sequence[Finding], texts: Mapping[str, str]
         "versions": trace.versions,
         "made": trace.made,
         "passes": [_row(trace, graph) for graph in trace.passes],
-        "series": msgspec.to_builtins(trace.series),
+        "series": [msgspec.to_builtins(_thinned(series)) for series in trace.series],
         "findings": msgspec.to_builtins(findings),
         "error": msgspec.to_builtins(trace.error),
         "sources": texts,
         "metrics": METRICS,
     }
+
+
+def _thinned(series: LeafSeries) -> LeafSeries:
+    """Return a series of no more passes than a map has columns: of each stretch the worst pass."""
+    count = len(series.passes)
+    if count <= COLUMNS:
+        return series
+    bounds = [at * count // COLUMNS for at in range(COLUMNS + 1)]
+    kept = [max(range(a, b), key=lambda at: _badness(series, at)) for a, b in pairwise(bounds)]
+    columns = ([values[at] for at in kept] for values in (series.passes, series.norms, series.reached))
+    passes, norms, reached = columns
+    return replace(series, passes=passes, norms=norms, reached=reached)
+
+
+def _badness(series: LeafSeries, at: int) -> tuple[bool, bool, float]:
+    """Return how much a pass must not be missed: not finite, not reached, or else the larger one."""
+    norm = series.norms[at]
+    return series.reached[at] and norm is None, not series.reached[at], norm or 0.0
 
 
 def pass_data(graph: BackwardPass, torch: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from gradtrace.checks.checker import Checker
-from gradtrace.errors import UnknownNameError
+from gradtrace.errors import NothingRecordedError, UnknownNameError
 from gradtrace.model import FORMAT_VERSION, Trace
 from gradtrace.processes.merging import read_all
 from gradtrace.viewer.document import overview, pass_data
@@ -46,7 +46,7 @@ class Run:
         self._passes: dict[int, BackwardPass] = {}
         self._checker = Checker()
         self._findings: tuple[Finding, ...] = ()
-        self._views: dict[int, Views] = {}
+        self._views: dict[int, tuple[Views, RLock]] = {}
         self._texts: dict[str, str] = {}
         self._parts: tuple[Part, ...] = ()
 
@@ -70,9 +70,10 @@ class Run:
         self._tell()
 
     def show(self, names: Sequence[str], tell: Callable[[str], None]) -> None:
-        """Show saved traces: those of the ranks of one run, or of several runs; raises TraceFileError.
+        """Show saved traces: those of the ranks of one run, or of several runs.
 
-        ``tell`` is told in a line what is missing.
+        ``tell`` is told in a line what is missing. Raises TraceFileError, or NothingRecordedError where no pass is
+        in them.
         """
         whole = read_all(names, tell)
         if whole.world is None and len(names) > 1:
@@ -80,6 +81,8 @@ class Run:
         else:
             traces = by_rank(whole)
         trace, self._parts = joined(traces)
+        if not trace.passes:
+            raise NothingRecordedError("no backward pass was recorded", "record a script that calls backward()")
         self.grow(trace)
 
     def end(self, words: str) -> None:
@@ -105,7 +108,8 @@ class Run:
         with self._lock:
             graph = self._graph(index)
             found = tuple(finding for finding in self._findings if finding.pass_index == index)
-            views = self._views.setdefault(index, Views(graph, found, self._layouts))
+            views, lock = self._views.setdefault(index, (Views(graph, found, self._layouts), RLock()))
+        with lock:  # of this pass alone: a slow layout holds up no other
             return views.view(key)
 
     def _graph(self, index: int) -> BackwardPass:

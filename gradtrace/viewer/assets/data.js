@@ -15,7 +15,7 @@
  * @typedef {{index: number, kind: string, title: string, words: string, nodes: number, edges: number, parent: number|null, rank: number, error: boolean, call: Source|null, outputs: any[]}} PassRow
  * @typedef {{name: string, shape?: number[], passes: number[], norms: (number|null)[], reached: boolean[]}} Series
  * @typedef {{title: string, command: string[], versions: Record<string, string>, made: number, passes: PassRow[], series: Series[],
- *   findings: Finding[], error: any, sources: Record<string, string>, metrics: Record<string, [number, number, string]>, mode: string, start?: number, beside?: number, left?: string, live?: boolean}} Overview
+ *   findings: Finding[], error: any, sources: Record<string, string>, metrics: Record<string, [number, number, string]>, mode: string, start?: number, beside?: number, left?: number, live?: boolean}} Overview
  */
 
 /** A pass, with its nodes by id and the edges at each. */

@@ -67,11 +67,18 @@ export class Graph {
     const anchor = fresh ? null : this._anchor(open);
     [this.pass, this.open, this.all] = [pass, open, all];
     this.scene = compose(root, inside);
-    this.note.textContent = all ? "" : root.note?.find((words) => words.includes(" boxes")) ?? "";
+    this.note.textContent = all ? "" : this._noted(root);
     this._draw();
     if (fresh || !anchor) this.fit(false);
     else this._hold(anchor);
     return undefined;
+  }
+
+  /** How much is folded, and how many folds had no room in the file. @param {View} root */
+  _noted(root) {
+    const { left } = this.library.overview;
+    const folded = root.note?.find((words) => words.includes(" boxes")) ?? "";
+    return [folded, left ? `${left} folds need gradtrace view: they had no room in this file` : ""].filter(Boolean).join(" · ");
   }
 
   /** Fetch the views of the folds that are open, from the outside in. @param {number} index @param {View} root @param {string[]} open */
@@ -242,7 +249,9 @@ export class Graph {
 
   /** @param {PointerEvent} event */
   _clicked(event) {
-    const leaf = /** @type {Element} */ (event.target).getAttribute?.("data-leaf");
+    const target = /** @type {Element} */ (event.target);
+    if (this.hidden && target.classList.contains("flow")) return void target.classList.add("shown");
+    const leaf = target.getAttribute?.("data-leaf");
     const placed = this._hit(event);
     this.element.focus({ preventScroll: true });
     if (leaf) return this.told.choose(leaf);

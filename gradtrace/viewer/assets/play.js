@@ -76,6 +76,7 @@ export class Play {
     this.hide.checked = hide;
     this.element.toggleAttribute("hidden", step < 0);
     this.graph.hidden = hide;
+    this.element.classList.toggle("hiding-numbers", hide);
     if (step < 0) {
       this.graph.marks = new Map();
       this._tell(new Map());
