@@ -14,7 +14,7 @@ from gradtrace.model import Report
 from gradtrace.viewer.cards import METRICS
 from gradtrace.wording.numbers import Scale
 from gradtrace.wording.phrases import alt_text, differentiated, note, title
-from gradtrace.wording.quoting import one_line
+from gradtrace.wording.quoting import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["overview", "pass_data"]
 
+LONGEST = 2000  # characters of the words for who can't see the picture
 COLUMNS = 1200  # passes of a leaf that the map of passes shows
 LEFT_OUT = {"forward": (), "held": ()}  # of a pass: what only explain needs
 
@@ -89,7 +90,7 @@ def _row(trace: Trace, graph: BackwardPass) -> dict[str, Any]:
         "index": graph.index,
         "kind": graph.kind,
         "title": title(Report(trace, graph)),
-        "words": alt_text(Report(trace, graph)),
+        "words": shorten(alt_text(Report(trace, graph)), LONGEST),
         "nodes": len(graph.nodes),
         "edges": len(graph.edges),
         "parent": graph.parent,

@@ -77,7 +77,7 @@ def test_two_traces_are_shown_side_by_side(serve, tmp_path):
 
 
 def test_what_has_no_room_in_the_file_is_said(show, monkeypatch):
-    monkeypatch.setattr(whole, "ROOM", 20_000)
+    monkeypatch.setattr(whole, "ROOM", 2_000)
     run = networks.trace(networks.blocks(23))
     page = show(run).page
     expect(page.locator(".graph .note").first).to_contain_text("need gradtrace view")

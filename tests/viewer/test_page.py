@@ -60,6 +60,20 @@ def test_the_modules_are_all_there_and_import_only_what_stands_before_them():
         assert text.count("\n") < 300
 
 
+def test_no_two_modules_use_one_name():
+    """They share a scope in the page, where the second declaration of a name would be an error."""
+    assets = files("gradtrace.viewer") / "assets"
+    declared = r"^(?:export )?(?:async )?(?:function|const|let|class) (\w+|\[[^\]]*\])"
+    names = [
+        name
+        for module in MODULES
+        for words in re.findall(declared, (assets / f"{module}.js").read_text(encoding="utf-8"), re.MULTILINE)
+        for name in re.findall(r"\w+", words)
+    ]
+    assert len(names) > 100
+    assert sorted(names) == sorted(set(names))
+
+
 def test_all_passes_of_the_trace_are_in_the_page():
     run = partials_run()
     one, two = (FORMATS["html"].function(Report(run, run.passes[at]), Style()) for at in (0, -1))

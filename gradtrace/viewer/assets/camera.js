@@ -96,6 +96,7 @@ export class Camera {
   /** Go there, smoothly unless the reader asked for less motion. @param {number} x @param {number} y @param {number} scale @param {boolean} [smooth] */
   go(x, y, scale, smooth = true) {
     const start = [this.x, this.y, this.scale];
+    this.untouched = false;
     const move = ++this.moves;
     if (!smooth || still() || !Number.isFinite(start[0]) || document.hidden) {
       [this.x, this.y, this.scale] = [x, y, scale];

@@ -1,5 +1,7 @@
 // Elements, made without any markup: whatever a trace holds is text here.
 
+const READ = new Set(["title", "aria-label", "value"]); // attributes that readers are told of
+const MOST_LETTERS = 5000; // letters of a text or an attribute
 const SVG = "http://www.w3.org/2000/svg";
 
 /** @typedef {Node | string | number | null | undefined | false} Child */
@@ -35,7 +37,7 @@ export function svg(tag, attributes = {}, ...children) {
 function dressed(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : String(value));
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : READ.has(name) ? cut(String(value)) : String(value));
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false).map(text));
   return element;
@@ -43,7 +45,12 @@ function dressed(element, attributes, children) {
 
 /** @param {any} child @returns {Node | string} */
 function text(child) {
-  return child instanceof Node ? child : String(child);
+  return child instanceof Node ? child : cut(String(child));
+}
+
+/** Cut what is longer than anybody reads: a browser takes minutes to lay out ten million letters. @param {string} words */
+function cut(words) {
+  return words.length > MOST_LETTERS ? `${words.slice(0, MOST_LETTERS)} …` : words;
 }
 
 /**

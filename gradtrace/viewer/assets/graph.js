@@ -1,6 +1,7 @@
 // The graph: one pass on SVG or canvas, its folds opened in place, the chosen node and its ways lit.
 
 import { announce, fill, html, svg } from "./dom.js";
+import { number } from "./numbers.js";
 import { ways } from "./ways.js";
 import { compose } from "./scene.js";
 import { Camera } from "./camera.js";
@@ -30,7 +31,8 @@ export class Graph {
     this.picture = svg("svg", { class: "picture", role: "img" }, this.world);
     this.canvas = /** @type {HTMLCanvasElement} */ (html("canvas", { hidden: true }));
     this.note = html("p", { class: "note" });
-    this.element = html("div", { class: "graph", tabindex: 0, role: "group", "aria-label": "Graph" }, this.picture, this.canvas, this.note);
+    this.legend = html("p", { class: "legend" });
+    this.element = html("div", { class: "graph", tabindex: 0, role: "group", "aria-label": "Graph" }, this.picture, this.canvas, html("div", { class: "notes" }, this.note, this.legend));
     this.camera = new Camera(this.element, () => this._moved(), (event) => this._clicked(event));
     this.scene = /** @type {import("./scene.js").Scene | null} */ (null);
     this.pass = /** @type {Pass | null} */ (null);
@@ -68,6 +70,8 @@ export class Graph {
     [this.pass, this.open, this.all] = [pass, open, all];
     this.scene = compose(root, inside);
     this.note.textContent = all ? "" : this._noted(root);
+    const [low, high] = pass.scale;
+    fill(this.legend, `gradient ${number(low)} `, ...[0, 1, 2, 3, 4].map((step) => html("i", { class: `swatch heat${step}` })), number(high));
     this._draw();
     if (fresh || !anchor) this.fit(false);
     else this._hold(anchor);

@@ -29,7 +29,7 @@ export class Play {
       html("div", { class: "controls" },
         button("|◀", "First step", () => this.set({ step: 0 })), button("◀", "Step back", () => this.by(-1)), this.go,
         button("▶", "Step on", () => this.by(1)), button("▶|", "Last step", () => this.set({ step: this.steps.length - 1 })),
-        this.slider, this.speed, html("label", {}, this.hide, " hide numbers until clicked"), button("✕", "End the play", () => this.end())),
+        this.slider, this.speed, html("label", {}, this.hide, " hide numbers"), button("✕", "End the play", () => this.end())),
       this.words);
   }
 
@@ -130,7 +130,10 @@ export class Play {
       const place = each.box.nodes.length === 1 && each.box.nodes[0][0] === each.box.nodes[0][1] ? each.box.nodes[0][0] : -1;
       const text = place < 0 ? "" : this._filled(pass, place, ran);
       if (text) sums.set(each.key, text);
-      for (const leaf of each.box.leaves) sums.set(pass.nodes[leaf].id, this._filled(pass, leaf, ran));
+      for (const leaf of each.box.leaves) {
+        const filled = this._filled(pass, leaf, ran);
+        if (filled) sums.set(pass.nodes[leaf].id, filled);
+      }
     }
     this.graph.marks = marks;
     this._tell(sums);
