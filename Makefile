@@ -51,8 +51,15 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory javascript
 	$(BIN)/python docs/prose.py
 	@if command -v actionlint >/dev/null; then actionlint; else echo "no actionlint: the workflows are left out"; fi
+
+javascript: # types and lint of the page's modules, where npm can install what checks them
+	@mkdir -p build/javascript && cp tests/viewer/javascript/* build/javascript
+	@rm -rf build/javascript/assets && cp -r gradtrace/viewer/assets build/javascript/assets
+	@cd build/javascript && if npm install --silent --no-audit --no-fund >/dev/null 2>&1; \
+	    then npx tsc -p . && npx eslint assets; else echo "no npm: the page's modules are not checked"; fi
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -q -j 2 docs docs/_build/html

@@ -118,7 +118,6 @@ export class Play {
       marks.set(step.key, at === this.step ? "firing" : "done");
       for (const place of step.positions) ran.add(place);
     });
-    const sums = new Map();
     for (const drawn of this.graph.scene?.lines ?? []) {
       const edges = drawn.line.edges.map((edge) => pass.edges[edge]);
       const sent = edges.some((edge) => ran.has(pass.place(edge.source)));
@@ -126,6 +125,14 @@ export class Play {
       marks.set(`${drawn.from} ${drawn.to}`, sent ? (now ? "firing" : "done") : "waiting");
       if (sent && marks.get(drawn.to) === "waiting") marks.set(drawn.to, "filling");
     }
+    this.graph.marks = marks;
+    this._tell(this._sums(pass, ran));
+    this.graph.light();
+  }
+
+  /** The sums of boxes and leaves that fill up, by their key. @param {Pass} pass @param {Set<number>} ran */
+  _sums(pass, ran) {
+    const sums = new Map();
     for (const each of this.graph.scene?.boxes ?? []) {
       const place = each.box.nodes.length === 1 && each.box.nodes[0][0] === each.box.nodes[0][1] ? each.box.nodes[0][0] : -1;
       const text = place < 0 ? "" : this._filled(pass, place, ran);
@@ -135,9 +142,7 @@ export class Play {
         if (filled) sums.set(pass.nodes[leaf].id, filled);
       }
     }
-    this.graph.marks = marks;
-    this._tell(sums);
-    this.graph.light();
+    return sums;
   }
 
   /** What has arrived at a node until now, as a sum. @param {Pass} pass @param {number} place @param {Set<number>} ran */
