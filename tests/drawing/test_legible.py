@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 import gradtrace
 from gradtrace.api import report_of, select
+from gradtrace.drawing import fitting
 from gradtrace.drawing.digraph import folded_for
 from gradtrace.drawing.style import Style
+from gradtrace.errors import EngineError
+from gradtrace.fold import View
 from gradtrace.formats.base import FORMATS
 from tests import builders
 
@@ -85,3 +89,20 @@ def test_in_the_first_picture_each_number_stands_on_its_own_line():
     assert len(found) == 9
     assert all(label.own < 1 for label in found.values())
     assert found["n2->n5"].other > 10  # the 2 of u*v -> v, which was nearer to the edge of u**2 -> u
+
+
+def test_where_there_is_no_engine_to_measure_with_there_are_few_boxes(reports, monkeypatch):
+    def missing(*_):
+        raise EngineError("there is no Graphviz to draw with")
+
+    report = reports("gan")
+    monkeypatch.setattr(fitting, "measured", missing)
+    fresh = replace(report, graph=replace(report.graph))
+    assert 5 <= len(folded_for(fresh).boxes) <= 40
+    assert str(FORMATS["mermaid"].function(fresh, Style())).startswith("flowchart TD")
+
+
+def test_who_names_a_number_of_boxes_gets_as_many(reports):
+    folded = folded_for(reports("gan"), Style(view=View(max_nodes=100)))
+    assert not folded.is_folded
+    assert len(folded_for(reports("resnet-50"), Style(view=View(max_nodes=100))).boxes) > 60
