@@ -9,12 +9,12 @@ MERMAID := 11.17.2
 SOURCES := pyproject.toml constraints.txt hatch_build.py $(wildcard gradtrace/recording/native/*.[ch])
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c constraints.txt
 
-.PHONY: demo test test-slow shells browser mermaid axe javascript latex lint docs bench wheel clean
+.PHONY: demo test test-slow compiler shells browser mermaid axe javascript latex lint docs bench wheel clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gradtrace render examples/partials.py
 
-test: $(VENV)/.installed-test browser shells mermaid axe latex
+test: $(VENV)/.installed-test browser shells mermaid axe latex compiler
 	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -n auto
 
 shells: # for the tests of completion, which skip a shell that is not there
@@ -42,6 +42,10 @@ latex: # the same for those that typeset
 	    command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 	    texlive-latex-recommended texlive-pictures poppler-utils >/dev/null; } || \
 	    echo "no LaTeX: its tests are left out"
+
+compiler: # the same for those that need a device, which is compiled
+	@command -v c++ >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	    apt-get install -y -qq g++ >/dev/null; } || echo "no C++ compiler: the tests on the pretend accelerator are left out"
 
 test-slow: $(VENV)/.installed-test # the million-node graphs, compilers, memory: a quarter of an hour
 	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -m slow
