@@ -151,7 +151,9 @@ def test_a_faulty_check_is_told_in_a_line_and_all_others_are_asked(faulty, saved
 def test_a_format_that_returns_none_is_an_error_of_that_format_alone(faulty, saved, tmp_path):
     run = gradtrace(faulty, "render", "-o", tmp_path / "t.none", saved)
     assert run.returncode == 2
-    failed = f"{told('none', ' format `none` of')} failed: it returned NoneType, not text or bytes; report it there"
+    failed = (
+        f"{told('none', ' format `none` of')} failed: it returned NoneType, not text or bytes; report it to its authors"
+    )
     assert failed in run.stderr.splitlines()
     assert not (tmp_path / "t.none").exists()
     assert gradtrace(faulty, "render", "-o", tmp_path / "t.svg", saved).returncode == 0
@@ -161,6 +163,6 @@ def test_in_a_notebook_a_format_that_raises_is_an_error_with_its_cause_behind_it
     def broken(_report, _style):
         raise ValueError("no such thing")
 
-    with pytest.raises(PluginError, match="failed: ValueError: no such thing; report it there") as caught:
+    with pytest.raises(PluginError, match="failed: ValueError: no such thing; report it to its authors") as caught:
         drawn(Plugin("broken", broken), None, Style())
     assert isinstance(caught.value.__cause__, ValueError)

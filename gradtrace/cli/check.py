@@ -9,7 +9,7 @@ import typer
 from gradtrace.checks.base import CHECKS, SEVERITIES, Thresholds
 from gradtrace.checks.checker import run
 from gradtrace.cli.late import Late, take_late
-from gradtrace.cli.live_checks import LiveChecks
+from gradtrace.cli.live.live_checks import LiveChecks
 from gradtrace.cli.options import Module, Rank, Source
 from gradtrace.cli.output import Target, print_findings, say
 from gradtrace.cli.source import Recorded, Work, find

@@ -88,7 +88,7 @@ def _wait() -> int:
 
 def _follow(run: Run, source: str, arguments: Sequence[str], *, module: bool) -> int:
     """Run the script and show its passes as they come; return its exit code when both have ended."""
-    from gradtrace.cli.live_run import started  # noqa: PLC0415 - not on Windows
+    from gradtrace.cli.live.live_run import started  # noqa: PLC0415 - not on Windows
 
     process, stream = started(source, arguments, module=module)
     before = signal.signal(signal.SIGTERM, _terminate)
@@ -108,7 +108,7 @@ def _follow(run: Run, source: str, arguments: Sequence[str], *, module: bool) ->
 
 
 def _read(run: Run, stream: IO[bytes]) -> None:
-    from gradtrace.cli.live_run import messages  # noqa: PLC0415
+    from gradtrace.cli.live.live_run import messages  # noqa: PLC0415
 
     with stream:
         for trace in messages(stream):

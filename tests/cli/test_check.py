@@ -257,7 +257,7 @@ def test_exitfirst_runs_what_the_script_does_at_its_end(gradtrace):
 
 
 def test_a_finding_is_printed_when_it_is_first_found(gradtrace, monkeypatch):
-    monkeypatch.setattr("gradtrace.cli.live_checks._QUIET", 0.0)
+    monkeypatch.setattr("gradtrace.cli.live.live_checks._QUIET", 0.0)
     code, out, err = gradtrace(LONG, "check", "train.py")
     assert (code, len(out.split())) == (1, 40)
     lines = err.splitlines()

@@ -29,7 +29,7 @@ __all__ = ["main", "messages", "started"]
 # As if started by the installed command: the first entry of the path is replaced by the script's folder.
 START = (
     "import os, sys; sys.path[0] = os.path.dirname(sys.executable); "
-    "from gradtrace.cli.live_run import main; main(sys.argv[1:])"
+    "from gradtrace.cli.live.live_run import main; main(sys.argv[1:])"
 )
 HEAD = 8  # bytes that say how long a message is
 ALWAYS = 20  # passes that are sent whatever they cost

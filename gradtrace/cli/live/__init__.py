@@ -1,0 +1,1 @@
+"""Work of commands while the script runs: findings as they are first found, passes for the page."""
