@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -18,7 +19,7 @@ import pytest
 import torch
 
 import gradtrace
-from gradtrace.cli import COMMANDS, main
+from gradtrace.cli import COMMANDS, main, output
 from gradtrace.cli.examples import EXAMPLES, EXIT_CODES
 from tests.scripts import write
 
@@ -142,6 +143,27 @@ def test_a_pass_that_does_not_exist_is_told_with_the_number_of_those_that_do(cal
 def test_render_says_that_it_checked_one_pass_of_many(call):
     done = call("render", "train.py")
     assert "only pass 100 was checked; gradtrace check looks at all 100" in done.err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_is_told_what_takes_long_and_the_line_is_removed_again(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(output, "_stderr", lambda: terminal)
+    with output.busy("drawing 1,000 nodes"):
+        assert terminal.getvalue() == "gradtrace: drawing 1,000 nodes ...\x1b[K\r"
+    assert terminal.getvalue().endswith("\r\x1b[K\r")
+
+
+def test_a_pipe_is_told_nothing_of_what_takes_long(monkeypatch):
+    pipe = io.StringIO()
+    monkeypatch.setattr(output, "_stderr", lambda: pipe)
+    with output.busy("saving"):
+        pass
+    assert pipe.getvalue() == ""
 
 
 def test_record_takes_a_script_and_no_trace(call):
