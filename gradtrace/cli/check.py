@@ -11,7 +11,7 @@ from gradtrace.checks.checker import run
 from gradtrace.cli.late import Late, take_late
 from gradtrace.cli.live.live_checks import LiveChecks
 from gradtrace.cli.options import Module, Rank, Source
-from gradtrace.cli.output import Target, print_findings, say
+from gradtrace.cli.output import Target, leads, print_findings, say
 from gradtrace.cli.source import Recorded, Work, find
 from gradtrace.cli.thresholds import is_threshold, read_thresholds
 from gradtrace.errors import NothingRecordedError, UnknownNameError
@@ -83,9 +83,9 @@ def check(
     checks = LiveChecks(limits, first=first, shown=target is None)
     numeric = numeric or "numeric" in late
     recorded, findings = _checked(work, limits, checks, numeric=numeric)
-    if target is None:
+    if target is None or not leads():
         print_findings(findings)
-    else:
+    if target is not None:
         target.write(REPORTS[format_name](findings, _about(recorded.trace)))
     failed = recorded.exit_code or int(recorded.trace.error is not None)
     if not recorded.made and not findings and not failed:

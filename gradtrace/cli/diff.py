@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 import typer
 
-from gradtrace import tracefile
 from gradtrace.api import choose_format
 from gradtrace.checks.trace_diff import Tolerance, compare
 from gradtrace.cli.late import Late, take_late
-from gradtrace.cli.options import is_output
+from gradtrace.cli.options import Rank, is_output
 from gradtrace.cli.output import Target, say
+from gradtrace.cli.source import saved_trace
 from gradtrace.errors import GradtraceError
 from gradtrace.formats.base import Style
 from gradtrace.history import first_difference
@@ -48,6 +48,7 @@ def diff(
     json: Json = False,
     rtol: Rtol = DEFAULT.rtol,
     atol: Atol = DEFAULT.atol,
+    rank: Rank = None,
 ) -> None:
     """Compare two traces: the first gradient that differs, the leaves that differ most, nodes that are new or gone."""
     late, rest = take_late(context, (Late("json", ("--json",)), Late("output", ("-o", "--output"), is_output)))
@@ -55,7 +56,7 @@ def diff(
         raise GradtraceError(f"diff takes two traces, got {rest[0]!r} as well", "put options before the traces")
     json, output = json or "json" in late, output or late.get("output")
     plugin = choose_format(output) if output is not None else None
-    traces = tracefile.load(before), tracefile.load(after)
+    traces = saved_trace(before, rank), saved_trace(after, rank)
     difference = compare(*traces, Tolerance(rtol, atol))
     if json:
         Target("-").write(msgspec.json.format(msgspec.json.encode(difference), indent=2) + b"\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.script.program import Program
     from gradtrace.recording.script.session import Progress, Session
 
-__all__ = ["Recorded", "Work", "find"]
+__all__ = ["Recorded", "Work", "find", "saved_trace"]
 
 ALONE = Process()
 
@@ -116,6 +116,13 @@ class Work(NamedTuple):
         _explain(session.trace, asked=explain)
         _tell_unseen(session.trace)
         return Recorded(session.trace, session.made, _exit_code(session), session.torchviz)
+
+
+def saved_trace(name: str, rank: str | None) -> Trace:
+    """Return the trace in a file or a folder: of one rank, where it is of several; raises TraceFileError."""
+    work = Work(trace=read_all([name], say)).of_rank(rank)
+    assert work.trace is not None  # noqa: S101 - it was given
+    return work.trace
 
 
 def find(name: str, arguments: list[str], *, module: bool, first: int = 0) -> Work:

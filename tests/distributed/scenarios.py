@@ -13,6 +13,7 @@ from contextlib import nullcontext
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
 from torch.distributed.algorithms.join import Join
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -64,6 +65,14 @@ def ddp():
 @scenario
 def ddp_views():
     model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 1)), gradient_as_bucket_view=True)
+    loop(model)
+    return model
+
+
+@scenario
+def ddp_comm_hook():
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 1)))
+    model.register_comm_hook(None, fp16_compress_hook)
     loop(model)
     return model
 

@@ -28,6 +28,7 @@ class Wrappers:
     """The DDP and FSDP2 modules that were called."""
 
     def __init__(self) -> None:
+        self._is_used = False  # asked at each pass, and quicker told than by what is weak
         # Of each DDP module, whether its last forward prepared a reduction: not under no_sync().
         self._replicated: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
         self._sharded: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -35,28 +36,32 @@ class Wrappers:
     def called(self, module: torch.nn.Module) -> None:
         """Note that a module was called."""
         if isinstance(module, DistributedDataParallel):
+            self._is_used = True
             syncs = module.require_backward_grad_sync and torch.is_grad_enabled()
             self._replicated[module] = bool(syncs) and module.process_group.size() > 1
         elif _is_fsdp(module):
+            self._is_used = True
             self._sharded.add(module)
 
     def shards(self) -> dict[int, torch.Tensor]:
         """Return the script's parameter by the id of the leaf that stands for it in the graph."""
+        if not self._is_used:
+            return {}
         found = (each for module in list(self._sharded) for each in sharded_parameters(module))
         return {id(unsharded): sharded for _, unsharded, sharded in found if unsharded is not None}
-
-    def replicas(self) -> set[int]:
-        """Return the ids of the parameters that all processes have alike."""
-        return {id(p) for module in list(self._replicated) for p in module.parameters() if p.requires_grad}
 
     @property
     def joins(self) -> bool:
         """Whether a DDP module lets ranks end earlier than others: under ``join()``."""
+        if not self._is_used:
+            return False
         configs = (getattr(module, "_join_config", None) for module in list(self._replicated))
         return any(config is not None and config.enable for config in configs)
 
     def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield each of these leaves whose gradient the processes have reduced, with the result."""
+        if not self._is_used:
+            return
         ids = {id(p) for module, syncs in list(self._replicated.items()) if syncs for p in module.parameters()}
         shards = self.shards() if self._sharded else {}
         for leaf in leaves:
