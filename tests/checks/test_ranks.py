@@ -1,12 +1,12 @@
 """Findings about several processes, and what is none: on traces made by hand; trainings are in tests/distributed."""
 
 import pytest
-from gradtrace.merging import merge
 from msgspec.structs import replace
 
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.checker import run
 from gradtrace.model import BackwardPass, Fact, World
+from gradtrace.processes.merging import merge
 from tests.builders import edge, leaf, partials, scalar, trace
 
 RANKS = 4

@@ -18,7 +18,8 @@ from tests.distributed.launching import torchrun
 
 SCRIPT = str(Path(__file__).with_name("scenarios.py"))
 HEALTHY = [
-    "ddp", "ddp_comm_hook", "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
+    "ddp", "ddp_comm_hook",
+    "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
     "tensor_parallel", "gpipe",
 ]  # fmt: skip
 
