@@ -193,9 +193,7 @@ def test_a_rank_that_ends_earlier_is_found_unless_it_joins(two):
 
 def test_waiting_is_a_part_of_the_time_of_a_pass(two):
     for graph in load(two, "ddp").passes:
-        nodes = sum(node.seconds or 0 for node in graph.nodes)
         assert 0 < graph.waiting < graph.seconds
-        assert nodes < graph.seconds
 
 
 def test_no_check_of_ranks_says_anything_of_one_process():
