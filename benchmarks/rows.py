@@ -264,3 +264,27 @@ def render(what: str, size: Size) -> Row:
     """From the script to its picture."""
     plain, ours = wall(size, PARTIALS), wall(size, "-m", "gradtrace", "render", PARTIALS)
     return Row(what, f"plain + {ours - plain:.2f} s", "plain + 0.4 s", _short(plain))
+
+
+def page_row(name: str, what: str, target: str) -> None:
+    """Register a row for the page of a script."""
+
+    @row(f"the page of {what}")
+    def measured(what: str, _: Size) -> Row:
+        try:
+            found = run(sys.executable, str(ROOT / "benchmarks" / "viewer.py"), name).found
+        except subprocess.CalledProcessError:
+            return Row(what, "no Chromium here", target)
+        whole = found["unfolded"]
+        told = (
+            f"{found['nodes']:,} nodes, {found['bytes'] / 1e6:.2f} MB; ready {found['folded']['ready']:.2f} s after "
+            f"navigation, {found['folded']['frame']:.0f} ms a frame with {found['folded']['boxes']} boxes"
+        )
+        return Row(what, f"{told}, {whole['frame']:.0f} with {whole['boxes']:,}", target)
+
+
+page_row("partials", "partials", "–")
+page_row("mlp", "an MLP, three passes", "–")
+page_row("RNN", "an RNN over 1,000 steps", "–")
+page_row("transformer", "a transformer of 12 layers", "ready in 1 s; 17 ms with 150 boxes")
+page_row("mixture of experts", "a mixture of 12 × 16 experts", "33 ms unfolded")

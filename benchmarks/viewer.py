@@ -1,12 +1,13 @@
-"""Measure the page in Chromium: ready after navigation, milliseconds a frame, bytes; print a Markdown table.
+"""The page of one script in Chromium: ready after navigation, milliseconds a frame while it is moved, its bytes.
 
-Run by hand: ``python benchmarks/viewer.py``; needs Playwright and a Chromium.
+A child of the benchmarks: ``python benchmarks/viewer.py transformer``; needs Playwright and a Chromium.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import runpy
 import shutil
@@ -73,22 +74,21 @@ PAN = """async frames => {
 }"""
 
 
-def main() -> None:
-    """Measure each page and print the table."""
-    scripts = {name: (ROOT / "examples" / f"{name}.py").read_text() for name in ("partials", "mlp")}
-    scripts |= {"RNN, 1,000 steps": RNN, "transformer, 12 layers": GPT, "mixture of experts, 12 × 16": EXPERTS}
-    print("| page | nodes | boxes | file | made in | ready | a frame | boxes unfolded | a frame |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+SCRIPTS = {"RNN": RNN, "transformer": GPT, "mixture of experts": EXPERTS}
+
+
+def main(name: str) -> None:
+    """Measure the page of one script, and print what was found as JSON."""
+    script = SCRIPTS.get(name) or (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         os.chdir(folder)
+        chromium = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for name, script in scripts.items():
-            print(f"| {name} | {' | '.join(_measured(browser, script))} |", flush=True)
+        print(json.dumps(_measured(browser, script)))
         browser.close()
 
 
-def _measured(browser: Browser, script: str) -> list[str]:
+def _measured(browser: Browser, script: str) -> dict[str, Any]:
     Path("script.py").write_text(script, encoding="utf-8")
     with gradtrace.record() as recording, contextlib.redirect_stdout(io.StringIO()):
         runpy.run_path("script.py", run_name="__main__")
@@ -96,21 +96,10 @@ def _measured(browser: Browser, script: str) -> list[str]:
     recording.trace.render("page.html")
     made = time.perf_counter() - began
     page = browser.new_page(viewport={"width": 1280, "height": 800})
-    found = [_seen(page), _seen(page, "#all=true")]
+    found = {"folded": _seen(page), "unfolded": _seen(page, "#all=true")}
     page.close()
     nodes = sum(len(graph.nodes) for graph in recording.trace.passes)
-    size = Path("page.html").stat().st_size
-    first, all_ = found
-    return [
-        f"{nodes:,}",
-        f"{first['boxes']:,}",
-        f"{size / 1e6:.2f} MB",
-        f"{made:.1f} s",
-        f"{first['ready']:.2f} s",
-        f"{first['frame']:.0f} ms",
-        f"{all_['boxes']:,}",
-        f"{all_['frame']:.0f} ms",
-    ]
+    return {**found, "made": made, "nodes": nodes, "bytes": Path("page.html").stat().st_size}
 
 
 def _seen(page: Page, address: str = "") -> dict[str, Any]:
@@ -122,9 +111,9 @@ def _seen(page: Page, address: str = "") -> dict[str, Any]:
     return {
         "ready": int(page.evaluate("document.documentElement.dataset.ready")) / 1000,
         "boxes": page.evaluate("gradtrace.page.graph.scene?.boxes.length ?? 0"),
-        "frame": page.evaluate(PAN, FRAMES),
+        "frame": page.evaluate(PAN, FRAMES),  # of 60 a second the browser makes no more
     }
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main(sys.argv[1])
