@@ -3,9 +3,10 @@
 import re
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import expect
 
-from tests.builders import trace
+from tests.builders import scalar, trace
 from tests.viewer import networks
 
 pytestmark = pytest.mark.browser
@@ -55,6 +56,14 @@ def test_details_explain_the_chain_rule_in_numbers(show):
         expect(details).to_contain_text(words)
     details.get_by_role("button", name="Choose n5, v").click()
     expect(details).to_contain_text("2 + 48 = 50")
+
+
+def test_a_leaf_shows_what_its_grad_held_before_and_after(show):
+    graph = networks.partials_run(1).passes[0]
+    nodes = tuple(replace(node, accumulated=scalar(70.0)) if node.id == "n5" else node for node in graph.nodes)
+    details = show(networks.trace(replace(graph, nodes=nodes)), "#node=n5").page.locator(".details")
+    expect(details).to_contain_text("before: 20")
+    expect(details).to_contain_text("after: 70")
 
 
 def test_arrow_keys_walk_along_the_ways(partials):

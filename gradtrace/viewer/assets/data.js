@@ -5,7 +5,8 @@
  * @typedef {{filename: string, line: number, end_line?: number, column?: number, end_column?: number, function?: string, text?: string}} Source
  * @typedef {{id: string, kind: string, op: string, name?: string, module?: string, call?: number, source?: Source, library?: Source,
  *   values?: (Stats|null)[], grads?: (Stats|null)[], saved?: {name: string, shape?: number[], dtype?: string, bytes?: number}[],
- *   attributes?: Record<string, any>, order?: number, seconds?: number, origin?: any, formula?: string}} GraphNode
+ *   attributes?: Record<string, any>, order?: number, seconds?: number, origin?: any, formula?: string,
+ *   accumulated?: Stats|null, reduced?: Stats|null}} GraphNode
  * @typedef {{source: string, target: string, source_index?: number, target_index?: number, grad?: Stats|null}} Edge
  * @typedef {{check: string, severity: string, message: string, hint?: string, nodes?: string[], source?: Source, pass_index?: number, count?: number}} Finding
  * @typedef {{key: string, kind: string, at: number[], rows: any[][], nodes: [number, number][], leaves: number[], name: string}} ViewBox

@@ -31,6 +31,7 @@ export class Details {
       this._code(node),
       section("Computed", node.values?.length ? node.values.map((value, i) => tensor(pass, value, several(node.values, i))) : null),
       section(node.kind === "output" ? "Seed" : "Arrived", this._arrived(pass, node, at)),
+      section(".grad", this._held(pass, node)),
       section("Sent on", pass.out[at].map((edge) => this._sent(pass, node, pass.edges[edge]))),
       this._check(pass, node),
       this._kept(node),
@@ -87,6 +88,17 @@ export class Details {
       button(`${source.filename}:${source.line}`, "Show this line", () => this.told.line(source), { class: "link" }),
       source.function && source.function !== "<module>" ? html("span", { class: "muted" }, ` in ${source.function}`) : null,
     )));
+  }
+
+  /** What a leaf's .grad held before the pass and after it, where that is not what arrived. @param {Pass} pass @param {GraphNode} node */
+  _held(pass, node) {
+    const { accumulated, reduced } = node;
+    const before = accumulated ? less(accumulated.values, node.grads?.[0]?.values) : null;
+    return [
+      before !== null && html("p", { class: "sum" }, `before: ${listed(before)}`),
+      accumulated && tensor(pass, accumulated, "after: "),
+      reduced && tensor(pass, reduced, "reduced over all processes: "),
+    ];
   }
 
   /** What arrived, and where several edges meet, as their sum. @param {Pass} pass @param {GraphNode} node @param {number} at */
@@ -177,6 +189,20 @@ function several(list, i) {
 /** A swatch in the colour of a gradient. @param {string} what @param {number|null} part */
 export function chip(what, part) {
   return html("i", { class: `swatch ${tint(what, part)}`, "aria-hidden": "true" });
+}
+
+/** What was there before something was added, element by element; null where the elements are not known. @param {any} sum @param {any} added @returns {any} */
+function less(sum, added) {
+  if (Array.isArray(sum) && Array.isArray(added)) {
+    const parts = sum.map((each, at) => less(each, added[at]));
+    return parts.includes(null) ? null : parts;
+  }
+  return typeof sum === "number" && typeof added === "number" ? sum - added : null;
+}
+
+/** @param {any} values @returns {string} */
+function listed(values) {
+  return Array.isArray(values) ? `[${values.map(listed).join(", ")}]` : number(values);
 }
 
 /** @param {Pass} pass @param {Stats | null} value @param {string} name */
