@@ -84,3 +84,15 @@ def test_what_has_no_room_in_the_file_is_said(show, monkeypatch):
     page.keyboard.press("u")
     expect(page.locator(".graph .note").first).to_contain_text("no room in the file")
     assert page.locator(".picture .box").count() > 0
+
+
+def test_a_page_whose_server_has_ended_says_so(browser):
+    run = Run()
+    run.grow(networks.trace(networks.blocks()))
+    server, page = Server(run), browser.new_page(viewport={"width": 1280, "height": 800})
+    page.goto(server.url)
+    page.wait_for_selector("html[data-ready]", state="attached")
+    server.close()
+    page.locator(".picture .folded").first.click(position={"x": 20, "y": 10})
+    expect(page.locator(".graph .note").first).to_contain_text("has ended")
+    page.close()

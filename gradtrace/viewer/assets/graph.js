@@ -3,7 +3,7 @@
 import { announce, fill, html, svg } from "./dom.js";
 import { number } from "./numbers.js";
 import { ways } from "./ways.js";
-import { compose } from "./scene.js";
+import { compose, nextTo } from "./scene.js";
 import { Camera } from "./camera.js";
 import { drawing, isFold } from "./svg.js";
 import { Painter } from "./canvas.js";
@@ -46,6 +46,7 @@ export class Graph {
     this.hidden = false;
     this._groups = /** @type {Map<string, Element>} */ (new Map());
     this._drawing = 0;
+    this._problem = "";
     new ResizeObserver(() => (this.camera.untouched && this.scene ? this.fit(false) : this.camera.redraw())).observe(this.element);
   }
 
@@ -54,28 +55,38 @@ export class Graph {
    * @param {Pass} pass
    * @param {string[]} open keys of folds, or paths of modules
    * @param {boolean} all whether to fold nothing
+   * @returns {Promise<void>}
    */
   async show(pass, open, all) {
     const turn = ++this._drawing;
+    this._problem = "";
     const fresh = this.pass !== pass || this.all !== all;
-    const root = await this.library.view(pass.index, all ? "*" : "");
-    if (!root && all) {
-      await this.show(pass, open, false);
-      return this.say(MISSING);
-    }
-    if (!root) return undefined;
+    const root = await this._view(pass.index, all ? "*" : "");
+    if (!root) return all ? this.show(pass, open, false).then(() => this.say(MISSING)) : this.say(this._problem);
     const inside = all ? new Map() : await this._inside(pass.index, root, open);
     if (turn !== this._drawing) return undefined;
     const anchor = fresh ? null : this._anchor(open);
     [this.pass, this.open, this.all] = [pass, open, all];
     this.scene = compose(root, inside);
-    this.note.textContent = all ? "" : this._noted(root);
+    this.note.textContent = this._problem || (all ? "" : this._noted(root));
     const [low, high] = pass.scale;
     fill(this.legend, `gradient ${number(low)} `, ...[0, 1, 2, 3, 4].map((step) => html("i", { class: `swatch heat${step}` })), number(high));
     this._draw();
     if (fresh || !anchor) this.fit(false);
     else this._hold(anchor);
     return undefined;
+  }
+
+  /** A view; null where there is none, and then the problem in words. @param {number} index @param {string} key */
+  async _view(index, key) {
+    try {
+      const view = await this.library.view(index, key);
+      if (!view) this._problem = MISSING;
+      return view;
+    } catch (error) {
+      this._problem = error instanceof TypeError ? "gradtrace view has ended: this page can show no more" : String(/** @type {Error} */ (error).message);
+      return null;
+    }
   }
 
   /** How much is folded, and how many folds had no room in the file. @param {View} root */
@@ -92,10 +103,10 @@ export class Graph {
     let waiting = [root];
     while (waiting.length) {
       const boxes = waiting.flatMap((view) => view.boxes.filter((box) => wanted.has(box.key) || (box.name && wanted.has(box.name))));
-      const found = await Promise.all(boxes.map(async (box) => ({ box, view: await this.library.view(index, box.key) })));
+      const found = await Promise.all(boxes.map(async (box) => ({ box, view: await this._view(index, box.key) })));
       waiting = [];
       for (const { box, view } of found) {
-        if (!view) this.say(MISSING);
+        if (!view) this.say(this._problem);
         else {
           inside.set(box.key, view);
           waiting.push(view);
@@ -273,19 +284,6 @@ export class Graph {
 
   /** The key of the box next to the chosen one, in a direction. @param {"up"|"down"|"left"|"right"} where @returns {string} */
   beside(where) {
-    const scene = this.scene;
-    if (!scene) return "";
-    const from = this.boxOf(this.chosen);
-    const closed = scene.boxes.filter((each) => !each.open);
-    if (!from) return closed[0]?.key ?? "";
-    const [dx, dy] = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0] }[where];
-    const joined = new Set(scene.lines.flatMap((drawn) => (where === "down" && drawn.from === from.key ? [drawn.to] : where === "up" && drawn.to === from.key ? [drawn.from] : [])));
-    const cost = (/** @type {Placed} */ each) => {
-      const ahead = dx * (each.x + each.w / 2 - from.x - from.w / 2) + dy * (each.y + each.h / 2 - from.y - from.h / 2);
-      const aside = Math.abs(dy * (each.x + each.w / 2 - from.x - from.w / 2) + dx * (each.y + each.h / 2 - from.y - from.h / 2));
-      return ahead <= 1 || (dx && aside > from.h) ? Infinity : ahead + 2 * aside - (joined.has(each.key) ? 1e6 : 0);
-    };
-    const best = closed.reduce((one, each) => (cost(each) < cost(one) ? each : one), closed[0]);
-    return best && cost(best) < Infinity ? best.key : from.key;
+    return this.scene ? nextTo(this.scene, this.boxOf(this.chosen), where) : "";
   }
 }

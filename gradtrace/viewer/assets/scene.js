@@ -224,3 +224,24 @@ export function path(points) {
   for (let at = 2; at + 5 < round.length; at += 6) text += `C${round.slice(at, at + 6).join(",")}`;
   return text;
 }
+
+/**
+ * The key of the box next to another in a direction; one that a line leads to comes first.
+ * @param {Scene} scene
+ * @param {Placed | undefined} from the first box where there is none
+ * @param {"up"|"down"|"left"|"right"} where
+ * @returns {string}
+ */
+export function nextTo(scene, from, where) {
+  const closed = scene.boxes.filter((each) => !each.open);
+  if (!from) return closed[0]?.key ?? "";
+  const [dx, dy] = { up: [0, -1], down: [0, 1], left: [-1, 0], right: [1, 0] }[where];
+  const joined = new Set(scene.lines.flatMap((drawn) => (where === "down" && drawn.from === from.key ? [drawn.to] : where === "up" && drawn.to === from.key ? [drawn.from] : [])));
+  const cost = (/** @type {Placed} */ each) => {
+    const [x, y] = shift(middle(from), middle(each));
+    const [ahead, aside] = [dx * x + dy * y, Math.abs(dy * x + dx * y)];
+    return ahead <= 1 || (dx && aside > from.h) ? Infinity : ahead + 2 * aside - (joined.has(each.key) ? 1e6 : 0);
+  };
+  const best = closed.reduce((one, each) => (cost(each) < cost(one) ? each : one), closed[0]);
+  return best && cost(best) < Infinity ? best.key : from.key;
+}
