@@ -100,7 +100,7 @@ def test_ctrl_c_ends_both(tmp_path):
 
 
 def test_the_first_passes_are_all_sent_and_later_ones_seldom(tmp_path):
-    from gradtrace.cli.live_run import ALWAYS, Feed, messages  # noqa: PLC0415 - not on Windows
+    from gradtrace.cli.live.live_run import ALWAYS, Feed, messages  # noqa: PLC0415 - not on Windows
 
     feed = Feed(os.open(tmp_path / "sent", os.O_WRONLY | os.O_CREAT))
     began = time.monotonic()
@@ -113,7 +113,7 @@ def test_the_first_passes_are_all_sent_and_later_ones_seldom(tmp_path):
 
 
 def test_a_feed_that_nobody_reads_lets_the_script_go_on():
-    from gradtrace.cli.live_run import Feed  # noqa: PLC0415 - not on Windows
+    from gradtrace.cli.live.live_run import Feed  # noqa: PLC0415 - not on Windows
 
     read, write = os.pipe()
     feed = Feed(write)
