@@ -32,7 +32,7 @@ CODE = re.compile(
 HEADING = re.compile(r"(?<=^)#.*$", re.MULTILINE)
 # What readers stumbled over: a word that does not mean here what it usually means, or that nobody uses.
 ODD = re.compile(
-    r"\b(what can be noticed|at once a|of any size|had no turn|strikes?|ours|its truth|riddle|nobody|anew|beside|"
+    r"\b(what can be noticed|at once a|of any size|had no turn|strikes?|ours|its truth|riddle|anew|"
     r"wherever|whatever|whence|thereof|hereby|lest|albeit|ere|naught|oft|perhaps you|gives? away|in the midst|"
     r"tells? (?:how|what|which|of|that)|is told|are told|said in full|for whoever|by itself alone|"
     r"(?P<again>the|an?|and|or|of|to|is|in) (?P=again))\b",
