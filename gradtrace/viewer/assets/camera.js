@@ -3,6 +3,7 @@
 import { still } from "./dom.js";
 
 const [LEAST, MOST] = [0.02, 4];
+const LEGIBLE = 0.5; // scale at which cards can still be read
 const CLICK = 5; // pixels that a pointer may move in a click
 
 /** The place and scale of a scene on the screen: a point p of it is at scale * p + (x, y). */
@@ -76,7 +77,8 @@ export class Camera {
     const pad = Math.min(24, width / 20);
     const across = (width - 2 * pad) / Math.max(1, scene.width);
     const down = (height - 2 * pad) / Math.max(1, scene.height);
-    const scale = Math.min(1.25, whole ? Math.min(across, down) : Math.max(Math.min(across, down), Math.min(0.75, Math.max(across, 0.45))));
+    const small = Math.min(across, down);
+    const scale = Math.min(1.25, whole || small >= LEGIBLE ? small : Math.max(small, Math.min(0.75, Math.max(across, 0.45))));
     const top = scale * scene.height > height ? pad : (height - scale * scene.height) / 2;
     const fits = scale * scene.width <= width;
     this.go(fits ? (width - scale * scene.width) / 2 : width / 2 - scale * around, top, scale);
