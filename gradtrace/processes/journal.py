@@ -57,6 +57,8 @@ class Journal:
             self._path = Path(self._name(trace))
         if not self._path.name:
             return
+        if not self._written <= {graph.index for graph in trace.passes}:  # of which the last alone is kept
+            self._end, self._written = 0, set()
         fresh = [graph for graph in trace.passes if graph.index not in self._written]
         new = not self._end
         parts = [self._packed(_opening(trace))] if new else []

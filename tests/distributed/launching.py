@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from tests.scripts import ROOT
 
-TIMEOUT = 60
+TIMEOUT = 120
 QUIET = {"OMP_NUM_THREADS": "1", "PYTHONPATH": ROOT, "GLOO_SOCKET_IFNAME": "lo", "TORCH_CPP_LOG_LEVEL": "ERROR"}
 
 

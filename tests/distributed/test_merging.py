@@ -131,6 +131,15 @@ def test_a_file_is_written_again_only_after_a_pause_and_by_the_process_that_bega
     assert asked == [1]
 
 
+def test_where_the_last_pass_alone_is_kept_the_file_does_not_grow(tmp_path):
+    path = tmp_path / "run.json"
+    journal = Journal(lambda _: str(path))
+    for index in (1, 2, 3):
+        journal._due = 0.0
+        journal.passed(lambda index=index: of(0, index))
+        assert [graph.index for graph in tracefile.load(path).passes] == [index]
+
+
 def test_a_folder_that_is_gone_does_not_disturb_the_script(tmp_path):
     Journal(lambda _: str(tmp_path / "gone" / "run.json")).passed(lambda: of(0, 1))
     assert not (tmp_path / "gone").exists()
