@@ -50,6 +50,20 @@ compiler: # the same for those that need a device, which is compiled
 test-slow: $(VENV)/.installed-test # the million-node graphs, compilers, memory: a quarter of an hour
 	GRADTRACE_NATIVE=require $(BIN)/python -m pytest -m slow
 
+# The C part with AddressSanitizer and UBSan, in a copy of the sources, under the tests that reach it: some minutes.
+SANITIZE := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -DNO_CLONES
+SANITIZED := tests/recording tests/test_undisturbed.py -k "not memory_stays and not million"
+.PHONY: test-sanitized
+test-sanitized: $(VENV)/.installed-test
+	rm -rf build/sanitized && mkdir -p build/sanitized
+	cp -r gradtrace tests examples pyproject.toml build/sanitized
+	cd build/sanitized/gradtrace/recording/native && $(CC) $(SANITIZE) -fPIC -shared -std=c11 -D_GNU_SOURCE \
+	    -I$$($(CURDIR)/$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))') \
+	    -o _native.abi3.so *.c -lm
+	cd build/sanitized && LD_PRELOAD="$$($(CC) -print-file-name=libasan.so) $$($(CC) -print-file-name=libstdc++.so.6)" \
+	    ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	    GRADTRACE_NATIVE=require PYTHONPATH=$(CURDIR)/build/sanitized $(CURDIR)/$(BIN)/python -m pytest $(SANITIZED)
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
