@@ -24,7 +24,7 @@ for script in sys.argv[1:]:
         with contextlib.suppress(RuntimeError):
             runpy.run_path(script, run_name="__main__")
     text = tracefile.dumps(recording.trace).decode()
-    print(json.dumps(json.loads(re.sub(r'"seconds": *(\[[^]]*\]|[^,}]*)', '"seconds":0', text))))
+    print(json.dumps(json.loads(re.sub(r'"seconds": *([[][^]]*[]]|[^,}]*)', '"seconds":0', text))))
 """
 NET = """
 import torch
