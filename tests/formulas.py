@@ -94,6 +94,7 @@ def wrong(op: Any, dtype: torch.dtype, expected: list[list[torch.Tensor | None] 
 def main(results: str, count: int, dtypes: list[torch.dtype]) -> None:
     """Try all operators: first plain, then recorded."""
     warnings.simplefilter("ignore")  # torch's own, of its own samples
+    warnings.filterwarnings("error", module=r"gradtrace\b")
     tasks = [(op, dtype) for op in op_db if op.supports_autograd for dtype in dtypes]
     tasks = [(op, dtype) for op, dtype in tasks if dtype in op.supported_backward_dtypes("cpu")]
     plain = [expected_of(op, dtype, count) for op, dtype in tasks]

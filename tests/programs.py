@@ -283,5 +283,6 @@ class Program:
 
 
 def quiet() -> None:
-    """Let no warning of torch's about what it computes here be shown."""
+    """Let no warning of torch's about what it computes here be shown, and each of ours be an error."""
     warnings.simplefilter("ignore")
+    warnings.filterwarnings("error", module=r"gradtrace\b")

@@ -13,6 +13,7 @@ import signal
 import socket
 import subprocess
 import sys
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,5 +95,6 @@ if __name__ == "__main__":
     for name in ("gradtrace.cli.record", "gradtrace.recording.script.session"):
         import_module(name)
 
+    warnings.filterwarnings("error", module=r"gradtrace\b")
     serve(int(sys.argv[1])).begin()
     cli.main()
