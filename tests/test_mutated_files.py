@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from gradtrace.explain.explanation import explain
+from gradtrace.explain.formats.base import EXPLANATIONS
+from gradtrace.explain.formulas import pinned
+from gradtrace.model import ForwardCall
+from tests.builders import partials
 from tests.scripts import ROOT
 
 SCRIPT = """
@@ -68,6 +74,13 @@ def test_ten_thousand_damaged_files_are_answered_in_a_line(first, whole, tmp_pat
     refused = tried(whole, tmp_path / "results", first, 1000)
     counted(files=1000, refused=refused)
     assert 400 < refused < 800
+
+
+@pytest.mark.parametrize("name", [*EXPLANATIONS])
+def test_an_output_without_a_graph_is_explained_as_far_as_it_is_known(name):
+    graph = partials()
+    alone = replace(graph, edges=graph.edges[1:], forward=(ForwardCall("mul", nodes=("n2",)),))
+    assert "chain rule" in EXPLANATIONS[name].function(explain(alone, 1, pinned()), 80)
 
 
 def tried(whole: Path, results: Path, first: int, count: int) -> int:

@@ -103,7 +103,8 @@ class _Derivation:
     def _first(self) -> Iterator[Equation]:
         """Yield what was computed: as the script wrote it, and as a formula where that tells more."""
         node = self.output
-        made = self.graph.by_id[self.graph.edges_from[node.id][0].target] if node is not None else None
+        edges = self.graph.edges_from[node.id] if node is not None else []
+        made = self.graph.by_id[edges[0].target] if edges else None
         plain = made is not None and made.origin is None  # else its code is that of what was differentiated
         source = (made.library or made.source) if made is not None and plain else None
         shaped = node is not None and any(value and value.shape for value in node.values)

@@ -92,7 +92,7 @@ class Algebra:
         """Return what was differentiated: the output, or the sum of the outputs, weighted with their seeds."""
         terms = []
         for node in self.graph.nodes:
-            if node.kind == "output":
+            if node.kind == "output" and self.graph.edges_from[node.id]:  # else it has no graph
                 edge = self.graph.edges_from[node.id][0]
                 terms.append(self._seeded(self._of_node(edge.target, edge.target_index), node))
         return sp.Add(*terms)
