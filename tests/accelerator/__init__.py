@@ -8,6 +8,7 @@ between kernels on two streams, for a kernel runs at once.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import fcntl
 import functools
 import hashlib
@@ -49,7 +50,7 @@ def load() -> None:
     torch.ops.load_library(library)
     torch.ops.pretend.start()
     torch.utils.rename_privateuse1_backend("pretend")
-    torch._register_device_module("pretend", _module(torch, library.parent))
+    torch._register_device_module("pretend", _module(torch, library))
 
 
 @contextlib.contextmanager
@@ -94,9 +95,9 @@ def _command() -> list[str]:
     return [compiler(), *flags, *(f"-I{folder}" for folder in included), f"-L{home / 'lib'}"]
 
 
-def _module(torch, folder: Path) -> types.ModuleType:
+def _module(torch, library: Path) -> types.ModuleType:
     module = types.ModuleType("torch.pretend")
-    ops = torch.ops.pretend
+    ops, loaded = torch.ops.pretend, ctypes.CDLL(str(library))
     module.is_available = lambda: True
     module.is_initialized = lambda: True
     module.device_count = lambda: 2
@@ -106,7 +107,7 @@ def _module(torch, folder: Path) -> types.ModuleType:
     module.set_rng_state = lambda state, *_: ops.set_rng_state(state)
     module.manual_seed_all = lambda value: ops.seed(value % 2**63)
     module.manual_seed = module.manual_seed_all
-    module.is_current_stream_capturing = lambda: ops.is_capturing()
-    module._compile_kernel = lambda source, name: HostKernel(source, name, folder, compiler())
+    module.is_current_stream_capturing = lambda: bool(loaded.is_capturing())
+    module._compile_kernel = lambda source, name: HostKernel(source, name, library.parent, compiler())
     module.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
     return module

@@ -412,7 +412,6 @@ void set(const std::string& what, int64_t value) {
   if (what == "lag") lag = value;
 }
 
-bool is_capturing() { return capturing; }
 at::Tensor rng_state() { return generator().get_state(); }
 void set_rng_state(const at::Tensor& state) {
   at::Generator made = generator();
@@ -428,6 +427,9 @@ void start() {
 }
 
 }  // namespace
+
+// No op, which modes of the script would see.
+extern "C" int is_capturing() { return capturing; }
 
 TORCH_LIBRARY_IMPL(aten, PrivateUse1, m) {
   m.impl("empty.memory_format", empty);
@@ -454,7 +456,6 @@ TORCH_LIBRARY(pretend, m) {
   m.def("names() -> str[]", names);
   m.def("set(str what, int value) -> ()", set);
   m.def("note_launch(str name) -> ()", note_launch);
-  m.def("is_capturing() -> bool", is_capturing);
   m.def("rng_state() -> Tensor", rng_state);
   m.def("set_rng_state(Tensor state) -> ()", set_rng_state);
   m.def("seed(int value) -> ()", seed);
