@@ -55,7 +55,8 @@ from gradtrace.recording.facts.leaf_history import LeafFacts
 from gradtrace.recording.facts.lost_graph import Cut
 from gradtrace.recording.facts.nonfinite_element import backward_element, is_broken
 from gradtrace.recording.facts.nonfinite_facts import leaf_element, nonfinite, swallowed
-from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts, Shared
+from gradtrace.recording.facts.shared import Shared
+from gradtrace.recording.facts.torch_calls import UNREADABLE, CallFacts
 from gradtrace.recording.facts.training_steps import TrainingSteps
 from gradtrace.recording.facts.unseen_passes import UnseenPasses
 from gradtrace.recording.isolation.hidden import hidden
@@ -136,7 +137,7 @@ class Facts:
         self.shared.is_stepping = False  # though a step may have raised
         calls = self.calls.get(seen.log)
         if calls is not None:
-            for position, pair in calls.pairs_among(numbers):
+            for position, pair in calls.broadcasts.among(numbers):
                 yield RawFact("broadcast", (position,), *pair)
             calls.note_flows(numbers, seen.pass_index)
         for position in graph.leaves if self.shared.cuts else ():
@@ -159,6 +160,7 @@ class Facts:
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
+            self.leaves.failed = raw.pass_index if raw.error is not None else self.leaves.failed
             if call.accumulates and raw.error is None:
                 self.steps.passed(leaf for _, leaf in self.leaves.parameters(graph))
             self.kept.after(raw.graph.place, call.outputs, raw.pass_index, len(raw.graph.numbers))

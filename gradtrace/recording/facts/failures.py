@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gradtrace.model import Attribute
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.backward.raw_pass import RawPass
-    from gradtrace.recording.facts.torch_calls import Shared
+    from gradtrace.recording.facts.shared import Shared
     from gradtrace.recording.forward.thread_logs import ThreadLog
     from gradtrace.recording.user_code.frames import Place
 

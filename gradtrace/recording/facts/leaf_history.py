@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gradtrace.recording.autograd.engine_call import EngineCall
     from gradtrace.recording.autograd.graph import Walk
     from gradtrace.recording.distributed.wrappers import Wrappers
-    from gradtrace.recording.facts.torch_calls import Shared
+    from gradtrace.recording.facts.shared import Shared
     from gradtrace.recording.user_code.variable_names import Names
 
 __all__ = ["LeafFacts"]
@@ -100,6 +100,7 @@ class LeafFacts:
         self._last = self._last_step = 0
         self._in_step: deque[int] = deque(maxlen=1000)  # how many passes each pass since the step began adds up
         self._evaluations = 0
+        self.failed = 0  # the last pass that ended in an error
         self._learned: object = None  # the names of parameters, of which there are many
 
     def learn(self, names: Names) -> None:
@@ -258,7 +259,7 @@ class LeafFacts:
     def _added_at_end(self) -> RunFact | None:
         """Return the parameters to whose used gradients passes after the last step have added."""
         held = [leaf for leaf in self._leaves.values() if leaf.optimized and leaf.stepped and leaf.passes > 1]
-        if self.reused or not held or self._last <= self._last_step:
+        if self.reused or not held or self._last <= self._last_step or self.failed == self._last:
             return None
         names: list[Attribute] = [self.names.get(leaf.key) or leaf.name for leaf in held[:_SAMPLE]]
         passes = max(leaf.passes for leaf in held)

@@ -4,59 +4,35 @@ from __future__ import annotations
 
 import sys
 import weakref
-from collections import deque
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import Parameter
 
 from gradtrace.recording.autograd.counters import sequence_number
 from gradtrace.recording.distributed.wrappers import is_wrapper_frame
-from gradtrace.recording.facts.grad_aliases import Aliases
-from gradtrace.recording.facts.kept_graphs import KeptGraphs
-from gradtrace.recording.facts.lost_graph import TENSORS, Cut, Cuts, forget_oldest
-from gradtrace.recording.facts.nonfinite_births import Births
+from gradtrace.recording.facts.broadcasts import MULTIPLIED, PAIRED, Broadcasts
+from gradtrace.recording.facts.lost_graph import TENSORS, Cut, forget_oldest
 from gradtrace.recording.facts.nonfinite_element import holds_nonfinite, is_broken
-from gradtrace.recording.facts.training_steps import TrainingSteps
+from gradtrace.recording.facts.shared import UNSEEN, UnseenChange
 from gradtrace.recording.stats.device import is_here
 from gradtrace.recording.stats.reductions import Sums
-from gradtrace.recording.user_code.frames import Place, find_user_place
+from gradtrace.recording.user_code.frames import find_user_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from gradtrace.model import Attribute
     from gradtrace.recording.facts.nonfinite_births import Origin
+    from gradtrace.recording.facts.shared import Shared
     from gradtrace.recording.forward.thread_logs import ThreadLog
 
-__all__ = ["UNREADABLE", "CallFacts", "Shared"]
+__all__ = ["UNREADABLE", "CallFacts"]
 
-_UNSEEN = 1_000  # tensors that came from .data, and changes of them
-_CHANGES = 20_000  # the latest in-place calls that are remembered
-_PAIRED = {"sub", "__sub__", "__rsub__", "rsub", "subtract", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
-_MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # which make pairs on purpose, other than of predictions
 # What the script does to a tensor without using it: reading attributes, moving, preparing it.
 _NO_USE = {"__delete__", "to", "cpu", "cuda", "float", "double", "half", "requires_grad_", "detach", "clone"}
 _NO_USE |= {"detach_", "__repr__", "__format__", "__hash__", "__deepcopy__", "numel", "size", "dim", "register_hook"}
-_CHAIN = 10
 _ADDING = {"add", "__add__", "__radd__", "__iadd__", "add_"}
-_LINEAR = {"Addmm", "Mm", "Addmv", "Mv", "Linear"}
-_ELEMENTWISE = {
-    "Log",
-    "Log1P",
-    "Exp",
-    "Expm1",
-    "Sigmoid",
-    "LogSigmoid",
-    "Tanh",
-    "Softplus",
-    "Clamp",
-    "ClampMin",
-    "ClampMax",
-}
-_ELEMENTWISE |= {"Neg", "Add", "Sub", "Rsub", "Mul", "Div", "Pow", "Sqrt", "Squeeze", "Select", "View", "ToCopy"}
 _NO_CHANGE = {"__index__", "__invert__", "__int__", "__iter__"}
-_RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "Slice", "Transpose", "Permute", "Expand")
 # What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
 _NONE: dict[int, Any] = {}
@@ -64,58 +40,6 @@ _OUTPUTS = 8  # nodes of a call of several results that are looked at
 # Calls that are looked at though their result, as it was measured, is finite.
 _UNMEASURED = {"__setitem__", "rsqrt", "reciprocal", "div", "__truediv__", "__rdiv__"}
 _PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES, _LOOKED = range(7)
-
-
-class UnseenChange(NamedTuple):
-    """A change in place through ``.data``, which raises no version: the memory, and the nodes made until then."""
-
-    memory: int
-    number: int
-    name: str
-    place: Place | None
-
-
-class Shared:
-    """What the torch calls of all threads did: the parameters used, the graphs cut, gradients taken, memory changed."""
-
-    def __init__(self) -> None:
-        self.used: dict[int, weakref.ref[torch.Tensor]] = {}
-        self.kept = KeptGraphs()
-        self.steps = TrainingSteps()
-        self.unseen: deque[UnseenChange] = deque(maxlen=_UNSEEN)
-        self.data: dict[int, weakref.ref[torch.Tensor]] = {}  # tensors that came from .data
-        self.graphed: set[int] = set()  # of these, those that a call with a graph used
-        self.cuts = Cuts()
-        self.aliases = Aliases()
-        self.births = Births()
-        self.is_stepping = False  # an optimizer
-        self.changes: deque[tuple[tuple[int, ...], int, str, Place | None]] = deque(maxlen=_CHANGES)
-        self.frozen: dict[int, tuple[weakref.ref[torch.Tensor], Place | None]] = {}
-        self.missing_grads: dict[Place | None, Place | None] = {}  # where they were read, where the tensor was made
-
-    def freeze(self, tensor: torch.Tensor) -> None:
-        """Note where a parameter was set not to require grad."""
-        if type(tensor) is Parameter:
-            self.frozen[id(tensor)] = weakref.ref(tensor), find_user_place(sys._getframe(1))[0]
-            forget_oldest(self.frozen, _CHANGES)
-
-    def note_missing_grad(self, tensor: torch.Tensor, log: ThreadLog) -> None:
-        """Note that ``.grad`` of a tensor that is no leaf was read, where there is none."""
-        place, library = find_user_place(sys._getframe(1))
-        if library is None and not tensor.retains_grad and len(self.missing_grads) < _CHAIN:
-            call = log.calls.call(tensor.grad_fn._sequence_nr())  # type: ignore[union-attr]
-            self.missing_grads.setdefault(place, call[2] if call is not None else None)
-
-    def change_of(self, tensor: torch.Tensor, was: int | None) -> tuple[str, Place | None] | None:
-        """Return the first in-place call that raised the version of this tensor's memory above ``was``."""
-        memory = tensor.untyped_storage().data_ptr()
-        found = None
-        for pointers, version, name, place in reversed(self.changes):
-            if memory in pointers:
-                if was is not None and 0 <= version <= was:
-                    break
-                found = name, place
-        return found
 
 
 class CallFacts:
@@ -132,7 +56,7 @@ class CallFacts:
         self._swallowed: dict[int, Origin] = {}
         self._aliases = shared.aliases
         self._flows: dict[int, tuple[Cut, ...]] = {}
-        self._pairs: dict[int, tuple[Place | None, dict[str, Attribute]]] = {}
+        self.broadcasts = Broadcasts()
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
         """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
@@ -193,12 +117,14 @@ class CallFacts:
         if name in _ADDING and not result.dim():
             self._shared.kept.note_sum(given, result, number)
         if kind == _PAIR:
-            self.note_pair(number, name, given)
+            self.broadcasts.note(number, name, given)
 
     def _is_broken(self, end: int) -> bool:
         """Tell whether the result of the last call, as it was measured, holds NaN or infinity."""
         calls = self._log.calls
-        last = calls.calls[-1]
+        last = calls.calls[-1] if calls.calls else None
+        if last is None or last[1] != end:
+            return False  # nothing was noted of it, as when the recording has ended
         measured = last[4]
         if measured is None:
             last_nodes = range(max(last[0], end - _OUTPUTS), end)
@@ -253,7 +179,7 @@ class CallFacts:
     def _read(self, name: str, args: tuple[Any, ...], result: Any) -> None:
         if name == "data":
             self._cuts.note(name, args, result)
-            forget_oldest(self._shared.data, _UNSEEN)
+            forget_oldest(self._shared.data, UNSEEN)
             self._shared.data[id(result)] = weakref.ref(result)
         elif name == "grad" and result is not None:
             self._aliases.take(args[0], result)
@@ -285,11 +211,6 @@ class CallFacts:
         if kwargs and kwargs.get("out") is not None:
             self.note_change(f"{name}(out=...)", (kwargs["out"],), None)
 
-    def pairs_among(self, numbers: list[int]) -> Iterator[tuple[int, tuple[Place | None, dict[str, Attribute]]]]:
-        """Yield for each of these nodes that paired its operands the position, the place and the shapes."""
-        if self._pairs:
-            yield from ((p, self._pairs[number]) for p, number in enumerate(numbers) if number in self._pairs)
-
     def note_flows(self, numbers: list[int], pass_index: int) -> None:
         """Note that the graph with these nodes was run: whatever lost its graph and went into it did so for good."""
         if self._flows:
@@ -312,26 +233,6 @@ class CallFacts:
             change = UnseenChange(pointers[0], sequence_number(), name, find_user_place(sys._getframe(1))[0])
             self._shared.unseen.append(change)
         self._shared.changes.append((pointers, version, name, find_user_place(sys._getframe(1))[0]))
-
-    def note_pair(self, number: int, name: str, args: tuple[Any, ...]) -> None:
-        """Note a difference of (N, 1) and (N), unless the script shaped one of them so for this purpose.
-
-        A product, which is more often meant so, is noted only if one of the two is a prediction: a linear
-        layer's output, and elementwise functions of it.
-        """
-        if len(args) < 2 or not (type(args[0]) in TENSORS and type(args[1]) in TENSORS):  # noqa: PLR2004
-            return
-        column, row = (args[0], args[1]) if args[0].dim() > args[1].dim() else (args[1], args[0])
-        if row.shape[:1] < (1,) or column.shape[-1:] != (1,) or column.shape[:-1] != row.shape:
-            return
-        result: torch.Size = torch.broadcast_shapes(column.shape, row.shape)  # type: ignore[no-untyped-call]
-        if result == column.shape or (_shaped(column) and "_loss" not in name):
-            return
-        if name in _MULTIPLIED and not (_is_predicted(column) or _is_predicted(row)):
-            return
-        shapes = {"left": list(args[0].shape), "right": list(args[1].shape), "result": list(result)}
-        forget_oldest(self._pairs)
-        self._pairs[number] = find_user_place(sys._getframe(1))[0], {"op": name, **shapes}
 
     def note_use(self, args: tuple[Any, ...], *, graphed: bool) -> None:
         """Note the parameters among these arguments, and whether the call made a graph."""
@@ -366,36 +267,6 @@ def _renormalizes(args: tuple[Any, ...], kwargs: dict[str, Any] | None) -> bool:
     return given is not None and len(args) > 1
 
 
-def _is_predicted(tensor: torch.Tensor) -> bool:
-    """Tell whether this is a linear layer's output, or a few elementwise functions of it."""
-    node = tensor.grad_fn
-    for _ in range(_CHAIN):
-        if node is None:
-            return False
-        name = _name(node)
-        if name in _LINEAR:
-            return True
-        targets = [target for target, _ in node.next_functions if target is not None]
-        if name not in _ELEMENTWISE or len(targets) != 1:
-            return False
-        node = targets[0]
-    return False
-
-
-def _shaped(tensor: torch.Tensor) -> bool:
-    """Tell whether the script made this shape on purpose, by a view or an index."""
-    node = tensor.grad_fn
-    if node is None:
-        return tensor._base is not None
-    below = node.next_functions[0][0] if node.next_functions else None
-    by_linear = below is not None and _name(below) in _LINEAR  # of more than two dimensions
-    return not by_linear and (type(node).__name__.startswith(_RESHAPED) or tensor._base is not None)
-
-
-def _name(node: Any) -> str:
-    return type(node).__name__.rstrip("0123456789").removesuffix("Backward")
-
-
 _kinds: dict[Any, tuple[int, str]] = {}
 
 
@@ -408,7 +279,7 @@ def _kind(func: Any) -> tuple[int, str]:
     elif in_place:
         kind = _IN_PLACE
     else:
-        kind = _PAIR if name in _PAIRED or name in _MULTIPLIED else _PREPARES if name in _NO_USE else _PLAIN
+        kind = _PAIR if name in PAIRED or name in MULTIPLIED else _PREPARES if name in _NO_USE else _PLAIN
         kind = _LOOKED if name == "embedding" else kind
     if name in {"__get__", "__set__"}:
         name = str(getattr(getattr(func, "__self__", None), "__name__", name))
