@@ -134,7 +134,8 @@ Focus = Annotated[
     ),
 ]
 Radius = Annotated[
-    int, typer.Option("--radius", metavar="N", min=0, help="Show what is up to N steps from the node in --focus.")
+    int | None,
+    typer.Option("--radius", metavar="N", min=0, help="Show what is up to N steps from --focus; by default 3."),
 ]
 Slopes = Annotated[
     bool | None,

@@ -84,7 +84,7 @@ def render(
     opened: Open = None,
     full: Full = False,
     focus: Focus = "",
-    radius: Radius = 3,
+    radius: Radius = None,
     through: Through = "",
     between: Between = None,
     columns: Columns = "auto",

@@ -35,7 +35,8 @@ class View(Struct, frozen=True):
         full: fold nothing.
         focus: the nodes of this name with those around them, and the rest in one box before and one behind; empty
             for all.
-        radius: how many edges from those in focus a node may be to be shown.
+        radius: how many edges from those in focus a node may be to be shown; None for 3, or fewer where that can't
+            be read.
         through: only the ways through the nodes of this name; empty for all.
         between: only the ways between the nodes of these two names; None for all.
     """
@@ -46,7 +47,7 @@ class View(Struct, frozen=True):
     full: bool = False
     focus: str = ""
     between: tuple[str, str] | None = None
-    radius: int = 3
+    radius: int | None = None
     through: str = ""
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.fold.boxes import Opening
-from gradtrace.fold.build import built
+from gradtrace.fold.build import as_recorded, built
+from gradtrace.fold.chains import parts_with_chains
 from gradtrace.fold.groups import Calls, Part, common_call
 from gradtrace.fold.line import line_of
 from gradtrace.fold.selection import around, reaching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from gradtrace.fold.boxes import Folded, View
     from gradtrace.fold.line import Line
@@ -19,27 +20,45 @@ if TYPE_CHECKING:
 
 __all__ = ["focused"]
 
+RADIUS = 3  # edges from what is in focus
 BEFORE, BETWEEN, BEHIND = "before", "between", "behind"
 
 
-def focused(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:
+def focused(graph: BackwardPass, view: View, findings: Sequence[Finding], fits: Callable[[Folded], bool]) -> Folded:
     """Return the nodes in focus and those around them, each in a box of its own, the rest in as few as make no cycle.
+
+    Where that does not fit, views are folded, and then fewer nodes around are shown, unless the view says how many.
+    """
+    line = line_of(graph)
+    radii = range(RADIUS, -1, -1) if view.radius is None else (view.radius,)
+    tries = [(radii[0], False), *((radius, True) for radius in radii)]
+    folded = None
+    for radius, chains in tries:
+        folded = _built(line, around(graph, view.focus, radius), findings, (view.focus, radius, chains))
+        if fits(folded):
+            break
+    return folded or as_recorded(graph, findings)
+
+
+def _built(line: Line, shown: set[str], findings: Sequence[Finding], said: tuple[str, int, bool]) -> Folded:
+    """Return those shown in boxes, and the rest.
 
     Where none of the rest leads to those shown, it stands behind them, and where none of those shown leads
     to it, before them: both are one box. What has some of them on either side is folded stretch by stretch.
     """
-    line, shown = line_of(graph), around(graph, view.focus, view.radius)
-    leading = reaching(graph, shown)
-    led_to = {node.id for node in graph.nodes} - _ahead(line, shown)
+    leading, ahead = reaching(line.graph, shown), _ahead(line, shown)
     places: dict[str, list[int]] = {BEFORE: [], BETWEEN: [], BEHIND: []}
     for at, node in enumerate(line.nodes):
-        where = BEHIND if node.id not in leading else BETWEEN if node.id in led_to else BEFORE
+        where = BEHIND if node.id not in leading else BEFORE if node.id in ahead else BETWEEN
         places[BETWEEN if node.id in shown else where].append(at)
-    middle = _middle(line, places[BETWEEN], shown)
-    stubs = [*_stub(line, places[BEFORE], BEFORE), *middle, *_stub(line, places[BEHIND], BEHIND)]
-    what = f"{view.focus} and {view.radius} step{'s' * (view.radius != 1)} around it"
-    opening = Opening(f"all but {what}", f"--radius {view.radius + 3}")
-    return built(line, stubs, (opening,) if any(part.name for part in stubs) else (), findings)
+    free = [at for at in places[BETWEEN] if line.nodes[at].id in shown]
+    name, radius, chains = said
+    parts = parts_with_chains(line, free, frozenset()) if chains else {at: _alone(line, at) for at in free}
+    middle = _middle(line, places[BETWEEN], (set(free), parts))
+    boxes = [*_stub(line, places[BEFORE], BEFORE), *middle, *_stub(line, places[BEHIND], BEHIND)]
+    rest = Opening(f"all but {name} and {radius} step{'s' * (radius != 1)} around it", f"--radius {radius + 3}")
+    openings = [rest] if any(part.name for part in boxes) else []
+    return built(line, boxes, openings, findings)
 
 
 def _ahead(line: Line, shown: set[str]) -> set[str]:
@@ -51,17 +70,22 @@ def _ahead(line: Line, shown: set[str]) -> set[str]:
     return {node.id for node in line.graph.nodes} - reached
 
 
-def _middle(line: Line, places: Sequence[int], shown: set[str]) -> list[Part]:
-    """Return what is shown, one by one, and what stands between on the line, stretch by stretch."""
-    parts: list[Part] = []
+def _middle(line: Line, places: Sequence[int], shown: tuple[set[int], dict[int, Part]]) -> list[Part]:
+    """Return the parts of what is shown, and what stands between on the line, stretch by stretch."""
+    own, parts = shown
+    boxes: list[Part] = []
     stretch: list[int] = []
     for at in places:
-        if line.nodes[at].id in shown:
-            parts += [*_stub(line, stretch, BETWEEN), Part("node", (at,), call=line.nodes[at].call)]
-            stretch = []
-        else:
+        if at not in own:
             stretch.append(at)
-    return [*parts, *_stub(line, stretch, BETWEEN)]
+        elif at in parts:
+            boxes += [*_stub(line, stretch, BETWEEN), parts[at]]
+            stretch = []
+    return [*boxes, *_stub(line, stretch, BETWEEN)]
+
+
+def _alone(line: Line, at: int) -> Part:
+    return Part("node", (at,), call=line.nodes[at].call)
 
 
 def _stub(line: Line, places: Sequence[int], name: str) -> list[Part]:

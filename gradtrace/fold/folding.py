@@ -47,8 +47,12 @@ def fold(
             return _fold(graph, view, findings)
         part, cut = _asked(with_containers(graph), view)
         if view.focus:
-            return focused(part, view, findings)
-        return legible(part, view, (findings, cut), fits or (lambda folded: len(folded.boxes) <= READABLE))
+            return focused(part, view, findings, fits or _is_readable)
+        return legible(part, view, (findings, cut), fits or _is_readable)
+
+
+def _is_readable(folded: Folded) -> bool:
+    return len(folded.boxes) <= READABLE
 
 
 def _fold(graph: BackwardPass, view: View, findings: Sequence[Finding]) -> Folded:

@@ -62,6 +62,16 @@ def test_whatever_is_in_focus_the_fold_is_exact_and_has_no_cycle(graph, radius, 
     assert is_acyclic(folded)
 
 
+@settings(max_examples=200, deadline=None)
+@given(passes(), st.none() | st.integers(0, 3), st.randoms(use_true_random=False))
+def test_where_it_does_not_fit_views_are_folded_and_fewer_nodes_around_are_shown(graph, radius, random):
+    name = random.choice(graph.nodes).id
+    least = fold(graph, View(focus=name, radius=radius), fits=lambda _: False)
+    assert least.expand() == structure(graph)
+    assert is_acyclic(least)
+    assert len(least.boxes) <= len(fold(graph, View(focus=name, radius=radius or 0)).boxes)
+
+
 @pytest.mark.parametrize("view", [View(focus="w"), View(through="w")])
 def test_a_name_that_is_not_there_is_an_error(view):
     with pytest.raises(Exception, match="unknown node 'w'"):
