@@ -33,7 +33,10 @@ PX, INCH = 0.75, 72.0  # points of a CSS pixel, and of an inch
 MOST_BOXES = 150  # which a picture of that size can't hold
 MOST_COLUMNS, MOST_TRIES = 6, 2  # numbers of columns that are tried
 FULLEST = 0.42  # of the paper that boxes may stand on: between them go lines
-SURE = 0.92  # of what there may be: real numbers are narrower or wider than those that were measured
+SURE_WIDE, SURE_HIGH = (
+    0.97,
+    0.92,
+)  # of what there may be: real numbers are narrower or wider than those that were measured
 SLACK = 0.75  # of the size that even columns would have: some are narrower than the whole was
 HEADING = 14.0  # points of the title's text
 TIMEOUT = 10.0  # seconds for a layout that only measures
@@ -54,7 +57,7 @@ class Medium(Struct, frozen=True):
 
     def holds(self, size: Size) -> bool:
         """Tell whether a picture of about this size can be read."""
-        return size[0] <= SURE * self.widest and size[1] <= max(self.low, SURE * self.tallest * size[0])
+        return size[0] <= SURE_WIDE * self.widest and size[1] <= max(self.low, SURE_HIGH * self.tallest * size[0])
 
     def highest(self, wide: float) -> float:
         """Return how tall a picture so wide may be."""
