@@ -101,7 +101,8 @@ def _dropped(graph: BackwardPass) -> Iterator[Finding]:
             continue
         senders = [graph.by_id[edge.source] for edge in graph.edges_into[leaf.id]]
         ran = [node for node in senders if node.order is not None and any(g is not None for g in node.grads)]
-        if ran and len(ran) == len(senders):
+        # Expanded weights of torch.func put the gradients of each sample into .grad_sample instead.
+        if ran and len(ran) == len(senders) and "PerSampleGrad" not in ran[0].op:
             yield Finding(
                 "unreached-leaf", "warning",
                 f"{leaf.name or 'a leaf'} got no gradient: {described(ran[0])} used it and returned None for it",
