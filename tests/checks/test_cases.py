@@ -96,7 +96,7 @@ SAID = {
     ),
 }  # fmt: skip
 
-QUIET = {"fsdp-names", "numeric-causal-mask", "reptile"}
+QUIET = {"expanded_weights", "fsdp-names", "numeric-causal-mask", "reptile"}
 
 
 def found_in(name, folder):
