@@ -22,8 +22,6 @@ __all__ = ["LiveChecks"]
 _QUIET = 3.0  # seconds, torch's import included, in which nothing is printed: the report may come soon enough
 _TORCHS = "Checkpoint|Compiled|BackwardHook|_ToTorchTensor|_FromTorchTensor|DDP|PerSampleGrad|RegisterPostBackward"
 _CUSTOM = re.compile(rf"(?!.*({_TORCHS})).*Backward$")
-    r"(?!.*(Checkpoint|Compiled|BackwardHook|_ToTorchTensor|_FromTorchTensor|DDP|PerSampleGrad|RegisterPostBackward)).*Backward$"
-)
 
 
 class LiveChecks(Checker):
