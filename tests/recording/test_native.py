@@ -84,6 +84,41 @@ def test_the_compiled_part_records_what_python_records(tmp_path):
             same(ours, theirs, script)
 
 
+PROGRAMS = """
+import json
+from gradtrace import tracefile
+from gradtrace.recording.recorder import Recorder
+from tests.programs import Program, quiet
+
+def without_times(value):
+    if isinstance(value, dict):
+        return {{key: without_times(item) for key, item in value.items() if key not in ("seconds", "waiting")}}
+    return [without_times(item) for item in value] if isinstance(value, list) else value
+
+quiet()
+for seed in range({first}, {first} + {count}):
+    with Recorder() as recorder:
+        Program(seed).run()
+    print(json.dumps(without_times(json.loads(tracefile.dumps(recorder.trace)))))
+"""
+
+
+@pytest.mark.skipif(NATIVE is None, reason="not compiled here")
+@pytest.mark.parametrize(("first", "count"), [(0, 60), pytest.param(1000, 3000, marks=pytest.mark.slow)])
+def test_the_twins_record_the_same_of_random_programs(first, count):
+    both = []
+    for native in ("1", "0"):
+        environment = {**os.environ, "GRADTRACE_NATIVE": native, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", PROGRAMS.format(first=first, count=count)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=ROOT)
+        assert done.returncode == 0, done.stderr[-2000:]
+        both.append([json.loads(line) for line in done.stdout.splitlines()])
+    assert len(both[0]) == count
+    for seed, (one, other) in enumerate(zip(*both, strict=True), first):
+        for ours, theirs in zip(one["passes"], other["passes"], strict=True):
+            same(ours, theirs, f"program {seed}")
+
+
 def same(ours, theirs, where):
     """Equal, but for the last digits of what another order of summing gives."""
     if isinstance(ours, dict):
