@@ -31,6 +31,7 @@ __all__ = [
 
 LONGEST_NAME = 100  # characters of a script's
 LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
+LONGEST_LINK = 8_000  # characters: Graphviz reads 16 KB of text at most, and no browser so long an address
 COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
 MOST_LEAVES = 12  # leaves that the alt text reads out
 
@@ -120,7 +121,8 @@ def href(node: Node, template: str) -> dict[str, str]:
     if not template or source is None:
         return {}
     link = template.replace("{file}", quote(source.filename, errors="replace")).replace("{line}", str(source.line))
-    return {"href": escaped(link, 2), "target": "_blank"}
+    found = escaped(link, 2)
+    return {"href": found, "target": "_blank"} if len(found) <= LONGEST_LINK else {}
 
 
 def note(node: Node) -> str:

@@ -123,7 +123,7 @@ def test_the_options_of_docutils_reach_the_page(project):
 
 def test_what_show_names_stands_there_in_its_order_with_a_link_to_the_script(project):
     html = project[1].html
-    source, graph, table = html.index("Two ways lead from"), html.index("<svg"), html.index("flows on to")
+    source, graph, table = html.index("v is used twice"), html.index("<svg"), html.index("flows on to")
     assert source < graph < table
     assert re.search(r'href="_downloads/\w+/partials.py"', html)
     (copy,) = project[1].out.glob("_downloads/*/partials.py")
