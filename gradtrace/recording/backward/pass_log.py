@@ -45,8 +45,7 @@ class PassLog:
     def add(self, pass_index: int, outputs: Sequence[Any]) -> None:
         """Add the row of a pass that begins; its loss is the value of its one output, if that is a scalar."""
         at = len(self._rows)
-        seconds = time.perf_counter() - self._began
-        self._rows.extend((pass_index, _UNKNOWN, self.steps, seconds, _UNKNOWN))
+        self._rows.extend((pass_index, _UNKNOWN, self.steps, time.perf_counter() - self._began, _UNKNOWN))
         loss = outputs[0] if len(outputs) == 1 else None
         if type(loss) is torch.Tensor:
             with torch._C.DisableTorchFunction():

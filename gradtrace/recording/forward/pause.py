@@ -36,6 +36,7 @@ class ForwardPause:
         self.is_paused = False
         self._logs = logs
         self._keep = keep
+        self._near_until = max((index for index in range(RECENT + 2) if index in keep), default=0)
         self._parts: list[Removable] = []
         self._is_installed = self._due = False
         self._log: ThreadLog | None = None  # of the thread whose mode is out: only it can have it back
@@ -62,7 +63,10 @@ class ForwardPause:
     def pass_ended(self, index: int) -> None:
         """Note that this pass has ended: the next one may begin or end a pause."""
         if self._keep and self._is_installed:
-            near = any(kept in self._keep for kept in range(index + 1, index + 2 + RECENT))
+            ahead = index + 1 + RECENT
+            if ahead in self._keep:
+                self._near_until = max(self._near_until, ahead)
+            near = self._near_until > index
             self._due = not near
             if self.is_paused and near and self._log is self._logs.here():
                 insert(self._log.mode)
