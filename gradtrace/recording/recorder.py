@@ -32,7 +32,7 @@ from gradtrace.recording.distributed.process_group import Membership
 from gradtrace.recording.distributed.wrappers import Wrappers
 from gradtrace.recording.facts.collector import Facts
 from gradtrace.recording.forward.modules import ModuleHooks
-from gradtrace.recording.forward.patches import function_patch, module_change_hooks, thread_patch
+from gradtrace.recording.forward.patches import function_patch, module_change_hooks, scaler_patch, thread_patch
 from gradtrace.recording.forward.pause import ForwardPause
 from gradtrace.recording.forward.thread_logs import RECENT, ThreadLogs
 from gradtrace.recording.isolation.function_modes import insert, remove
@@ -189,11 +189,12 @@ class Recorder:
         # backward() and grad() call the engine by the name imported into torch.autograd, others by this one.
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
+        scaling = [self._passes.scaling, *((self._facts.steps.scaling,) if self._facts is not None else ())]
         changes: list[Removable] = [
             *module_change_hooks(self._paths.forget),
             *self._updates.parts(),
             Registered(register_optimizer_step_pre_hook, self._passes.step),
-            self._passes.scaler_patch(),
+            scaler_patch(*scaling),
         ]
         if not self.options.forward:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *changes, *engine, *stack_patches()]

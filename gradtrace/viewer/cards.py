@@ -1,4 +1,4 @@
-"""What stands in a box of the page: rows of text with a role each, and the space that they take."""
+"""Cards in the boxes of the page: rows of text with a role each, and the space that they take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page is given of a trace: an overview of the run, and each pass as the trace has it."""
+"""Document of the page, made from a trace: an overview of the run, and each pass as the trace has it."""
 
 from __future__ import annotations
 

@@ -73,6 +73,17 @@ def test_the_true_norm_is_what_the_gradient_is_without_the_scale():
     assert true == pytest.approx({"model.weight": model.weight.grad.norm().item(), "model.bias": 2.0})
 
 
+@pytest.mark.parametrize("facts", [False, True])
+def test_the_scale_is_told_of_the_passes_that_have_one(facts):
+    model = nn.Linear(3, 1)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    with Recorder(Options(facts=facts)) as recorder:
+        for _ in range(2):
+            scaler.scale(model(torch.ones(2, 3)).sum()).backward()
+        model(torch.ones(2, 3)).sum().backward()
+    assert recorder.trace.pass_series[0].scales == [8.0, 8.0, None]
+
+
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam])
 def test_updates_are_what_the_steps_changed(optimizer):
     torch.manual_seed(0)

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from gradtrace.drawing.palette import DARK, FONT, INK, LINE, MUTED, PAGE, SPECIAL, step
+from gradtrace.drawing.palette import DARK, FILL, FONT, INK, LINE, MUTED, PAGE, SPECIAL, step
 from gradtrace.history import pass_rows, sampled
 from gradtrace.wording.numbers import number
 from gradtrace.wording.quoting import one_line
@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
     from gradtrace.model import LeafSeries, Trace
 
-__all__ = ["COLUMNS", "Grid", "grid_of", "heat_map"]
+__all__ = ["COLUMNS", "ENDS", "Grid", "grid_of", "heat_map"]
 
 COLUMNS = 240
 WIDTH, NAMES, CELL, TOP = 960, 230, 14, 120  # px: of the picture, of the names; height of a row, and above the rows
 LONGEST = 34  # characters of a name
 BANDS = 24  # shades of the scale
 RAMP = tuple(f"h{band}" for band in range(BANDS))
+ENDS = FILL[0], LINE[-1]  # of the scale
 STATES = {"zero": SPECIAL["zero"], "unreached": SPECIAL["none"], "not finite": SPECIAL["nan"]}
 
 
@@ -79,8 +80,9 @@ def heat_map(trace: Trace, title: str) -> str:
 
 def _style() -> str:
     """Return the style sheet: the ramp goes from pale to strong on a light page, from dim to bright on a dark one."""
-    light = {f"h{band}": _mixed("#fff3d6", "#743306", band / (BANDS - 1)) for band in range(BANDS)}
-    dark = {f"h{band}": _mixed("#33291a", "#ffd166", band / (BANDS - 1)) for band in range(BANDS)}
+    pale, strong = ENDS
+    light = {f"h{band}": _mixed(pale, strong, band / (BANDS - 1)) for band in range(BANDS)}
+    dark = {f"h{band}": _mixed(DARK[pale], DARK[strong], band / (BANDS - 1)) for band in range(BANDS)}
     named = {"page": PAGE, "ink": INK, "muted": MUTED, **{_class(state): color for state, color in STATES.items()}}
     rules = "".join(f".{name}{{fill:{color}}}" for name, color in (named | light).items())
     rules += f".line{{stroke:{LINE[2]};fill:none;stroke-width:1.5}}"

@@ -6,7 +6,8 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
-from gradtrace.drawing.history.heat_map import Grid, grid_of
+from gradtrace.drawing.history.heat_map import ENDS, Grid, grid_of
+from gradtrace.drawing.palette import LINE
 from gradtrace.errors import EngineError
 from gradtrace.wording.quoting import one_line
 
@@ -43,7 +44,7 @@ def plot(trace: Trace, title: str, kind: str) -> bytes:
 
 
 def _curve(axes: Any, grid: Grid) -> None:
-    axes.plot(grid.passes, [math.nan if loss is None else loss for loss in grid.losses], color="#b16416")
+    axes.plot(grid.passes, [math.nan if loss is None else loss for loss in grid.losses], color=LINE[2])
     axes.set_ylabel("loss")
 
 
@@ -61,7 +62,7 @@ def _lines(axes: Any, grid: Grid) -> None:
 def _heat(axes: Any, grid: Grid) -> None:
     from matplotlib.colors import to_rgb  # noqa: PLC0415
 
-    pale, strong = to_rgb("#fff3d6"), to_rgb("#743306")
+    pale, strong = map(to_rgb, ENDS)
 
     def color(state: str, norm: float) -> tuple[float, ...]:
         if state != "finite":

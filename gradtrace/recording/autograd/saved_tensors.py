@@ -1,4 +1,4 @@
-"""What a node keeps for its backward: tensors and plain attributes, read without unpacking anything."""
+"""Saved tensors and plain attributes that a node keeps for its backward, read without unpacking anything."""
 
 from __future__ import annotations
 

@@ -11,7 +11,6 @@ import torch
 
 from gradtrace.model import LearningRate, PassSeries
 from gradtrace.recording.backward.thinning import thinned
-from gradtrace.recording.isolation.patch import Patch
 from gradtrace.recording.stats.measure import measure
 from gradtrace.recording.stats.reduce import reduce_pending
 from gradtrace.recording.stats.tensor_stats import to_stats
@@ -53,6 +52,7 @@ class PassLog:
                     self._waiting.append((at + _LOSS, measure(loss)))
         if self._scale is not None:
             self._waiting.append((at + _SCALE, self._scale))
+            self._scale = None
         if len(self._waiting) > _WAITING:
             self._write()
             self._thin()
@@ -66,19 +66,10 @@ class PassLog:
             self._rates.append(LearningRate(self.steps, float(rate)))
         self.steps += 1
 
-    def scaler_patch(self) -> Patch:
-        """Return the patch that notes the scale by which a GradScaler multiplies the loss."""
-        from torch.amp.grad_scaler import GradScaler  # noqa: PLC0415 - 20 ms, and torch has it by now
-
-        scale = GradScaler.scale
-
-        def scale_and_note(scaler: GradScaler, outputs: Any) -> Any:
-            scaled = scale(scaler, outputs)
-            factor = getattr(scaler, "_scale", None)
-            self._scale = measure(factor) if isinstance(factor, torch.Tensor) and scaler.is_enabled() else None
-            return scaled
-
-        return Patch(GradScaler, "scale", scale_and_note)
+    def scaling(self, scaler: torch.amp.GradScaler) -> None:
+        """Note the scale by which a GradScaler has multiplied the loss of the next pass."""
+        factor = getattr(scaler, "_scale", None)
+        self._scale = measure(factor) if isinstance(factor, torch.Tensor) and scaler.is_enabled() else None
 
     def found(self) -> tuple[PassSeries, ...]:
         """Return the rows as columns; nothing where there was no pass."""

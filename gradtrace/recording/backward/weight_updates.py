@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -86,10 +85,6 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 
 def _series(name: str, shape: tuple[int, ...], rows: list[_Row]) -> UpdateSeries:
     weights = [to_stats(row.weight) for row in rows]
-    updates = [_finite(to_stats(row.update).norm) for row in rows]
-    norms = [_finite(weight.norm) for weight in weights]
+    updates = [to_stats(row.update).norm for row in rows]
+    norms = [weight.norm for weight in weights]
     return UpdateSeries(name, shape, [row.step for row in rows], norms, updates, [weight.zeros for weight in weights])
-
-
-def _finite(norm: float | None) -> float | None:
-    return norm if norm is not None and math.isfinite(norm) else None

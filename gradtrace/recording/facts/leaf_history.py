@@ -1,4 +1,4 @@
-"""What happened to leaves over a run: gradients left over, steps taken on them, parameters never reached."""
+"""History of leaves over a run: gradients left over, steps taken on them, parameters never reached."""
 
 from __future__ import annotations
 

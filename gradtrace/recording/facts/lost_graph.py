@@ -1,4 +1,4 @@
-"""Where values left the graph: detached, computed without it, rounded to integers, or taken out of torch.
+"""Places where values left the graph: detached, computed without it, rounded to integers, or taken out of torch.
 
 What became of such a value is followed as far as it can be seen: through torch calls by the tensor, and
 out of torch and back by the number, the list or the memory that the script was given.

@@ -1,4 +1,4 @@
-"""Where values that are not finite were born: each torch call is looked at by what went in and what came out.
+"""Births of values that are not finite: each torch call is looked at by what went in and what came out.
 
 A call whose operands are finite and whose result is not is a birth, and so is one that makes NaN of infinities.
 All that only carry such a value on, with a graph or without one, hand on where it was born. An infinity that the

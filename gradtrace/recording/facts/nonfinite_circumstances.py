@@ -1,4 +1,4 @@
-"""What else makes the value of some calls not finite: too few elements, targets that are all ignored or too long."""
+"""Circumstances that make some calls not finite: too few elements, targets that are all ignored or too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the torch calls of all threads did, in one place: parameters used and frozen, graphs cut, memory changed."""
+"""Facts that the torch calls of all threads share: parameters used and frozen, graphs cut, memory changed."""
 
 from __future__ import annotations
 

@@ -64,10 +64,9 @@ class TrainingSteps:
         self._steps: dict[Place | None, _Line] = {}
 
     def parts(self) -> list[Removable]:
-        """Return what shows the calls that clip, and those that scale."""
+        """Return what shows the calls that clip."""
         modules = (torch.nn.utils, torch.nn.utils.clip_grad)
-        clips = [Patch(module, name, self._clipping(getattr(module, name))) for module in modules for name in _CLIPPING]
-        return [*clips, Patch(torch.amp.GradScaler, "scale", self._scaling(torch.amp.GradScaler.scale))]
+        return [Patch(module, name, self._clipping(getattr(module, name))) for module in modules for name in _CLIPPING]
 
     def passed(self, leaves: Iterable[torch.Tensor]) -> None:
         """Note that a pass put gradients into these."""
@@ -76,6 +75,10 @@ class TrainingSteps:
             grad.fresh, grad.scaled = True, self.is_scaled
             grad.version = -1 if leaf.grad is None else leaf.grad._version
         self.is_scaled = False
+
+    def scaling(self, scaler: torch.amp.GradScaler) -> None:
+        """Note that a GradScaler has multiplied the loss of the next pass, unless it is turned off."""
+        self.is_scaled = bool(scaler.is_enabled())
 
     def unscaled(self) -> None:
         """Note that a GradScaler has unscaled the gradients."""
@@ -151,14 +154,6 @@ class TrainingSteps:
             )
 
         return clip
-
-    def _scaling(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(original)
-        def scale(scaler: Any, outputs: Any) -> Any:
-            self.is_scaled = bool(scaler.is_enabled())
-            return original(scaler, outputs)
-
-        return scale
 
 
 def _is_gone(grad: _Grad) -> bool:

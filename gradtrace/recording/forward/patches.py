@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from gradtrace.recording.forward.thread_logs import ThreadLogs
 
-__all__ = ["function_patch", "module_change_hooks", "thread_patch"]
+__all__ = ["function_patch", "module_change_hooks", "scaler_patch", "thread_patch"]
 
 
 def function_patch(logs: ThreadLogs) -> Patch:
@@ -36,6 +37,20 @@ def module_change_hooks(changed: Callable[..., None]) -> list[Registered]:
         module.register_module_buffer_registration_hook,
     )
     return [Registered(register, changed) for register in registering]
+
+
+def scaler_patch(*scaling: Callable[[torch.amp.GradScaler], None]) -> Patch:
+    """Return the patch that shows each GradScaler that multiplies a loss to all of ``scaling``."""
+    original = torch.amp.GradScaler.scale
+
+    @functools.wraps(original)
+    def scale(scaler: torch.amp.GradScaler, outputs: Any) -> Any:
+        scaled = original(scaler, outputs)
+        for note in scaling:
+            note(scaler)
+        return scaled
+
+    return Patch(torch.amp.GradScaler, "scale", scale)
 
 
 def thread_patch(logs: ThreadLogs) -> Patch:
