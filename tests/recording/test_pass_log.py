@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from gradtrace.history import columns, pass_rows
+from gradtrace.recording.isolation.patch import Patch
 from gradtrace.recording.recorder import Options, Recorder
 
 LAST = frozenset()
@@ -136,3 +137,18 @@ def test_no_hook_of_an_optimizer_is_left():
     assert not optimizer._global_optimizer_pre_hooks
     assert not optimizer._global_optimizer_post_hooks
     assert torch.amp.GradScaler.scale.__module__.startswith("torch.")
+
+
+def test_no_two_patches_of_a_recorder_stand_in_the_same_place(monkeypatch):
+    """Each would call the original, so that the later one hides the earlier."""
+    places, install = [], Patch.install
+
+    def noted(patch):
+        places.append((patch._owner, patch._name))
+        install(patch)
+
+    monkeypatch.setattr(Patch, "install", noted)
+    with Recorder(Options(facts=True, weights=1)):
+        pass
+    assert len(places) > 10
+    assert len(places) == len(set(places))
