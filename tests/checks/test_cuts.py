@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
+from gradtrace.checks import checker
+from gradtrace.recording.recorder import Options, Recorder
 from tests.checking import findings
 
 TWO = "a, b, x = nn.Linear(3, 3), nn.Linear(3, 1), torch.randn(4, 3)\n"
@@ -109,3 +112,24 @@ HEALTHY = {
 @pytest.mark.parametrize("name", HEALTHY)
 def test_a_gradient_that_the_script_writes_is_a_gradient_and_other_near_misses(name, tmp_path):
     assert findings(HEALTHY[name], tmp_path) == ()
+
+
+def converted(dead):
+    """Return a parameter made of one that dies here, and whose id the next tensors may get."""
+    net = torch.nn.Linear(3, 3)
+    with torch.no_grad():
+        made = torch.nn.Parameter(net.weight.double())
+    between = [torch.randn(2) for _ in range(dead)]
+    assert len(between) == dead
+    return made
+
+
+def test_a_variable_is_not_taken_for_the_dead_parameter_that_had_its_id():
+    for dead in range(60):
+        with Recorder(Options(facts=True)) as recorder:
+            w, x = converted(dead % 17), torch.ones(3, 3, dtype=torch.float64, requires_grad=True)
+            others = [torch.nn.Parameter(torch.ones(2)) for _ in range(5)]
+            a, b, c, d, e = (torch.ones(2) for _ in range(5))
+            (w * x).sum().backward()
+        assert [*others, a, b, c, d, e]
+        assert not list(checker.run(recorder.trace)), dead

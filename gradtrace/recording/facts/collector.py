@@ -227,7 +227,8 @@ class Facts:
         frozen = [parameter for parameter in used if not parameter.requires_grad]
         if not frozen or len(frozen) < len(used):
             return []
-        places = [self.shared.frozen[id(parameter)][1] for parameter in frozen if id(parameter) in self.shared.frozen]
+        known_frozen = {ref(): place for ref, place in self.shared.frozen.values()}
+        places = [known_frozen[parameter] for parameter in frozen if parameter in known_frozen]
         place = places[-1] if places else None
         known: list[Attribute] = [names.name(parameter) for parameter in frozen]
         return [RawFact("frozen", (), place, {"names": known})]

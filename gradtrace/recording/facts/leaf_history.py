@@ -52,7 +52,7 @@ class _Leaf:
 
     __slots__ = (
         "cuts", "families", "first", "grad", "graphed", "key", "leaf", "name", "number", "optimized", "passes",
-        "reached", "shape", "stepped", "steps", "used", "version", "wanted",
+        "reached", "ref", "shape", "stepped", "steps", "used", "version", "wanted",
     )  # fmt: skip
 
     def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
@@ -60,6 +60,7 @@ class _Leaf:
         self.number = next(_NUMBERS)
         # A model may die with the function that trained it; what it misses is known then and not later.
         self.leaf = weakref.ref(leaf, lambda _: died(self))
+        self.ref = weakref.ref(leaf)  # one object for each tensor, so that others recognise it when it has died
         self.name = ""
         self.wanted = leaf.requires_grad
         self.first = leaf._version  # which the script's own changes raise
@@ -180,16 +181,17 @@ class LeafFacts:
         if not leaf.reached and leaf.wanted and (leaf.optimized or leaf.families):
             self._learn(leaf)
             self._gone.append(leaf)
-        for cut in self._shared.cuts.all:
-            cut.params.discard(leaf.key)  # another one may get this id
-        self._shared.used.pop(leaf.key, None)
-        self._shared.graphed.discard(leaf.key)
+        for known in (*(cut.params for cut in self._shared.cuts.all), self._shared.used, self._shared.graphed):
+            if known.get(leaf.key) is leaf.ref:
+                del known[leaf.key]
 
     def _learn(self, leaf: _Leaf) -> None:
         """Learn what is known of it by its id."""
         leaf.name = self.names.get(leaf.key) or leaf.name
-        leaf.used, leaf.graphed = leaf.key in self._shared.used, leaf.key in self._shared.graphed
-        leaf.cuts = [cut for cut in self._shared.cuts.all if leaf.key in cut.params and self._explains(cut, leaf)]
+        leaf.used = self._shared.used.get(leaf.key) is leaf.ref
+        leaf.graphed = self._shared.graphed.get(leaf.key) is leaf.ref
+        behind = [cut for cut in self._shared.cuts.all if cut.params.get(leaf.key) is leaf.ref]
+        leaf.cuts = [cut for cut in behind if self._explains(cut, leaf)]
 
     @staticmethod
     def _explains(cut: Cut, leaf: _Leaf) -> bool:
@@ -318,7 +320,8 @@ class LeafFacts:
         These may be fixed ones; so it is told for what it is.
         """
         for cut in self._shared.cuts.all if not self._optimized else ():
-            known = [leaf for key in cut.params - cut.direct if (leaf := self._leaves.get(key)) is not None]
+            others = [(key, ref) for key, ref in cut.params.items() if key not in cut.direct]
+            known = [leaf for key, ref in others if (leaf := self._leaves.get(key)) is not None and leaf.ref is ref]
             known.sort(key=lambda leaf: leaf.number)
             names: list[Attribute] = [self.names.get(leaf.key) or leaf.name for leaf in known if not leaf.reached]
             if cut.flows and cut.how != "no_grad" and names and not told.get((cut, True, False)):
@@ -326,9 +329,9 @@ class LeafFacts:
 
     def _plain(self, cut: Cut) -> Iterator[str]:
         """Yield the names of the variables that are behind a cut that went into the loss, and that no pass has met."""
-        for key in cut.params if cut.flow else ():
+        for key, ref in cut.params.items() if cut.flow else ():
             name = self.names.get(key, "")
-            if key not in self._leaves and name.isidentifier():
+            if ref() is not None and key not in self._leaves and name.isidentifier():
                 yield name
 
 

@@ -33,14 +33,18 @@ _DEEP = 12  # frames between a call of torch and the user's line
 
 
 class Cut:
-    """Where a value lost its graph, and by what; ``params`` are the ids of the parameters it depended on."""
+    """Place where a value lost its graph, and by what.
+
+    ``params`` are the parameters that it depended on, weakly, by their ids: an id alone is given to another
+    tensor when its own has died.
+    """
 
     __slots__ = ("direct", "flows", "how", "is_scalar", "is_term", "params", "place", "walks")
 
     def __init__(self, place: Place | None, how: str) -> None:
         self.place = place
         self.how = how
-        self.params: set[int] = set()
+        self.params: dict[int, weakref.ref[torch.Tensor]] = {}
         self.is_scalar = False  # what was cut is one number, as a baseline or a straight-through estimate is
         self.is_term = False  # what came of it was added to a loss
         self.direct: set[int] = set()  # of the parameters, those that were cut themselves
@@ -176,7 +180,7 @@ class Cuts:
         cut = self._known[key][1]
         cut.is_scalar |= not tensor.dim()
         if tensor.grad_fn is None:
-            cut.params.add(id(tensor))
+            cut.params[id(tensor)] = weakref.ref(tensor)
             cut.direct.add(id(tensor))
         elif cut.walks < _WALKS:
             cut.walks += 1
@@ -223,8 +227,8 @@ def _has_graph(tensor: torch.Tensor) -> bool:
     return tensor._base is None or torch.is_grad_enabled()
 
 
-def _parameters(tensor: torch.Tensor) -> set[int]:
-    """Return the ids of the leaves that the tensor depends on, as far as ten thousand nodes tell."""
+def _parameters(tensor: torch.Tensor) -> dict[int, weakref.ref[torch.Tensor]]:
+    """Return the leaves that the tensor depends on by their ids, as far as ten thousand nodes tell."""
     nodes = [tensor.grad_fn]
     seen = set(nodes)
     for node in nodes:
@@ -233,4 +237,5 @@ def _parameters(tensor: torch.Tensor) -> set[int]:
         nodes += fresh
         if len(nodes) > 10_000:  # noqa: PLR2004 - once per line of the script, so it must not take long
             break
-    return {id(node.variable) for node in nodes if type(node).__name__ == "AccumulateGrad"}  # type: ignore[union-attr]
+    leaves = [node.variable for node in nodes if type(node).__name__ == "AccumulateGrad"]  # type: ignore[union-attr]
+    return {id(leaf): weakref.ref(leaf) for leaf in leaves}

@@ -54,7 +54,7 @@ class Origin:
         self.number = number
         self.data = data
         self.entered: At | None = None
-        self.leaf = 0  # its id
+        self.leaf: weakref.ref[torch.Tensor] | None = None
 
 
 Origins = tuple[Origin, ...]
@@ -180,7 +180,7 @@ class Births:
         written = next(iter(self.of(operand)), None)
         place = None if written is None else written.place
         origin = Origin(kind, place, None, -1, {"what": what, "shape": shape})
-        origin.leaf = id(operand)
+        origin.leaf = weakref.ref(operand)
         if len(self._broken) <= _MANY and not leaf:
             self._broken[id(operand)] = _Broken(operand, (origin,))
         return origin

@@ -48,8 +48,9 @@ def _fact(kind: str, graph: Graph, origin: Origin) -> RawFact:
     entered = origin.entered if origin.kind != "born" else None
     _, log, number = entered or (None, origin.log, origin.number)
     positions: tuple[int, ...] = (list(numbers).index(number),) if log is own and number in numbers else ()
-    if origin.kind == "leaf":
-        positions = tuple(p for p in walk.leaves if id(walk.nodes[p].variable) == origin.leaf)
+    if origin.kind == "leaf" and origin.leaf is not None:
+        leaf = origin.leaf()
+        positions = tuple(p for p in walk.leaves if walk.nodes[p].variable is leaf)
     made = origin.place if origin.kind != "born" or not positions else None
     return RawFact(kind, positions, made, {"kind": origin.kind, **origin.data})
 

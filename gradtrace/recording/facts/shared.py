@@ -45,7 +45,7 @@ class Shared:
         self.steps = TrainingSteps()
         self.unseen: deque[UnseenChange] = deque(maxlen=UNSEEN)
         self.data: dict[int, weakref.ref[torch.Tensor]] = {}  # tensors that came from .data
-        self.graphed: set[int] = set()  # of these, those that a call with a graph used
+        self.graphed: dict[int, weakref.ref[torch.Tensor]] = {}  # of these, those that a call with a graph used
         self.cuts = Cuts()
         self.aliases = Aliases()
         self.births = Births()

@@ -239,10 +239,11 @@ class CallFacts:
         for arg in args:
             kind = type(arg)
             if kind is torch.nn.Parameter:
-                if id(arg) not in self._shared.used and not is_wrapper_frame(sys._getframe(1)):
+                known = self._shared.used.get(id(arg))
+                if (known is None or known() is not arg) and not is_wrapper_frame(sys._getframe(1)):
                     self._shared.used[id(arg)] = weakref.ref(arg)
                 if graphed:
-                    self._shared.graphed.add(id(arg))
+                    self._shared.graphed[id(arg)] = weakref.ref(arg)
             elif kind is list or kind is tuple:
                 self.note_use(tuple(item for item in arg if type(item) is torch.nn.Parameter), graphed=graphed)
 
