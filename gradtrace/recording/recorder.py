@@ -269,9 +269,8 @@ class Recorder:
         seeded = self._seeded_by
         kind: PassKind = "seeded" if seeded is not None else "backward" if call.accumulates else "grad"
         spaces = seeded.spaces if seeded is not None else ()
-        context = PassContext(index, kind, log, spaces, self.options.torchviz, observer)
-        context = context._replace(wrappers=self._wrappers, paths=self._paths)
-        return context._replace(rank=self._membership.rank(), step=self._passes.steps)
+        wrappers, rank, step = self._wrappers, self._membership.rank(), self._passes.steps
+        return PassContext(index, kind, log, spaces, self.options.torchviz, observer, wrappers, rank, step, self._paths)
 
     def _keeps(self, index: int) -> bool:
         return not self.options.keep or index in self.options.keep

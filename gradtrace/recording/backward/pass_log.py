@@ -49,11 +49,15 @@ class PassLog:
         if type(loss) is torch.Tensor:
             with torch._C.DisableTorchFunction():
                 if not loss.dim() and loss.is_floating_point():
-                    self._waiting.append((at + _LOSS, measure(loss)))
+                    measured = measure(loss)
+                    if type(measured[1]) is float:  # known at once, as nearly always
+                        self._rows[at + _LOSS] = measured[1] if math.isfinite(measured[1]) else math.nan
+                    else:
+                        self._waiting.append((at + _LOSS, measured))
         if self._scale is not None:
             self._waiting.append((at + _SCALE, self._scale))
             self._scale = None
-        if len(self._waiting) > _WAITING:
+        if len(self._waiting) > _WAITING or len(self._rows) > _COLUMNS * MOST_PASSES:
             self._write()
             self._thin()
 

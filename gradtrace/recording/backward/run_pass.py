@@ -166,8 +166,10 @@ def _run(subject: _Subject, done: Callable[[RawPass], None]) -> Any:
         if hooks is not None:
             hooks.uninstall()
         run = HookedRun() if hooks is None else hooks.seen()
-        raw = RawPass(context.pass_index, context.kind, context.log, subject.snapshot, run, {}, error)
-        raw = raw._replace(rank=context.rank, step=context.step, seconds=seconds)
+        raw = RawPass(
+            context.pass_index, context.kind, context.log, subject.snapshot, run, {}, error,
+            rank=context.rank, step=context.step, seconds=seconds,
+        )  # fmt: skip
         done(_completed(raw, subject, compiled, result))
 
 
@@ -199,11 +201,12 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
         return raw
     with torch._C.DisableTorchFunction():
         captured = {} if compiled is None else compiled.gradients()
-        raw = raw._replace(captured=captured | _captured(call, graph, result))
+        found: dict[str, Any] = {"captured": captured | _captured(call, graph, result)}
         if context.wrappers is not None and call.accumulates:
-            joined = (RawFact("joined"),) if context.wrappers.joins else ()
-            raw = raw._replace(reduced=_reduced(context.wrappers, graph), facts=raw.facts + joined)
-        raw = raw._replace(accumulated=_accumulated(subject.with_gradient, graph))
+            found["reduced"] = _reduced(context.wrappers, graph)
+            found["facts"] = (*raw.facts, RawFact("joined")) if context.wrappers.joins else raw.facts
+        found["accumulated"] = _accumulated(subject.with_gradient, graph)
+        raw = raw._replace(**found)
         if observer is not None:
             observer.returned(raw, call, result)
     return raw
@@ -217,8 +220,8 @@ def _accumulated(positions: Iterable[int], graph: Walk) -> dict[int, Measured]:
 
 def _reduced(wrappers: Wrappers, graph: Walk) -> dict[int, Measured]:
     """Return what the processes made of the gradients of leaves, by position."""
-    positions = {id(graph.nodes[position].variable): position for position in graph.leaves}
-    found = wrappers.reduced(graph.nodes[position].variable for position in graph.leaves)
+    found = [*wrappers.reduced(graph.nodes[position].variable for position in graph.leaves)]
+    positions = {id(graph.nodes[position].variable): position for position in graph.leaves} if found else {}
     return {positions[id(leaf)]: measure(grad) for leaf, grad in found}
 
 

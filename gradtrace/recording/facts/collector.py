@@ -263,7 +263,7 @@ class PassFacts:
 
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk | None, names: Names) -> None:
         """Note what is known before the engine runs."""
-        with suppress(*UNREADABLE), hidden(), torch.no_grad():
+        with suppress(*UNREADABLE), hidden():
             if graph is None:
                 self._found += self._facts.cuts(call, names)
                 return
@@ -306,7 +306,7 @@ class PassFacts:
     def after(self, raw: RawPass, call: EngineCall, graph: Walk | None, *, whole: bool) -> tuple[RawFact, ...]:
         """Return all facts of the pass, when its engine has returned or raised."""
         if graph is not None:
-            with suppress(*UNREADABLE), hidden(), torch.no_grad():
+            with suppress(*UNREADABLE), hidden():
                 self._found += self._facts.after(raw, call, graph, whole=whole)
         return tuple(self._found)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -35,17 +35,21 @@ def call_hidden(function: Callable[..., T], *args: Any) -> T:
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch._C._DisableAutocast():
         try:
             try:
-                # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
-                torch._C._set_grad_enabled(False)  # noqa: FBT003
-                if tracing is not None:
-                    _set_tracing(None)
-                if profiled:
-                    torch._C._autograd._enable_record_function(False)  # noqa: FBT003
+                _set_aside(tracing, profiled=profiled)
                 return function(*args)
             finally:
                 torch._C._set_grad_enabled(grad)
         finally:
             _set_back(tracing, profiled=profiled)
+
+
+def _set_aside(tracing: object, *, profiled: bool) -> None:
+    # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
+    torch._C._set_grad_enabled(False)  # noqa: FBT003
+    if tracing is not None:
+        _set_tracing(None)
+    if profiled:
+        torch._C._autograd._enable_record_function(False)  # noqa: FBT003
 
 
 def _set_back(tracing: object, *, profiled: bool) -> None:
@@ -58,17 +62,11 @@ def _set_back(tracing: object, *, profiled: bool) -> None:
 @contextmanager
 def hidden() -> Iterator[None]:
     """Make the calls of torch in this block invisible to all of them, at a time that is ours."""
-    with ExitStack() as undo:
-        undo.enter_context(torch._C.DisableTorchFunction())
-        undo.enter_context(torch._C._DisableTorchDispatch())
-        undo.enter_context(torch._C._DisableAutocast())
-        # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
-        undo.enter_context(torch.no_grad())
-        tracing = torch._C._get_tracing_state()
-        if tracing is not None:
-            undo.callback(_set_tracing, tracing)
-            _set_tracing(None)
-        if profiler._is_profiler_enabled:
-            undo.callback(torch._C._autograd._enable_record_function, True)  # noqa: FBT003
-            torch._C._autograd._enable_record_function(False)  # noqa: FBT003
-        yield
+    grad, tracing, profiled = torch.is_grad_enabled(), torch._C._get_tracing_state(), profiler._is_profiler_enabled
+    with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch._C._DisableAutocast():
+        try:
+            _set_aside(tracing, profiled=profiled)
+            yield
+        finally:
+            torch._C._set_grad_enabled(grad)
+            _set_back(tracing, profiled=profiled)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import sys
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +24,14 @@ class Removable(Protocol):
         """Leave everything as it is without us."""
 
 
+def _standing(owner: Any, name: str) -> Any:
+    """Return what ``inspect.getattr_static`` finds in a module or a class, which would take most of an entry."""
+    for space in owner.__mro__ if isinstance(owner, type) else (owner,):
+        if name in vars(space):
+            return vars(space)[name]
+    raise AttributeError(name)
+
+
 class Patch:
     """An attribute of a module or class that is ours for a while.
 
@@ -37,7 +44,7 @@ class Patch:
         self._value = value
         self._covered = False
         # As it stands there: a classmethod, say, and not the method that it gives.
-        self._original = inspect.getattr_static(owner, name)
+        self._original = _standing(owner, name)
 
     def install(self) -> None:
         """Put our value there."""
@@ -46,7 +53,7 @@ class Patch:
 
     def uninstall(self) -> None:
         """Put the original value back."""
-        self._covered = inspect.getattr_static(self._owner, self._name) is not self._value
+        self._covered = _standing(self._owner, self._name) is not self._value
         if not self._covered:
             setattr(self._owner, self._name, self._original)
 

@@ -218,7 +218,9 @@ def reduce_pending(measured: Iterable[list[Any]]) -> None:
         others |= type(found) is Away
         if type(found) is Pending and found.tensor is not None:
             copies.setdefault((found.tensor.numel(), found.tensor.dtype), []).append(found)
-    with hidden(), torch.no_grad():
+    if not copies and not others:
+        return
+    with hidden():
         for same in copies.values():
             _settle_copies(same)
         if others:

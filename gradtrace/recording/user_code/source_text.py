@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import linecache
 import os
+from functools import lru_cache
 from pathlib import Path
 from types import CodeType
 
@@ -82,8 +83,13 @@ def _is_whole(lines: list[str], start: int, end: int) -> bool:
     around = (lines[0][max(column - 1, 0) : column + 1] if column else "", lines[-1][end_column - 1 : end_column + 1])
     if any(len(pair) == 2 and all(c.isalnum() or c == "_" for c in pair) for pair in around):  # noqa: PLR2004
         return False
+    return _parses(text if "=" in text and "\n" not in text else f"({text}\n)")
+
+
+@lru_cache(4096)
+def _parses(text: str) -> bool:
     try:
-        ast.parse(text if "=" in text and "\n" not in text else f"({text}\n)")
+        ast.parse(text)
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
     return True

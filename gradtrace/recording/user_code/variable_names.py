@@ -147,12 +147,13 @@ class Names:
 
     def _search(self, space: dict[str, Any]) -> None:
         hidden = []
-        for name, value in list(space.items()):
+        # Nearly all that a space holds is of types known to hold no tensor.
+        for name, value in [item for item in list(space.items()) if type(item[1]) not in _opaque]:
             if name.startswith("_"):
                 hidden.append((name, value))
             elif name == "Out" and value is space.get("_oh"):
                 continue  # a notebook's memory of its results, older than the variables that hold them
-            elif type(value) not in _opaque and name.isidentifier():  # not what a comprehension or pytest adds
+            elif name.isidentifier():  # not what a comprehension or pytest adds
                 self._visit(name, value, 0)
         for name, value in hidden:
             if issubclass(type(value), torch.Tensor):
