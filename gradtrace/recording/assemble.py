@@ -130,9 +130,9 @@ class _Assembly:
                 reduced=_stats(raw.reduced.get(position)), accumulated=self._accumulated(position, grads),
             )  # fmt: skip
         number = raw.graph.numbers[position]
-        log = self.logs.of(raw.log, number)
-        call = log.calls.call(number)
+        log, call = self.logs.of(raw.log, number)
         maker = log.calls.maker(number)
+        values = log.calls.values_of(call, number)
         made_in = log.modules.call(maker.number if maker else number) if call else None
         module, module_index = self.calls.of(made_in)
         outputs = max(len(grads), 1)
@@ -143,14 +143,14 @@ class _Assembly:
             raw.graph.names.get(position, ""),
             module,
             module_index,
-            self.sources(call[2]) if call else None,
-            self.sources(call[3]) if call else None,
-            tuple([_stats(log.calls.value(number, output)) for output in range(outputs)]),
+            self.sources(call[2]) if call and call[2] else None,
+            self.sources(call[3]) if call and call[3] else None,
+            tuple([_stats(values.get(output)) for output in range(outputs)]),
             grads or (None,),
             *raw.graph.saved[position],
             rank,
             seconds,
-            self.nesting.origin(log, number),
+            self.nesting.origin(maker) if maker else None,
         )
 
     def _arrived(self, position: int, run: Event | None) -> tuple[TensorStats | None, ...]:

@@ -198,16 +198,18 @@ class Recorder:
         ]
         if not self.options.forward:
             return [*warning_patches(), *traceback_patches(), *inspect_patches(), *changes, *engine, *stack_patches()]
-        pause = self._pause.pause_if_due
+        pauses = (self._pause.pause_if_due,) if self.options.keep else ()
         called = () if self._facts is None else (self._facts.leaves.called,)
-        called = (self._wrappers.called, *called)
-        forward = function_patch(logs), ModuleHooks(lambda: logs.here().modules, *called, pause)
+        forward = (
+            function_patch(logs),
+            ModuleHooks(lambda: logs.here().modules, self._wrappers.called, *called, *pauses),
+        )
         traceable: list[Removable] = [
             *warning_patches(),
             *traceback_patches(),
             *inspect_patches(),
             self._pause.holding(forward),
-            Registered(register_optimizer_step_pre_hook, pause),
+            *(Registered(register_optimizer_step_pre_hook, pause) for pause in pauses),
             *changes,
             *(self._facts.parts() if self._facts is not None else ()),
         ]

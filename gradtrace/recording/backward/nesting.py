@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gradtrace.model import Origin
 
 if TYPE_CHECKING:
-    from gradtrace.recording.forward.thread_logs import ThreadLog
+    from gradtrace.recording.forward.call_log import Maker
 
 __all__ = ["Nesting"]
 
@@ -48,9 +48,6 @@ class Nesting:
         while self._count > _MANY_IDS and len(self._ids) > 1:
             self._count -= len(self._ids.pop(next(iter(self._ids))))
 
-    def origin(self, log: ThreadLog, number: int) -> Origin | None:
-        """Return the backward node whose run made the node with this sequence number."""
-        made = log.calls.maker(number)
-        if made is None:
-            return None
+    def origin(self, made: Maker) -> Origin:
+        """Return the backward node whose run made another node."""
         return Origin(made.pass_index, self._ids.get(made.pass_index, {}).get(made.position, ""), made.op)

@@ -11,7 +11,7 @@ from gradtrace.recording.user_code.frames import Place
 __all__ = ["Call", "CallLog", "Maker"]
 
 # A torch call: the first number of the nodes that it made, the number beyond the last; the user's place, and a
-# library's; what it computed, where it made one node with one output. A plain tuple: there is one for each op.
+# library's; what it computed, where that is the first output of the last node. A plain tuple: there is one for each op.
 Call = tuple[int, int, Place | None, Place | None, Measured | None]
 
 
@@ -42,12 +42,10 @@ class CallLog:
         at = bisect_right(starts, number) - 1
         return calls[at] if at >= 0 and number < calls[at][1] else None
 
-    def value(self, number: int, output: int) -> Measured | None:
-        """Return what a forward output of the node with this sequence number held."""
-        call = self.call(number)
-        if call is not None and call[4] is not None:
-            return call[4] if output == 0 else None
-        return self.values.get(number, {}).get(output)
+    def values_of(self, call: Call | None, number: int) -> dict[int, Measured]:
+        """Return what the forward outputs of the node with this sequence number held, which this call made."""
+        held = None if call is None or number != call[1] - 1 else call[4]
+        return self.values.get(number, {}) if held is None else {0: held}
 
     def add_made(self, start: int, end: int, maker: Maker) -> None:
         """Note that a node's run made the nodes from ``start`` up to ``end``; they share its place."""

@@ -122,8 +122,8 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
                 user = last[2]
             if last[1] == start:
                 start = last[1]
-        plain = type(result) is torch.Tensor and end - start == 1 and not has_modes()
-        if plain and result.requires_grad and not result.output_nr:
+        plain = type(result) is torch.Tensor and not has_modes()
+        if plain and result.requires_grad and not result.output_nr and _is_of_last(result, start, end):
             calls.append((start, end, user, library, self._measure(result)))
             return
         calls.append((start, end, user, library, None))
@@ -161,6 +161,11 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         if len(self._recent) >= _RECENT:
             self._recent.clear()
         self._recent[address(result)] = (weakref.ref(result), result._version, measured)
+
+
+def _is_of_last(result: torch.Tensor, start: int, end: int) -> bool:
+    """Tell whether a result is of the last of the nodes that its call made."""
+    return end - start == 1 or bool(result.grad_fn is not None and result.grad_fn._sequence_nr() == end - 1)
 
 
 if NATIVE is not None:

@@ -22,13 +22,15 @@ __all__ = ["ModuleCall", "ModuleHooks", "ModuleLog"]
 class ModuleCall:
     """One call of a module: the outermost module called, the path from there, and the call around it."""
 
-    __slots__ = ("id", "parent", "path", "root", "root_id", "root_type", "type")
+    __slots__ = ("id", "parent", "path", "paths", "root", "root_id", "root_type", "type")
 
     def __init__(self, module: nn.Module, parent: ModuleCall | None, path: str) -> None:
         self.type = type(module).__name__
         self.id = id(module)
         self.parent = parent
         self.path = path
+        # Of all modules in the root, by id, once they were asked.
+        self.paths: dict[int, str] | None = parent.paths if parent else None
         self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
         self.root_type: str = parent.root_type if parent else self.type
         # Names are found when a pass is made, and then by id; the module may be gone when they are read.
@@ -53,10 +55,13 @@ class ModuleLog:
 
     def leave(self, module: nn.Module) -> None:
         """Note that the call of ``module`` has ended, and with it all calls in it whose end was not seen."""
-        depth = next((at for at in range(len(self._open) - 1, -1, -1) if self._open[at].id == id(module)), None)
-        if depth is not None:
-            del self._open[depth:]
-            self._mark(self._open[-1] if self._open else None)
+        key, opened = id(module), self._open
+        depth = len(opened) - 1  # of the innermost, as nearly always
+        while depth >= 0 and opened[depth].id != key:
+            depth -= 1
+        if depth >= 0:
+            del opened[depth:]
+            self._mark(opened[-1] if opened else None)
 
     def call(self, number: int) -> ModuleCall | None:
         """Return the innermost module call in which the node with this sequence number was made."""
@@ -92,12 +97,16 @@ class ModuleLog:
             self._calls.append(call)
 
     def _path(self, module: nn.Module, parent: ModuleCall) -> str:
+        found = parent.paths.get(id(module)) if parent.paths is not None else None
+        if found is not None:
+            return found
         root = parent.root()
         if root is None:
             return type(module).__name__
         paths = self._paths.get(root)
         if paths is None or id(module) not in paths:
             paths = self._paths[root] = {id(part): name for name, part in named_modules(root)}
+        parent.paths = paths
         return paths.get(id(module)) or ".".join(filter(None, (parent.path, type(module).__name__)))
 
 

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gradtrace.recording.autograd.counters import sequence_number
-from gradtrace.recording.forward.call_log import CallLog
+from gradtrace.recording.forward.call_log import Call, CallLog
 from gradtrace.recording.forward.live_nodes import living_numbers
 from gradtrace.recording.forward.mode import ForwardMode
 from gradtrace.recording.forward.modules import ModuleLog
@@ -97,11 +97,12 @@ class ThreadLogs:
         """Whether one thread alone has made all nodes and called all modules until now."""
         return sum(log.is_used for log in self._all) <= 1
 
-    def of(self, own: ThreadLog, number: int) -> ThreadLog:
-        """Return the log that knows the node with this number: the thread's own, else any other's."""
-        if own.calls.call(number) is not None:
-            return own
-        return next((log for log in self._all if log.calls.call(number) is not None), own)
+    def of(self, own: ThreadLog, number: int) -> tuple[ThreadLog, Call | None]:
+        """Return the log that knows the node with this number, the thread's own, else any other's; and its call."""
+        call = own.calls.call(number)
+        if call is not None:
+            return own, call
+        return next(((log, found) for log in self._all if (found := log.calls.call(number))), (own, None))
 
     def close(self) -> None:
         """Take no more notes."""

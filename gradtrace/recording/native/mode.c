@@ -25,29 +25,44 @@ static PyObject *places_of(PyObject *frame) {
     return both;
 }
 
-/* Whether the result is a plain tensor of the one node that was made. */
+/* Whether the result is a plain tensor, the first output of the last node that was made. */
 static int is_single(PyObject *result, PyObject *start, PyObject *end) {
     if ((PyObject *)Py_TYPE(result) != g_Tensor) return 0;
-    if (PyLong_AsLongLong(end) - PyLong_AsLongLong(start) != 1) return 0;
     int is = truth(PyObject_GetAttr(result, s_requires_grad));
     if (is != 1) return is;
     is = truth(PyObject_GetAttr(result, s_output_nr));
-    return is < 0 ? -1 : !is;
+    if (is || PyLong_AsLongLong(end) - PyLong_AsLongLong(start) == 1) return is < 0 ? -1 : !is;
+    PyObject *node = PyObject_GetAttr(result, s_grad_fn);
+    int64_t number = node ? integer(call(node, s__sequence_nr)) : -1;
+    Py_XDECREF(node);
+    return PyErr_Occurred() ? -1 : number == PyLong_AsLongLong(end) - 1;
 }
 
-/* What a result holds: of a recent one, of which it may be a view, or measured now. */
+#define RECENT 64 /* results, of which a view is not measured again */
+
+/* Remember what was measured of a result, by where it begins in memory. */
+static int remember(PyObject *recent, PyObject *address, PyObject *result, PyObject *measured) {
+    if (PyDict_Size(recent) >= RECENT) PyDict_Clear(recent);
+    PyObject *ref = PyWeakref_NewRef(result, NULL), *version = PyObject_GetAttr(result, s__version);
+    PyObject *known = ref && version ? PyTuple_Pack(3, ref, version, measured) : NULL;
+    int done = known ? PyDict_SetItem(recent, address, known) : -1;
+    Py_XDECREF(known);
+    Py_XDECREF(version);
+    Py_XDECREF(ref);
+    return done;
+}
+
+/* What a result holds, measured now; one that begins where a recent one does, and may be a view of it, is Python's. */
 static PyObject *value_of(PyObject *mode, PyObject *result) {
-    PyObject *recent = PyObject_GetAttr(mode, s__recent);
-    if (!recent) return NULL;
-    Py_ssize_t count = PyDict_Size(recent);
-    Py_DECREF(recent);
-    if (count) return PyObject_CallMethodObjArgs(mode, s__measure, result, NULL);
-    PyObject *measured = measure(result);
-    if (measured && is_shareable(measured)) {
-        PyObject *done = PyObject_CallMethodObjArgs(mode, s__remember, result, measured, NULL);
-        if (!done) Py_CLEAR(measured);
-        Py_XDECREF(done);
-    }
+    PyObject *recent = PyObject_GetAttr(mode, s__recent), *address = recent ? call(result, s_data_ptr) : NULL;
+    PyObject *before = address ? PyDict_GetItemWithError(recent, address) : NULL;
+    int known = before ? PyWeakref_GetObject(PyTuple_GetItem(before, 0)) != Py_None : !address;
+    if (!forget_error()) known = -1;
+    PyObject *measured = known ? NULL : measure(result);
+    if (known == 1) measured = PyObject_CallMethodObjArgs(mode, s__measure, result, NULL);
+    if (!known && measured && is_shareable(measured) && remember(recent, address, result, measured)) Py_CLEAR(measured);
+    Py_XDECREF(address);
+    Py_XDECREF(recent);
     return measured;
 }
 
@@ -95,7 +110,7 @@ static int call_on_full(PyObject *mode, PyObject *log) {
     return told ? 0 : -1;
 }
 
-/* Note a call that made nodes; all but one node with one plain output is left to Python. */
+/* Note a call that made nodes; all but one plain output of the last of them is left to Python. */
 static int note(PyObject *mode, PyObject **span, PyObject *result) {
     PyObject *log = PyObject_GetAttr(mode, s__log);
     PyObject *closed = log ? PyObject_GetAttr(log, s_closed) : NULL;

@@ -17,9 +17,9 @@
 
 /* Names of attributes, made once. */
 #define NAMES(X) \
-    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_post_accumulate_grad_hooks) X(_recent) X(_remember) X(_show) X(_version) \
+    X(AccumulateGrad) X(__name__) X(_is_profiler_enabled) X(_log) X(_measure) X(_note) X(_post_accumulate_grad_hooks) X(_recent) X(_show) X(_version) \
     X(calls) X(clear) X(closed) X(co_filename) X(cpu) X(data_ptr) X(dtype) X(element_size) X(f_code) X(f_lasti) X(grad) X(is_contiguous) \
-    X(is_cpu) X(is_neg) X(is_nested) X(layout) X(nbytes) X(next_functions) X(numel) X(on_full) X(output_nr) X(requires_grad) X(shape) X(stride) X(tolist) \
+    X(grad_fn) X(_sequence_nr) X(is_cpu) X(is_neg) X(is_nested) X(layout) X(nbytes) X(next_functions) X(numel) X(on_full) X(output_nr) X(requires_grad) X(shape) X(stride) X(tolist) \
     X(untyped_storage) X(variable) X(call_observer)
 #define DECLARE(name) extern PyObject *s_##name;
 NAMES(DECLARE)

@@ -50,6 +50,16 @@ static PyObject *arrived_of(PostHook *self, PyObject *grad) {
     return PyErr_Occurred() ? NULL : measure(grad);
 }
 
+/* Whether two plain tensors begin at different places in memory, and so are not the same elements; -1 where it raised. */
+static int is_apart(PyObject *one, PyObject *other) {
+    if ((PyObject *)Py_TYPE(one) != g_Tensor || (PyObject *)Py_TYPE(other) != g_Tensor) return 0;
+    PyObject *at = call(one, s_data_ptr), *there = at ? call(other, s_data_ptr) : NULL;
+    int apart = there ? PyObject_RichCompareBool(at, there, Py_NE) : forget_error() ? 0 : -1;
+    Py_XDECREF(at);
+    Py_XDECREF(there);
+    return apart;
+}
+
 /* What is measured of a gradient that is sent on; `first`, which arrived, may be the same elements. */
 static PyObject *sent_of(PyObject *grad, PyObject *first, PyObject *known) {
     if (!known || known == Py_None) return measure(grad);
@@ -57,7 +67,8 @@ static PyObject *sent_of(PyObject *grad, PyObject *first, PyObject *known) {
         Py_INCREF(known);
         return known;
     }
-    if (is_shareable(known)) {
+    int apart = is_shareable(known) ? is_apart(grad, first) : 1;
+    if (!apart) {
         PyObject *same = PyObject_CallFunctionObjArgs(g_same_memory, grad, first, known, NULL);
         if (same != Py_None) return same; /* or NULL */
         Py_DECREF(same);

@@ -29,7 +29,8 @@ def to_stats(measured: Measured) -> TensorStats:
     """Return the statistics of a measured tensor, the same object each time."""
     found = measured[1]
     if type(found) is not TensorStats:
-        found = measured[1] = placed(measured[0], _finish(measured))
+        found = _finish(measured)
+        found = measured[1] = found if measured[0].whole is None else placed(measured[0], found)
     return found
 
 
@@ -115,19 +116,15 @@ def _finite_only(values: Any) -> Values:
 
 
 def _from_sums(kind: TensorKind, sums: Sums) -> TensorStats:
-    known = sums.finite > 0
-    size = sums.finite + sums.nan + sums.inf
+    finite, repeats, low, high, total, norm, nonzero, nan, inf = sums
+    size = finite + nan + inf
+    zeros = 1 - nonzero / size if nonzero < size else NO_ZEROS
+    what = kind.shape, kind.dtype, kind.device
+    if not finite:
+        return TensorStats(*what, None, None, None, None, zeros, nan * repeats, inf * repeats)
+    norm = norm if repeats == 1 else norm * math.sqrt(repeats)
     return TensorStats(
-        kind.shape,
-        kind.dtype,
-        kind.device,
-        _in_range(sums.norm * math.sqrt(sums.repeats)) if known else None,
-        _in_range(sums.total / sums.finite) if known else None,
-        sums.low if known else None,
-        sums.high if known else None,
-        1 - sums.nonzero / size if sums.nonzero < size else NO_ZEROS,
-        sums.nan * sums.repeats,
-        sums.inf * sums.repeats,
+        *what, _in_range(norm), _in_range(total / finite), low, high, zeros, nan * repeats, inf * repeats
     )
 
 

@@ -257,16 +257,18 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
     kind = type(value)
     if kind is dict:
         if len(value) <= _MAX_ITEMS:
-            yield from ((f"{name}[{key!r}]", item) for key, item in list(value.items()) if type(key) in {str, int})
+            items = [item for item in list(value.items()) if type(item[1]) not in _opaque]
+            yield from ((f"{name}[{key!r}]", item) for key, item in items if type(key) in {str, int})
     elif kind in {list, tuple}:
         if len(value) <= _MAX_ITEMS:
-            yield from ((f"{name}[{index}]", item) for index, item in enumerate(value))
+            yield from ((f"{name}[{index}]", item) for index, item in enumerate(value) if type(item) not in _opaque)
     elif str(kind.__module__).partition(".")[0] in _FOREIGN:
         _opaque.add(kind)
     elif not isinstance(value, type):
         attributes = _attributes(value)
         if type(attributes) is dict:
-            yield from ((f"{name}.{key}", item) for key, item in list(attributes.items()))
+            items = [item for item in list(attributes.items()) if type(item[1]) not in _opaque]
+            yield from ((f"{name}.{key}", item) for key, item in items)
 
 
 def _attributes(value: Any) -> Any:
