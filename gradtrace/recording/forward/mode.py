@@ -36,6 +36,7 @@ __all__ = ["CallObserver", "ForwardMode"]
 _RECENT = 64
 # After each so many calls it is looked whether their nodes still live.
 _FULL = 65_536
+_PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
 CallObserver = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int], None]
@@ -89,7 +90,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         func, types, args, kwargs = call
         if self.call_observer is None:
             return
-        if not types and not is_watched():
+        if _PLAIN.issuperset(types) and not is_watched():  # reads of attributes name torch's own types
             self.call_observer(func, args, kwargs, result, last)
             return
         # The types have a __torch_function__ of their own.
