@@ -186,6 +186,19 @@ def loop(what: str, size: Size) -> Row:
     return compare(what, "–", ("mlp-loop", size.of(steps=3)), "ours", size)
 
 
+@row("small MLP, every pass in full, beside what it does not use")
+def beside(what: str, size: Size) -> Row:
+    """The same as the module and the script hold more that is unrelated: what is asked is to depend on the graph."""
+    steps = size.of(steps=3)
+    counts = (0, 10) if size.quick else (0, 100, 1000)
+    found = [
+        child("ratios", "mlp-beside", {"others": n, **steps}, ["plain", "ours"], size.rounds).found for n in counts
+    ]
+    ratios = [f"{one['ours'] / one['plain']:.2f} with {n:,}" for n, one in zip(counts, found, strict=True)]
+    told = f"{', '.join(ratios)} other modules, tensors and numbers"
+    return Row(what, told, "flat", f"1.00 ({_short(found[0]['plain'])})")
+
+
 @row("ResNet-like, everything recorded")
 def resnet(what: str, size: Size) -> Row:
     """Convolutions and batch norms."""

@@ -172,6 +172,26 @@ def fan_in(uses: int = 2000) -> Any:
 
 
 @workload
+def mlp_beside(others: int = 1000, steps: int = 50) -> Any:
+    """Steps of a small MLP in a module and a namespace that hold many other modules, parameters and variables."""
+    torch.manual_seed(0)
+    model = nn.Module()
+    model.used = nn.Sequential(nn.Linear(16, 64), nn.ReLU(), nn.Linear(64, 1))
+    model.others = nn.ModuleList(nn.Linear(4, 4) for _ in range(others))
+    space: dict[str, Any] = {f"tensor{index}": torch.zeros(1) for index in range(others)}
+    space |= {f"number{index}": index for index in range(others)}
+    space |= {"model": model, "x": torch.randn(64, 16)}
+    lines = "model.used.zero_grad()", "loss = model.used(x).square().mean()", "loss.backward()"
+    code = compile(f"for _ in range({steps}):\n    " + "\n    ".join(lines), "beside.py", "exec")
+
+    def step() -> torch.Tensor:
+        exec(code, space)  # noqa: S102 - a script of which all variables are known
+        return space["loss"]
+
+    return step
+
+
+@workload
 def mlp_loop(steps: int = 200) -> Any:
     """200 training steps of a small MLP."""
     torch.manual_seed(0)

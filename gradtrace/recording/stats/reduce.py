@@ -7,6 +7,7 @@ others of its size; a larger one is reduced at once, over a flat view of its mem
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -53,8 +54,13 @@ def runs_of(tensor: torch.Tensor) -> Runs:
     """
     if tensor.is_contiguous():
         return ((1, tensor.numel()),)
+    return _joined(tensor.stride(), tensor.shape)
+
+
+@lru_cache(4096)  # a loop has the same views in each turn
+def _joined(strides: tuple[int, ...], shape: tuple[int, ...]) -> Runs:
     found: list[tuple[int, int]] = []
-    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+    for stride, size in sorted(zip(strides, shape, strict=True)):
         if size == 1:
             continue
         if found and found[-1][0] * (found[-1][1] if stride else 1) == stride:

@@ -146,7 +146,7 @@ class Names:
         self._found_modules.clear()
 
     def _search(self, space: dict[str, Any]) -> None:
-        hidden = []
+        hidden, known = [], self.variables
         # Nearly all that a space holds is of types known to hold no tensor.
         for name, value in [item for item in list(space.items()) if type(item[1]) not in _opaque]:
             if name.startswith("_"):
@@ -154,7 +154,13 @@ class Names:
             elif name == "Out" and value is space.get("_oh"):
                 continue  # a notebook's memory of its results, older than the variables that hold them
             elif name.isidentifier():  # not what a comprehension or pytest adds
-                self._visit(name, value, 0)
+                # There may be many, and they are looked through at each pass: without a call for each.
+                if type(value) is not torch.Tensor:
+                    self._visit(name, value, 0)
+                elif id(value) not in known:
+                    known[id(value)] = name
+                    if value.requires_grad:
+                        self.with_graph.append((value, name))
         for name, value in hidden:
             if issubclass(type(value), torch.Tensor):
                 self._visit(name, value, 0)
