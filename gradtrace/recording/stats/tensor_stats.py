@@ -15,8 +15,6 @@ from gradtrace.recording.stats.reductions import Pending, Sums
 from gradtrace.recording.stats.routes import Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from gradtrace.model import Values
 
 __all__ = ["NO_ZEROS", "norm_of", "to_stats"]
@@ -70,18 +68,18 @@ def _without_numbers(kind: TensorKind, found: Lost | Broken) -> TensorStats:
 
 
 def _from_values(kind: TensorKind, values: Any) -> TensorStats:
-    flat = list(_flatten(values))
-    finite = [x for x in flat if math.isfinite(x)]
-    nan = sum(map(math.isnan, flat))
+    flat = _flattened(values)
+    finite = flat if all(map(math.isfinite, flat)) else [x for x in flat if math.isfinite(x)]
     count = len(finite)
+    nan = sum(map(math.isnan, flat)) if count < len(flat) else 0
     return TensorStats(
         kind.shape,
         kind.dtype,
         kind.device,
         _in_range(math.hypot(*finite)) if count or not flat else None,
         _mean(finite) if count else None,
-        min(finite, default=None),
-        max(finite, default=None),
+        min(finite) if count else None,
+        max(finite) if count else None,
         flat.count(0) / len(flat) if 0 in flat else NO_ZEROS,
         nan,
         len(flat) - count - nan,
@@ -101,12 +99,11 @@ def _mean(finite: list[float]) -> float:
         return math.fsum(x / len(finite) for x in finite)
 
 
-def _flatten(values: Any) -> Iterator[float]:
-    if not isinstance(values, list):
-        yield values
-        return
-    for value in values:
-        yield from _flatten(value)
+def _flattened(values: Any) -> list[float]:
+    flat = values if isinstance(values, list) else [values]
+    while flat and isinstance(flat[0], list):  # all of a tensor's lists are as deep
+        flat = [value for inner in flat for value in inner]
+    return flat
 
 
 def _finite_only(values: Any) -> Values:
