@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from gradtrace.explain.indices import At, AtLeast, Equal, Largest, Others, Product, Total, opened, product, total
+from gradtrace.explain.indices import (
+    At,
+    AtLeast,
+    Equal,
+    Largest,
+    Others,
+    Product,
+    Total,
+    Within,
+    opened,
+    product,
+    total,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +30,7 @@ __all__ = ["NoFormulaError", "derivative", "parts", "shortened"]
 # letters; what is larger, or has more letters, is only put in order.
 _SHORT, _LONG, _MOST_LETTERS = 12, 24, 5
 _LEFT = 150  # parts of an expression above which it is left as it comes
-_WHOLE = (At, Total, Product, Others, Largest, Equal, AtLeast)
+_WHOLE = (At, Total, Product, Others, Largest, Equal, AtLeast, Within)
 
 # A coefficient, and which index of an element is to be which of the wanted one.
 Term = tuple[Any, tuple[tuple[Any, Any], ...]]

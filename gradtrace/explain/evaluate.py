@@ -174,6 +174,8 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf": _erf,
     "step": lambda x: np.where(x > 0, 1.0, 0.0),
     "above": lambda x, y: np.where(x >= y, 1.0, 0.0),
+    "detach": lambda x: x,
+    "Within": lambda x, condition: np.where(condition > 0, x, -np.inf),
     "relu": lambda x: np.maximum(x, 0.0),
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "softplus": lambda x: np.logaddexp(0.0, x),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "At",
@@ -24,6 +24,7 @@ __all__ = [
     "Others",
     "Product",
     "Total",
+    "Within",
     "axes",
     "axis",
     "inside",
@@ -31,6 +32,7 @@ __all__ = [
     "opened",
     "over_all",
     "product",
+    "put_elements",
     "shifted",
     "total",
     "unsolved",
@@ -154,6 +156,12 @@ class AtLeast(_Element):
         return None
 
 
+class Within(_Element):
+    """A body where a condition holds, and less than all else where it does not: what is compared at an edge."""
+
+    nargs = 2
+
+
 def inside(index: Any, size: int) -> Any:
     """Return 1 where an index expression is one of ``size`` elements, else 0."""
     return AtLeast(index, sp.Integer(0)) * AtLeast(sp.Integer(size - 1), index)
@@ -208,10 +216,14 @@ def _depth(body: Any) -> int:
 
 def largest(body: Any, indices: Sequence[Any], *, shared: bool) -> Any:
     """Return what is 1 where a body has its largest value over these of its indices, else 0."""
+    return _largest_at(body, indices, (sp.Integer(int(shared)), indices))
+
+
+def _largest_at(body: Any, indices: Sequence[Any], asked: tuple[Any, Sequence[Any]]) -> Any:
     depth = _depth(body)
     bound = [Index(f"b{depth + number}", index.size) for number, index in enumerate(indices, 1)]
     inner = body.xreplace(dict(zip(indices, bound, strict=True)))
-    return Largest(sp.Integer(int(shared)), inner, *bound, *indices)
+    return Largest(asked[0], inner, *bound, *asked[1])
 
 
 def _fresh(body: Any, size: int) -> Any:
@@ -269,6 +281,38 @@ def product(body: Any, index: Any) -> Any:
         return sp.Mul(*(body.xreplace({index: sp.Integer(at)}) for at in range(index.size)))
     bound = _fresh(body, index.size)
     return Product(body.xreplace({index: bound}), bound)
+
+
+def put_elements(expression: Any, symbol: Any, put: Callable[[Any], Any]) -> Any:
+    """Return an expression with ``put(element)`` in place of each element of a tensor.
+
+    What is put may bind indices itself, so those around are bound anew, with names of their own.
+    """
+
+    def inner(body: Any) -> Any:
+        return put_elements(body, symbol, put)
+
+    if not expression.has(symbol):
+        return expression
+    if expression == symbol or (isinstance(expression, At) and expression.args[0] == symbol):
+        return put(expression if expression == symbol else At(symbol, *map(inner, expression.args[1:])))
+    if isinstance(expression, (_Bound, Others, Largest)):
+        return _bound_anew(expression, inner)
+    return expression.func(*map(inner, expression.args))
+
+
+def _bound_anew(expression: Any, inner: Callable[[Any], Any]) -> Any:
+    """Return an expression that binds indices, with ``inner`` of its body."""
+    if isinstance(expression, Largest):
+        bound = [Index(f"u{next(_OPENED)}", index.size) for index in expression.bound]
+        body = inner(expression.args[1].xreplace(dict(zip(expression.bound, bound, strict=True))))
+        return _largest_at(body, bound, (expression.args[0], [inner(each) for each in expression.at]))
+    body, index = opened(expression, next(_OPENED))
+    body = inner(body)
+    if isinstance(expression, Others):
+        fresh = _fresh(body, index.size)
+        return Others(body.xreplace({index: fresh}), fresh, inner(expression.args[2]))
+    return (total if isinstance(expression, Total) else product)(body, index)
 
 
 def over_all(body: Any, shape: tuple[int, ...]) -> Any:

@@ -241,8 +241,14 @@ def _highest(args: list[ast.expr], look: _Look) -> tuple[str, int]:
     return f"[{here} = max{lowered(letters)} {body}]", ATOM
 
 
+def _if(args: list[ast.expr], look: _Look) -> tuple[str, int]:
+    body, condition = (_write(arg, look)[0] for arg in args)
+    return f"({body} if {condition})", ATOM
+
+
 _WRITTEN = {
     "Highest": _highest,
+    "If": _if,
     **{name: _over(sign) for name, sign in _SIGNS.items()},
     **{
         name: _condition(sign)

@@ -11,7 +11,7 @@ import sympy as sp
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["ELEMENTWISE", "sigmoid", "softplus"]
+__all__ = ["ELEMENTWISE", "detach", "sigmoid", "softplus"]
 
 
 class _Condition(sp.Function):
@@ -57,6 +57,14 @@ class softplus(sp.Function):
     def fdiff(self, _index: int = 1) -> Any:
         """Return the slope."""
         return sigmoid(self.args[0])
+
+
+class detach(sp.Function):
+    """The same number, with no gradient."""
+
+    def fdiff(self, _index: int = 1) -> Any:
+        """Return the slope."""
+        return sp.Integer(0)
 
 
 def _softplus(x: Any, beta: Any = 1, threshold: Any = 20) -> Any:

@@ -193,9 +193,10 @@ def _prod(value: Value, dim: Any = None, keepdim: bool = False, dtype: Any = Non
     return reduced(value, summed(value, _dims(value, dim), product), dim, keepdim=keepdim)
 
 
-def _var(value: Value, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Value:  # noqa: FBT001, FBT002
+def _var(value: Value, dim: Any = None, correction: int = 1, keepdim: bool = False, unbiased: bool = True) -> Value:  # noqa: FBT001, FBT002
     if isinstance(dim, bool) or isinstance(correction, bool):
-        raise TypeError("unbiased=... is an older way to write it")
+        raise TypeError("var(dim, False): an older way to write a correction of 0")
+    correction = correction if unbiased else 0
     dims = _dims(value, dim)
     count = math.prod(value.shape[at] for at in dims)
     squares = (value.expression - summed(value, dims) / count) ** 2

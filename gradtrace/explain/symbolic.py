@@ -17,7 +17,7 @@ import sympy as sp
 
 from gradtrace.explain.differentiate import NoFormulaError, derivative, shortened
 from gradtrace.explain.indexing import INDEXED
-from gradtrace.explain.indices import At, Index, Total, axes, over_all
+from gradtrace.explain.indices import At, Index, Total, axes, over_all, put_elements
 from gradtrace.explain.layers import LAYERS
 from gradtrace.explain.losses import LOSSES
 from gradtrace.explain.operations import ELEMENTWISE
@@ -47,6 +47,7 @@ _CONTRACTING = {
         "amin",
     ),
     *("max_pool1d", "max_pool2d", "max_pool3d", "layer_norm", "batch_norm"),
+    *("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
 }
 _FIRST = {"max", "min", "multi_head_attention_forward"}
 # The same elements in the same order.
@@ -111,21 +112,18 @@ class Algebra:
             if expression.has(letter.symbol):
                 if letter.definition is None:
                     raise NoFormulaError("an opaque function in between")
-                expression = expression.replace(*self._replacement(letter))
+                expression = self._replaced(expression, letter)
         return expression
 
-    def _replacement(self, letter: Letter) -> tuple[Any, Any]:
+    def _replaced(self, expression: Any, letter: Letter) -> Any:
         here = axes(letter.shape)
         if not here:
-            return letter.symbol, letter.definition
-
-        def matches(each: Any) -> bool:
-            return isinstance(each, At) and each.args[0] == letter.symbol
-
-        def put(each: Any) -> Any:
-            return letter.definition.xreplace(dict(zip(here, each.args[1:], strict=True)))
-
-        return matches, put
+            return put_elements(expression, letter.symbol, lambda _: letter.definition)
+        return put_elements(
+            expression,
+            letter.symbol,
+            lambda each: letter.definition.xreplace(dict(zip(here, each.args[1:], strict=True))),
+        )
 
     def _add(self, call: ForwardCall) -> None:
         named = not call.nodes and any(result.name for result in call.results)
@@ -183,7 +181,7 @@ class Algebra:
         function = _FUNCTIONS.get(name)
         if function is None:
             return None
-        result = function(*args, **{key: value for key, value in kwargs.items() if value is not False})
+        result = function(*args, **{key: value for key, value in kwargs.items() if value is not False or key in _TRUE})
         return result if isinstance(result, list) else [result]
 
     def _elementwise(self, name: str, args: list[Any], kwargs: dict[str, Any]) -> Value:
@@ -301,6 +299,7 @@ class Algebra:
         return symbol
 
 
+_TRUE = {"count_include_pad", "unbiased"}  # arguments that are true by default; all others are false, or have no effect
 _PLAIN = {"axis": "dim", "keepdims": "keepdim"}
 _FUNCTIONS = {**SHAPED, **INDEXED, **LAYERS, **LOSSES}
 _TAKEN = {*keyword.kwlist, *ELEMENTWISE, *_FUNCTIONS, "step", "above", "pi", "E", "I", "sign", "oo", "zoo", "nan"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from gradtrace.explain.differentiate import parts
-from gradtrace.explain.indices import At, AtLeast, Equal, Index, Largest, Others, Product, Total
+from gradtrace.explain.indices import At, AtLeast, Equal, Index, Largest, Others, Product, Total, Within
 from gradtrace.explain.notation import lowered, notation
 
 if TYPE_CHECKING:
@@ -104,6 +104,14 @@ class Minimum(_Written):
         return rf"\min_{{{', '.join(self.args[1].name)}}} {_bracketed(printer, self.args[0])}"
 
 
+class If(_Written):
+    """A body as it is written, and the condition under which it is compared."""
+
+    def tex(self, printer: Any) -> str:
+        """Return it in LaTeX."""
+        return rf"\left({printer._print(self.args[0])} \text{{ if }} {printer._print(self.args[1])}\right)"
+
+
 class Highest(_Written):
     """A condition as it is written: 1 where the first is the largest of the second over some indices."""
 
@@ -162,8 +170,8 @@ class Writer:
             return self._element(part, letters)
         if isinstance(part, Index):
             return sp.Symbol(letters[part], real=True)
-        if isinstance(part, (Equal, AtLeast, Largest)):
-            return self._largest(part, letters) if isinstance(part, Largest) else self._condition(part, letters)
+        if isinstance(part, (Equal, AtLeast, Largest, Within)):
+            return self._condition(part, letters)
         if isinstance(part, (Total, Product)):
             return self._bound(part, dict(letters))
         if isinstance(part, Others):
@@ -175,7 +183,8 @@ class Writer:
     def _largest(self, part: Any, letters: dict[Any, str]) -> Any:
         """Return a condition as it is written: the element is the largest of all."""
         body, inner = part.args[1], dict(letters)
-        here = self._plain(body.xreplace(dict(zip(part.bound, part.at, strict=True))), letters)
+        here = body.xreplace(dict(zip(part.bound, part.at, strict=True)))
+        here = self._plain(here.args[0] if isinstance(here, Within) else here, letters)
         for index in part.bound:
             inner[index] = self._next(inner)
         bound = sp.Symbol("".join(inner[index] for index in part.bound))
@@ -183,6 +192,10 @@ class Writer:
 
     def _condition(self, part: Any, letters: dict[Any, str]) -> Any:
         """Return a condition with the number on the right: [i ≥ 2] rather than [i - 2 ≥ 0]."""
+        if isinstance(part, Largest):
+            return self._largest(part, letters)
+        if isinstance(part, Within):
+            return If(*(self._plain(each, letters) for each in part.args))
         number, rest = (part.args[0] - part.args[1]).as_coeff_Add()
         kind = Same if isinstance(part, Equal) else NotLess
         left, right = (self._plain(each, letters) for each in part.args)
@@ -234,7 +247,8 @@ def _most(body: Any) -> tuple[type[sp.Function], Any] | None:
         return None
     rest = sp.Mul(*(each for each in sp.Mul.make_args(body) if each is not condition))
     here = condition.args[1].xreplace(dict(zip(condition.bound, condition.at, strict=True)))
-    return (Maximum, rest) if rest == here else (Minimum, rest) if rest == -here else None
+    plain = here.args[0] if isinstance(here, Within) else here
+    return (Maximum, here) if rest == plain else (Minimum, rest) if rest == -plain else None
 
 
 def _whole(name: str) -> str:

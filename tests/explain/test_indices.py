@@ -32,6 +32,7 @@ SHAPED = {
     "mean over one": lambda x, y: (x.mean(dim=1).exp()).sum() + y.mean(),
     "product over one": lambda x, y: (x.prod(1) * 2).sum() + y.prod(),
     "variance": lambda x, y: x.var() + y.std() + x.var(0).sum(),
+    "variance of a population": lambda x, y: x.var(0, unbiased=False).sum() + y.std(unbiased=False),
     "norm": lambda x, y: x.norm() * y.norm() + torch.linalg.vector_norm(x, dim=1).sum(),
     "an element": lambda x, y: x[0, 1] * y[2] + x[-1, -1],
     "a slice": lambda x, y: squared(x[1:, 1:3]) + squared(y[:2] * y[1:3]),

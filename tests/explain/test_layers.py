@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,20 @@ LAYERS = {
     "in space": (lambda x, y: squared(F.conv3d(x, y)), (1, 2, 3, 3, 4), (2, 2, 2, 2, 2)),
     "after each other": (lambda x, y: squared(F.conv1d(F.relu(F.conv1d(x, y, padding=1)), y)), (1, 2, 6), (2, 2, 3)),
     "with a bias": (lambda x, y: squared(F.conv1d(x, x[:, :, :2], y)), (2, 2, 4), (2,)),
+    "with groups": (lambda x, y: squared(F.conv1d(x, y, groups=2)), (2, 4, 6), (6, 2, 3)),
+    "depthwise": (lambda x, y: squared(F.conv2d(x, y, padding=1, groups=3)), (2, 3, 4, 4), (3, 1, 3, 3)),
+    "depthwise, several each": (lambda x, y: squared(F.conv1d(x, y, None, 2, 1, 1, 2)), (2, 2, 6), (6, 1, 3)),
+    "a channel of each group": (lambda x, y: squared(F.conv1d(x, y, groups=2)), (1, 6, 4), (2, 3, 2)),
+    "same": (lambda x, y: squared(F.conv2d(x, y, padding="same", dilation=(2, 1))), (1, 2, 6, 5), (3, 2, 2, 4)),
+    "valid, no batch": (lambda x, y: squared(F.conv1d(x, y, padding="valid")), (2, 6), (3, 2, 3)),
+    "maximum of windows with edges": (lambda x, y: squared(F.max_pool2d(x * y, 3, 2, 1)), (2, 2, 5, 6), (6,)),
+    "negative maxima at edges": (lambda x, y: squared(F.max_pool1d(-x * y, 2, padding=1)), (1, 4, 6), (6,)),
+    "spread windows with edges": (lambda x, y: squared(F.max_pool1d(x * y, 3, 1, 1, 2)), (1, 2, 9), (9,)),
+    "average with edges": (lambda x, y: squared(F.avg_pool2d(x * y, 3, 2, 1)), (1, 2, 5, 4), (4,)),
+    "average without the edges": (
+        lambda x, y: squared(F.avg_pool1d(x * y, 3, 2, 1, count_include_pad=False)), (1, 2, 5), (5,),
+    ),
+    "average to a size": (lambda x, y: squared(F.adaptive_avg_pool2d(x * y, (2, 1))), (2, 2, 4, 3), (3,)),
     "maximum of windows": (lambda x, y: squared(F.max_pool2d(x * y, 2)), (2, 2, 4, 6), (6,)),
     "of overlapping windows": (lambda x, y: squared(F.max_pool1d(x * y, 3, 2)), (2, 2, 9), (9,)),
     "of equal values": (lambda x, y: squared(F.max_pool2d(F.relu(x - 1), 3, 1)) + y.sum(), (1, 2, 5, 5), (1,)),
@@ -56,12 +71,15 @@ LAYERS = {
     "causal attention": (causal, (2, 3, 4), (2, 3, 4)),
     "masked attention": (masked, (2, 3, 2), (2, 3, 2)),
     "embedding": (lambda x, y: squared(F.embedding(TOKENS, x) * y), (3, 4), (4,)),
+    "embedding with padding": (lambda x, y: squared(F.embedding(TOKENS, x, padding_idx=1) * y), (3, 4), (4,)),
+    "padding from the end": (lambda x, y: squared(F.embedding(TOKENS[0], x, padding_idx=-1) * y), (3, 4), (4,)),
     "merged axes": (lambda x, y: squared(F.linear((x * x).flatten(1), y)), (2, 3, 4), (2, 12)),
     "split axes": (lambda x, y: squared(x.view(2, 3, 4) @ y), (2, 12), (4, 2)),
     "split and merged": (lambda x, y: squared(x.reshape(4, 6) * y), (2, 3, 4), (6,)),
 }  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_is_a_formula_with_autograds_gradient_in_each_element(name):
     function, *shapes = LAYERS[name]
@@ -131,13 +149,47 @@ def test_a_maximum_is_written_as_one():
 @pytest.mark.parametrize(
     "function",
     [
-        lambda x, y: squared(F.conv1d(x, y, groups=2)),
-        lambda x, y: squared(F.conv1d(x, y.repeat(1, 2, 1), padding="same")),
-        lambda x, y: squared(F.max_pool1d(x, 2, padding=1)) + y.sum(),
-        lambda x, y: squared(F.embedding(TOKENS, x[0], padding_idx=0)) + y.sum(),
+        lambda x, y: squared(F.avg_pool2d(x, 2, divisor_override=3)) + y.sum(),
+        lambda x, y: squared(F.avg_pool1d(x, 4, ceil_mode=True)) + y.sum(),
+        lambda x, y: squared(F.adaptive_avg_pool1d(x, 4)) + y.sum(),
+        lambda x, y: squared(F.embedding(TOKENS, x[0], scale_grad_by_freq=True)) + y.sum(),
     ],
 )
 def test_what_is_not_written_out_is_opaque_and_never_wrong(function):
     lines, _ = lines_of(function, (1, 4, 6), (4, 2, 3))
     assert not any(line.differs for line in lines)
-    assert any("conv1d(" in line.right or "max_pool1d(" in line.right or "embedding(" in line.right for line in lines)
+    assert any(re.search(r"pool\dd\(|embedding\(", line.right) for line in lines)
+
+
+SECOND = {
+    "convolution": (lambda x, y: F.conv1d(x, y).pow(3).sum(), (1, 2, 3), (2, 2, 2)),
+    "after each other": (
+        lambda x, y: squared(F.conv1d(torch.tanh(F.conv1d(x, y, padding=1)), y)), (1, 1, 3), (1, 1, 3),
+    ),
+    "matrix products": (lambda x, y: squared((x @ y.T) @ (y @ x.T)), (2, 2), (2, 2)),
+    "layer norm": (lambda x, y: (F.layer_norm(x, (3,), y) ** 2 * x).sum(), (1, 3), (3,)),
+    "batch norm": (lambda x, y: (F.batch_norm(x, None, None, y, None, True) * x * x).sum(), (3, 2), (2,)),
+    "attention": (lambda x, y: squared(F.scaled_dot_product_attention(x, y, y)), (1, 2, 2), (1, 2, 2)),
+    "largest": (lambda x, y: (x * x).max() * y.sum() + (y * y).amax(), (3,), (2,)),
+    "maximum of windows": (lambda x, y: squared(F.max_pool1d(x * y, 3, 2, 1)), (1, 1, 4), (4,)),
+    "embedding": (lambda x, y: (F.embedding(TOKENS, x, padding_idx=1) * y).pow(3).sum(), (3, 2), (2,)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECOND)
+def test_the_second_derivatives_of_a_layer_are_the_hessian_in_each_element(name):
+    function, *shapes = SECOND[name]
+    with TapedRecorder(Options(calls=True)) as recorder:
+        leaves = x, y = [rand(*shape).requires_grad_() for shape in shapes]
+        f = function(x, y)
+        f.backward()
+    del f
+    hessian = torch.autograd.functional.hessian(function, tuple(leaf.detach() for leaf in leaves))
+    second = [line for line in derive(recorder.trace.passes[-1], 2) if line.left.startswith("∂²")]
+    assert len(second) == 3
+    for line, (i, j) in zip(second, [(0, 0), (0, 1), (1, 1)], strict=True):
+        expected = hessian[i][j].flatten()
+        assert line.number.stats.norm == pytest.approx(expected.norm().item(), rel=1e-9, abs=1e-12), line.left
+        if line.number.value is not None:
+            found = torch.tensor(line.number.value, dtype=torch.float64).flatten()
+            assert torch.allclose(found, expected, atol=1e-9)
