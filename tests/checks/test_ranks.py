@@ -5,7 +5,7 @@ from msgspec.structs import replace
 
 from gradtrace.checks.base import Thresholds
 from gradtrace.checks.checker import run
-from gradtrace.model import BackwardPass, Fact, World
+from gradtrace.model import BackwardPass, ErrorInfo, Fact, World
 from gradtrace.processes.merging import merge
 from tests.builders import edge, leaf, partials, scalar, trace
 
@@ -121,3 +121,68 @@ def test_a_straggler_is_the_same_rank_nearly_always(make, is_found):
 def test_sixty_four_ranks_are_told_in_a_line():
     found = run(several(lambda rank, index: {"value": 4.0 + (rank == 40)}, ranks=64))
     assert names(found) == [("rank-divergence", (40, *(r for r in range(64) if r != 40)), 1)]
+
+
+def test_a_rank_that_makes_passes_of_its_own_is_neither_ahead_nor_behind():
+    """As where rank 0 alone looks at saliency, or logs a penalty."""
+
+    def more(graph):
+        own = replace(graph, index=2 * graph.index - 1, nodes=tuple(replace(n, reduced=None) for n in graph.nodes))
+        return (own, replace(graph, index=2 * graph.index)) if graph.rank == 0 else (graph,)
+
+    made = several(lambda rank, index: {"value": 4.0 + index})
+    shifted = replace(made, passes=tuple(each for graph in made.passes for each in more(graph)))
+    assert run(shifted) == ()
+    shorter = replace(shifted, passes=tuple(g for g in shifted.passes if (g.rank, g.index) != (2, 3)))
+    assert names(run(shorter)) == [("rank-desync", (0, 2), 6)]
+    odd = [_valued(g, 9.0) if (g.rank, g.index) == (3, 2) else g for g in shifted.passes]
+    assert names(run(replace(shifted, passes=tuple(odd)))) == [("rank-divergence", (3, 0, 1, 2), 2)]
+    kept = replace(shifted, passes=tuple(g for g in shifted.passes if g.index == 2))  # record --pass 2
+    assert run(kept) == ()
+
+
+def _valued(graph, value):
+    nodes = (replace(n, values=(scalar(value),)) if n.name == "w" else n for n in graph.nodes)
+    return replace(graph, nodes=tuple(nodes))
+
+
+def test_ranks_are_compared_with_those_of_their_process_group():
+    def make(rank, index):
+        group = Fact("group", ("n2",), data={"ranks": [0, 1] if rank < 2 else [2, 3]})
+        return {"value": 4.0 + (rank > 1) + (rank == 3 and index == 3), "facts": (group,)}
+
+    assert names(run(several(make))) == [("rank-divergence", (3, 2), 3)]
+    assert run(several(make, passes=2)) == ()
+
+
+def test_ranks_that_stop_in_graphs_that_differ_are_found():
+    def stopped(used):
+        made = several(lambda rank, index: {})
+        last = [_renamed(g, used(g.rank)) if g.index == 3 else g for g in made.passes]
+        return replace(made, passes=tuple(last))
+
+    found = run(stopped(lambda rank: "other" if rank == 1 else "w"), names=["rank-desync"])
+    assert names(found) == [("rank-desync", (0, 1), 3)]
+    assert "rank 0 used w and waits for rank 1, which did not" in found[0].message
+    assert run(stopped(lambda rank: "w"), names=["rank-desync"]) == ()
+
+
+def _renamed(graph, name):
+    """The pass as it is where it died before anything was reduced."""
+    nodes = (replace(n, name=name, reduced=None) if n.name == "w" else n for n in graph.nodes)
+    return replace(graph, nodes=tuple(nodes), error=ErrorInfo("RuntimeError", "connection closed"))
+
+
+def test_collectives_in_the_backward_are_the_same_on_all_ranks():
+    def calling(made, *ranks):
+        return replace(made, passes=tuple(_calling(g) if g.rank in ranks else g for g in made.passes))
+
+    made = several(lambda rank, index: {})
+    assert run(calling(made, 0, 1, 2, 3)) == ()
+    found = run(calling(made, 0, 1, 3))
+    assert names(found) == [("rank-desync", (0, 2), 1)]
+    assert "rank 0 AllReduceBackward and rank 2 none" in found[0].message
+
+
+def _calling(graph):
+    return replace(graph, nodes=tuple(replace(n, op="_AllReduceBackward") if n.id == "n1" else n for n in graph.nodes))

@@ -110,6 +110,41 @@ def ddp_join():
 
 
 @scenario
+def ddp_looked_at():
+    """Rank 0 alone makes a pass of its own before each of all ranks."""
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 1)))
+
+    def before(step, x):
+        if dist.get_rank() == 0:
+            given = x.clone().requires_grad_()
+            torch.autograd.grad(model.module(given).sum(), given)
+        return x
+
+    loop(model, before=before)
+    return model
+
+
+@scenario
+def ddp_groups():
+    """Each rank is a process group of its own, and has a model of its own."""
+    groups = [dist.new_group([rank]) for rank in range(dist.get_world_size())]
+    torch.manual_seed(dist.get_rank())
+    model = DistributedDataParallel(nn.Sequential(nn.Linear(4, 1)), process_group=groups[dist.get_rank()])
+    loop(model)
+    return model
+
+
+@scenario
+def hsdp():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    mesh = init_device_mesh("cpu", (1, dist.get_world_size()), mesh_dim_names=("replicas", "shards"))
+    fully_shard(model[0], mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    loop(model)
+    return model
+
+
+@scenario
 def fsdp():
     model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Linear(8, 1))
     mesh = init_device_mesh("cpu", (dist.get_world_size(),))

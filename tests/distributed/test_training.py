@@ -20,7 +20,7 @@ SCRIPT = str(Path(__file__).with_name("scenarios.py"))
 HEALTHY = [
     "ddp", "ddp_comm_hook",
     "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
-    "tensor_parallel", "gpipe",
+    "tensor_parallel", "gpipe", "ddp_looked_at", "ddp_groups", "hsdp",
 ]  # fmt: skip
 
 

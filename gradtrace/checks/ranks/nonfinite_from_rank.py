@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.checks.base import CHECKS, Thresholds, check
+from gradtrace.checks.ranks.meetings import meetings
 from gradtrace.checks.ranks.rank_differences import ranks_named
 from gradtrace.checks.stats_queries import is_broken
 from gradtrace.model import Finding
@@ -36,18 +37,20 @@ def _is_scaled(graph: BackwardPass) -> bool:
 
 def _where_from(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
     """Yield which ranks spoilt the gradients of others in the first such pass, and the line that made them."""
-    spoilt = [(graph, leaves) for graph in trace.passes for leaves in [_spoilt(graph)] if leaves]
-    index = min((graph.index for graph, _ in spoilt), default=0)
-    victims = [(graph, leaves) for graph, leaves in spoilt if graph.index == index]
-    if not victims:
-        return
-    first, leaves = victims[0]
-    names = {leaf.name for leaf in leaves}
-    guilty = [graph for graph in trace.passes if graph.index == index and _is_source(graph, names)]
-    if not guilty:
-        yield from nonfinite_from_rank(first, thresholds)
-        return
-    yield _from(guilty, [graph.rank for graph, _ in victims], leaves, thresholds)
+    for meeting in meetings(trace):
+        passes = [meeting.passes[rank] for rank in sorted(meeting.passes)]
+        victims = [(graph, leaves) for graph in passes for leaves in [_spoilt(graph)] if leaves]
+        if victims:
+            first, leaves = victims[0]
+            guilty = [graph for graph in passes if _is_source(graph, {leaf.name for leaf in leaves})]
+            if guilty:
+                yield _from(guilty, [graph.rank for graph, _ in victims], leaves, thresholds)
+            else:
+                yield from nonfinite_from_rank(first, thresholds)
+            return
+    alone = next((graph for graph in trace.passes if _spoilt(graph)), None)
+    if alone is not None:
+        yield from nonfinite_from_rank(alone, thresholds)
 
 
 def _is_source(graph: BackwardPass, names: set[str]) -> bool:

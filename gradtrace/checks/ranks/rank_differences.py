@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from gradtrace.checks.base import Thresholds, check
+from gradtrace.checks.ranks.meetings import is_partial, meetings
 from gradtrace.model import Finding
 from gradtrace.wording.nodes import first_few
 from gradtrace.wording.numbers import number
@@ -12,29 +13,16 @@ from gradtrace.wording.numbers import number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from gradtrace.model import BackwardPass, Node, TensorStats, Trace
+    from gradtrace.checks.ranks.meetings import Meeting
+    from gradtrace.model import BackwardPass, TensorStats, Trace
 
-__all__ = ["rank_divergence", "ranks_named", "reducing_passes", "unused_on_rank"]
+__all__ = ["rank_divergence", "ranks_named", "unused_on_rank"]
 
 
 def ranks_named(ranks: Iterable[int]) -> str:
     """Return ``rank 3``, or ``ranks 0, 3``."""
     listed = sorted(ranks)
     return f"rank{'s' if len(listed) > 1 else ''} {first_few(map(str, listed), 8)}"
-
-
-def reducing_passes(trace: Trace) -> dict[int, dict[int, BackwardPass]]:
-    """Return the passes in which gradients were reduced, by their index and rank."""
-    found: dict[int, dict[int, BackwardPass]] = {}
-    for graph in trace.passes:
-        if any(leaf.reduced is not None for leaf in graph.nodes):
-            found.setdefault(graph.index, {})[graph.rank] = graph
-    return dict(sorted(found.items()))
-
-
-def _replicas(graph: BackwardPass) -> dict[str, Node]:
-    """Return the leaves, by their names, that all processes have alike: reduced, and not as parts of a whole."""
-    return {leaf.name: leaf for leaf in graph.nodes if leaf.name and leaf.reduced is not None and not leaf.reduced.note}
 
 
 class _Odd(NamedTuple):
@@ -48,14 +36,17 @@ class _Odd(NamedTuple):
 @check("rank-divergence", merged=True, thresholds={"divergence": 1e-5}, uses=("divergence",))
 def rank_divergence(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
     """Parameters, or gradients after the reduction, that differ between ranks that keep them alike."""
-    for graphs in reducing_passes(trace).values():
-        leaves = {rank: _replicas(graph) for rank, graph in graphs.items()}
+    partial = is_partial(trace)
+    for meeting in meetings(trace):
+        graphs, leaves = meeting.passes, meeting.replicas
+        if partial and len({graph.step for graph in graphs.values()}) > 1:
+            continue  # perhaps not the same pass of the training: others of one rank alone may not have been kept
         values = {rank: {n: leaf.values[0] for n, leaf in own.items() if leaf.values} for rank, own in leaves.items()}
         reduced = {rank: {name: leaf.reduced for name, leaf in own.items()} for rank, own in leaves.items()}
         for what, held in (("parameters", values), ("reduced gradients", reduced)):
             odd = list(_odd(held, thresholds.divergence))
             if odd:
-                yield _diverged(graphs, odd, what)
+                yield _diverged(meeting, odd, what)
                 return
 
 
@@ -83,10 +74,10 @@ def _agree(one: TensorStats, other: TensorStats, limit: float) -> bool:
     return all(a == b or (a is not None and b is not None and abs(a - b) <= limit * abs(s or 1)) for a, b, s in pairs)
 
 
-def _diverged(graphs: dict[int, BackwardPass], odd: list[_Odd], what: str) -> Finding:
+def _diverged(meeting: Meeting, odd: list[_Odd], what: str) -> Finding:
     worst = odd[0]
     rank, other = worst.ranks[0], next(rank for rank in worst.held if rank not in worst.ranks)
-    graph, names = graphs[rank], {each.name for each in odd}
+    graphs, graph, names = meeting.passes, meeting.passes[rank], {each.name for each in odd}
     sizes = " and ".join(f"{number(worst.held[r].norm)} on rank {r}" for r in sorted((rank, other)))
     return Finding(
         "rank-divergence", "error",
@@ -95,7 +86,7 @@ def _diverged(graphs: dict[int, BackwardPass], odd: list[_Odd], what: str) -> Fi
         f"{_steps(graph, graphs[other])}",
         "look for what one rank did alone before that pass: a step that it skipped or took twice (a GradScaler of its "
         "own, no_sync() around the last backward before a step), other learning rates, a load, an update by hand",
-        tuple(leaf.id for leaf in _replicas(graph).values() if leaf.name in names),
+        tuple(leaf.id for name, leaf in meeting.leaves[rank].items() if name in names),
         graph.call, graph.index, ranks=(rank, *sorted({*worst.held} - {rank})),
     )  # fmt: skip
 
@@ -109,25 +100,25 @@ def _steps(one: BackwardPass, other: BackwardPass) -> str:
 @check("unused-on-rank", merged=True)
 def unused_on_rank(trace: Trace, _: Thresholds) -> Iterator[Finding]:
     """A parameter that some ranks used in a pass and others did not: its gradient is the mean with their zeros."""
-    missing: dict[tuple[str, tuple[int, ...]], list[int]] = {}
-    passes = reducing_passes(trace)
-    for index, graphs in passes.items():
-        leaves = {rank: _replicas(graph) for rank, graph in graphs.items()}
-        for name in dict.fromkeys(name for own in leaves.values() for name in own):
-            without = tuple(sorted(rank for rank, own in leaves.items() if name not in own))
+    missing: dict[tuple[str, tuple[int, ...]], list[Meeting]] = {}
+    for meeting in meetings(trace):
+        for name in dict.fromkeys(name for own in meeting.replicas.values() for name in own):
+            without = tuple(sorted(rank for rank, own in meeting.replicas.items() if name not in own))
             if without:
-                missing.setdefault((name, without), []).append(index)
+                missing.setdefault((name, without), []).append(meeting)
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}
-    for (name, without), indices in missing.items():
-        groups.setdefault((without, tuple(indices)), []).append(name)
-    for (without, at), names in groups.items():
-        users = sorted({*passes[at[0]]} - {*without})
+    for (name, without), at in missing.items():
+        groups.setdefault((without, tuple(meeting.number for meeting in at)), []).append(name)
+    for (without, numbers), names in groups.items():
+        first = missing[names[0], without][0]
+        users = sorted({*first.passes} - {*without})
+        graph, leaves = first.passes[users[0]], first.leaves[users[0]]
         yield Finding(
             "unused-on-rank", "warning",
             f"{first_few(names)}: used on {ranks_named(users)} and not on {ranks_named(without)}. What is reduced is "
             "the mean with a gradient of zero for each rank that did not use it",
             "if that is meant (experts, branches that depend on the data), scale the gradient by the ranks that used "
             "it; else find the branch that the others did not take",
-            tuple(leaf.id for leaf in _replicas(passes[at[0]][users[0]]).values() if leaf.name in names),
-            passes[at[0]][users[0]].call, at[0], len(at), ranks=(users[0], *without),
+            tuple(leaf.id for name, leaf in leaves.items() if name in names),
+            graph.call, graph.index, len(numbers), ranks=(users[0], *without),
         )  # fmt: skip

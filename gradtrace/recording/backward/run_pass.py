@@ -203,8 +203,9 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
         captured = {} if compiled is None else compiled.gradients()
         found: dict[str, Any] = {"captured": captured | _captured(call, graph, result)}
         if context.wrappers is not None and call.accumulates:
-            found["reduced"] = _reduced(context.wrappers, graph)
-            found["facts"] = (*raw.facts, RawFact("joined")) if context.wrappers.joins else raw.facts
+            found["reduced"], groups = _reduced(context.wrappers, graph)
+            joined = (RawFact("joined"),) if context.wrappers.joins else ()
+            found["facts"] = (*raw.facts, *groups, *joined)
         found["accumulated"] = _accumulated(subject.with_gradient, graph)
         raw = raw._replace(**found)
         if observer is not None:
@@ -218,11 +219,16 @@ def _accumulated(positions: Iterable[int], graph: Walk) -> dict[int, Measured]:
     return {position: measure(grad) for position, grad in grads.items() if grad is not None}
 
 
-def _reduced(wrappers: Wrappers, graph: Walk) -> dict[int, Measured]:
-    """Return what the processes made of the gradients of leaves, by position."""
+def _reduced(wrappers: Wrappers, graph: Walk) -> tuple[dict[int, Measured], list[RawFact]]:
+    """Return what the processes made of the gradients of leaves, by position, and which processes if not all."""
     found = [*wrappers.reduced(graph.nodes[position].variable for position in graph.leaves)]
     positions = {id(graph.nodes[position].variable): position for position in graph.leaves} if found else {}
-    return {positions[id(leaf)]: measure(grad) for leaf, grad in found}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for leaf, _, group in found:
+        if group:
+            groups.setdefault(group, []).append(positions[id(leaf)])
+    facts = [RawFact("group", tuple(among), data={"ranks": [*ranks]}) for ranks, among in groups.items()]
+    return {positions[id(leaf)]: measure(grad) for leaf, grad, _ in found}, facts
 
 
 def _captured(call: EngineCall, graph: Walk, result: Any) -> dict[tuple[int, int], Measured | None]:

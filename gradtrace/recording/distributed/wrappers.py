@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
@@ -18,10 +18,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import FrameType
 
-__all__ = ["Wrappers", "is_wrapper_frame", "sharded_parameters"]
+__all__ = ["Reduced", "Wrappers", "is_wrapper_frame", "sharded_parameters"]
 
 _WRAPPING = ("torch.nn.parallel.", "torch.distributed.")
 _BETWEEN = ("gradtrace.", "torch._tensor", "torch.overrides", "torch.utils._contextlib", "contextlib")
+
+
+class Reduced(NamedTuple):
+    """A leaf, its gradient after the processes had reduced it, and the ranks that did so if not all."""
+
+    leaf: torch.Tensor
+    grad: torch.Tensor
+    group: tuple[int, ...]
 
 
 class Wrappers:
@@ -30,7 +38,7 @@ class Wrappers:
     def __init__(self) -> None:
         self._is_used = False  # asked at each pass, and quicker told than by what is weak
         # Of each DDP module, whether its last forward prepared a reduction: not under no_sync().
-        self._replicated: weakref.WeakKeyDictionary[torch.nn.Module, bool] = weakref.WeakKeyDictionary()
+        self._replicated: weakref.WeakKeyDictionary[DistributedDataParallel, bool] = weakref.WeakKeyDictionary()
         self._sharded: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
     def called(self, module: torch.nn.Module) -> None:
@@ -58,16 +66,45 @@ class Wrappers:
         configs = (getattr(module, "_join_config", None) for module in list(self._replicated))
         return any(config is not None and config.enable for config in configs)
 
-    def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield each of these leaves whose gradient the processes have reduced, with the result."""
+    def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[Reduced]:
+        """Yield those of these leaves whose gradient the processes have reduced, with the result."""
         if not self._is_used:
             return
-        ids = {id(p) for module, syncs in list(self._replicated.items()) if syncs for p in module.parameters()}
+        groups: dict[int, tuple[int, ...]] = {}
+        for module, syncs in list(self._replicated.items()):
+            if syncs and _has_reduced(module):
+                groups |= dict.fromkeys(map(id, module.parameters()), _part_of_world(module.process_group))
+        for sharded in list(self._sharded):
+            groups |= {id(unsharded): _mesh(sharded) for _, unsharded, _ in sharded_parameters(sharded)}
         shards = self.shards() if self._sharded else {}
         for leaf in leaves:
-            grad = shards[id(leaf)].grad if id(leaf) in shards else leaf.grad if id(leaf) in ids else None
+            grad = shards[id(leaf)].grad if id(leaf) in shards else leaf.grad if id(leaf) in groups else None
             if grad is not None:
-                yield leaf, grad
+                yield Reduced(leaf, grad, groups.get(id(leaf), ()))
+
+
+def _has_reduced(module: Any) -> bool:
+    """Tell whether DDP is done with the gradients of its last pass: not where one of them never came."""
+    try:
+        module.reducer._check_reducer_finalized()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _part_of_world(group: Any) -> tuple[int, ...]:
+    """Return the ranks of a process group that not all are in."""
+    ranks = torch.distributed.get_process_group_ranks(group)
+    return tuple(ranks) if len(ranks) < torch.distributed.get_world_size() else ()
+
+
+def _mesh(module: Any) -> tuple[int, ...]:
+    """Return the ranks among which an FSDP2 module has shards or copies, if not all are."""
+    try:
+        ranks = module._get_fsdp_state()._fsdp_param_group.mesh_info.mesh.mesh.flatten().tolist()
+    except AttributeError:
+        return ()
+    return tuple(ranks) if len(ranks) < torch.distributed.get_world_size() else ()
 
 
 def _is_fsdp(module: torch.nn.Module) -> bool:

@@ -31,6 +31,7 @@ script; what is noted keeps no tensor alive, computes nothing, and reads no numb
     not-a-leaf       (of the run) .grad of a tensor that is no leaf was read: ``text``, ``file``, ``line``; and where
                      that tensor was made
     alias            (of the run) a gradient was read by a second name after it changed: ``name`` of the leaf, ``how``
+    group            leaves whose gradients some ranks alone have reduced: ``ranks``
     joined           DDP lets ranks end earlier than others: its loop runs under ``join()``
     distributed-autograd  (of the run) passes of torch.distributed.autograd, which are not recorded: ``passes``
     optimizer        (of the run) there was one
