@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from gradtrace.fold.boxes import Opening
 from gradtrace.fold.build import as_recorded, built
 from gradtrace.fold.chains import parts_with_chains
 from gradtrace.fold.groups import Calls, Part, common_call
 from gradtrace.fold.line import line_of
 from gradtrace.fold.selection import around, reaching
+from gradtrace.fold.stages import Stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from gradtrace.fold.boxes import Folded, View
     from gradtrace.fold.line import Line
@@ -28,6 +31,7 @@ def focused(graph: BackwardPass, view: View, findings: Sequence[Finding], fits: 
     """Return the nodes in focus and those around them, each in a box of its own, the rest in as few as make no cycle.
 
     Where that does not fit, views are folded, and then fewer nodes around are shown, unless the view says how many.
+    Where what is in focus is too much by itself, it is folded as a whole pass is, with what lies between.
     """
     line = line_of(graph)
     radii = range(RADIUS, -1, -1) if view.radius is None else (view.radius,)
@@ -36,21 +40,55 @@ def focused(graph: BackwardPass, view: View, findings: Sequence[Finding], fits: 
     for radius, chains in tries:
         folded = _built(line, around(graph, view.focus, radius), findings, (view.focus, radius, chains))
         if fits(folded):
+            return folded
+    for folded in _ever_more(line, around(graph, view.focus, radii[-1]), findings, view):
+        if fits(folded):
             break
     return folded or as_recorded(graph, findings)
 
 
-def _built(line: Line, shown: set[str], findings: Sequence[Finding], said: tuple[str, int, bool]) -> Folded:
-    """Return those shown in boxes, and the rest.
+def _ever_more(line: Line, shown: set[str], findings: Sequence[Finding], view: View) -> Iterator[Folded]:
+    """Yield what is in focus with ever more of it folded, between the boxes before and behind."""
+    places = _places(line, shown)
+    ids = {line.nodes[at].id for at in places[BETWEEN]}
+    ids |= {edge.target for at in places[BETWEEN] for edge in line.to_leaves[at]}
+    graph = replace(
+        line.graph,
+        nodes=tuple(node for node in line.graph.nodes if node.id in ids),
+        edges=tuple(edge for edge in line.graph.edges if edge.source in ids and edge.target in ids),
+    )
+    alone = line_of(graph)
+    for staged in Stages(alone, view).levels():
+        parts = [_moved(part, [line.place[alone.nodes[at].id] for at in part.places]) for part in staged.parts]
+        boxes = [*_stub(line, places[BEFORE], BEFORE), *parts, *_stub(line, places[BEHIND], BEHIND)]
+        rest = [Opening(f"all but {view.focus}", f"--radius {RADIUS}")] if len(boxes) > len(parts) else []
+        yield built(line, boxes, (*rest, *staged.openings), findings)
+
+
+def _moved(part: Part, places: list[int]) -> Part:
+    """Return a part with its places on the whole line; a run that others stand within is no run there."""
+    together = places[-1] - places[0] == len(places) - 1
+    kind = "stretch" if part.kind == "run" and not together else part.kind
+    return replace(part, kind=kind, places=tuple(places), count=part.count if kind == "run" else 1)
+
+
+def _places(line: Line, shown: set[str]) -> dict[str, list[int]]:
+    """Return the places before those shown, between and with them, and behind them.
 
     Where none of the rest leads to those shown, it stands behind them, and where none of those shown leads
-    to it, before them: both are one box. What has some of them on either side is folded stretch by stretch.
+    to it, before them.
     """
     leading, ahead = reaching(line.graph, shown), _ahead(line, shown)
     places: dict[str, list[int]] = {BEFORE: [], BETWEEN: [], BEHIND: []}
     for at, node in enumerate(line.nodes):
         where = BEHIND if node.id not in leading else BEFORE if node.id in ahead else BETWEEN
         places[BETWEEN if node.id in shown else where].append(at)
+    return places
+
+
+def _built(line: Line, shown: set[str], findings: Sequence[Finding], said: tuple[str, int, bool]) -> Folded:
+    """Return those shown in boxes, the rest before and behind in one each, what lies between stretch by stretch."""
+    places = _places(line, shown)
     free = [at for at in places[BETWEEN] if line.nodes[at].id in shown]
     name, radius, chains = said
     parts = parts_with_chains(line, free, frozenset()) if chains else {at: _alone(line, at) for at in free}

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from gradtrace.wording.nodes import position
 from gradtrace.wording.numbers import stats
-from gradtrace.wording.quoting import escaped, one_line, shorten
+from gradtrace.wording.quoting import code_line, escaped, one_line, shorten
 
 if TYPE_CHECKING:
     from gradtrace.model import BackwardPass, Node, Report, TensorStats
@@ -86,7 +86,7 @@ def gradient(node: Node, of: str) -> str:
 def expression(node: Node) -> str:
     """Return the code that made a node, whole and on one line; the library's where that made it."""
     source = node.library if node.library and node.library.text else node.source
-    return one_line(source.text) if source else ""
+    return code_line(source.text) if source else ""
 
 
 def derivative_of(node: Node) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escaped", "github_text", "markdown_code", "markdown_text", "mermaid_comment", "mermaid_text",
+__all__ = ["code_line", "escaped", "github_text", "markdown_code", "markdown_text", "mermaid_comment", "mermaid_text",
            "one_line", "shorten", "tex_text", "tooltip", "visible"]  # fmt: skip
 
 LONGEST_STRING = 15_000  # bytes
@@ -45,6 +45,15 @@ def one_line(text: str) -> str:
     "f(x, '\\x1b[31m')"
     """
     return visible(" ".join(text.split()))
+
+
+def code_line(text: str) -> str:
+    r"""Return an expression on one line, a call's arguments without the gaps that broken lines leave.
+
+    >>> code_line("self.attn(\n    x, x,\n    need_weights=False,\n)")
+    'self.attn(x, x, need_weights=False,)'
+    """
+    return one_line(re.sub(r"(?<=[(\[{])\s*\n\s*|\s*\n\s*(?=[)\]}])", "", text))
 
 
 def escaped(text: str, depth: int = 1) -> str:

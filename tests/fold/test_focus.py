@@ -76,3 +76,20 @@ def test_where_it_does_not_fit_views_are_folded_and_fewer_nodes_around_are_shown
 def test_a_name_that_is_not_there_is_an_error(view):
     with pytest.raises(Exception, match="unknown node 'w'"):
         fold(builders.partials(), view)
+
+
+def test_a_focus_that_is_too_large_to_be_read_is_folded_as_a_whole_is():
+    graph = blocks()
+    folded = fold(graph, View(focus="model.h"), fits=lambda folded: len(folded.boxes) <= 12)
+    assert 2 < len(folded.boxes) <= 12
+    assert folded.expand() == structure(graph)
+    assert is_acyclic(folded)
+
+
+@settings(max_examples=100, deadline=None)
+@given(passes(), st.randoms(use_true_random=False), st.integers(1, 6))
+def test_however_little_fits_a_focus_is_exact_and_has_no_cycle(graph, random, most):
+    name = random.choice(graph.nodes).id
+    folded = fold(graph, View(focus=name), fits=lambda folded: len(folded.boxes) <= most)
+    assert folded.expand() == structure(graph)
+    assert is_acyclic(folded)
