@@ -32,6 +32,8 @@ COMMANDS = (
     ["render", "--pass", "all", "-f", "svg", "-o", "picture.svg"],
     ["check"], ["check", "--json"], ["check", "-f", "sarif"], ["check", "-f", "github"], ["check", "--numeric"],
     ["explain"], ["explain", "-f", "latex", "--order", "2"], ["explain", "-f", "markdown", "--pass", "all"],
+    ["render", "-f", "html", "-o", "page.html"], ["history"], ["history", "--update"], ["history", "-o", "table.csv"],
+    ["history", "-o", "norms.svg"], ["render", "--focus", "n3", "-f", "dot", "-o", "-"], ["render", "--slopes"],
 )  # fmt: skip
 
 

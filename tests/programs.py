@@ -6,6 +6,7 @@ A program has a pool of square matrices to draw from, and adds to it. What raise
 from __future__ import annotations
 
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,9 @@ UNARY: dict[str, Callable[..., Any]] = {
     "svd": lambda x: torch.linalg.svdvals(x + torch.diag(torch.arange(1.0, 1 + len(x)))),
     "sparse": lambda x: torch.sparse.sum(x.to_sparse(), 0).to_dense().sum(),
     "sparse product": lambda x: torch.sparse.mm(x.to_sparse(), x),
-    "sparse gradient": lambda x: F.embedding(torch.tensor([0, 0]), x, sparse=False).sum(),
+    "rows": lambda x: F.embedding(torch.tensor([0, 0]), x).sum(),
+    "sparse gradient": lambda x: F.embedding(torch.tensor([0, 0]), x, sparse=True).sum(),
+    "of another thread": lambda x: _in_a_thread(lambda: x.sin() * x),
     "complex": lambda x: torch.fft.fft(x).abs(),
     "conjugate": lambda x: torch.complex(x, x * 2).conj().imag,
     "complex product": lambda x: torch.complex(x, -x) * torch.complex(x, x),
@@ -146,6 +149,11 @@ BINARY: dict[str, Callable[..., Any]] = {
     "lerp": lambda a, b: torch.lerp(a, b, 0.3),
     "solve": lambda a, b: torch.linalg.solve(a + 3 * torch.eye(len(a)), b),
 }
+
+
+def _in_a_thread(work: Callable[[], Any]) -> Any:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def _changed(x: torch.Tensor) -> torch.Tensor:
@@ -255,7 +263,7 @@ class Program:
     def _differentiate(self, random: Random, pool: Tensors, leaves: Tensors) -> None:
         made = [tensor for tensor in pool if tensor.grad_fn is not None] or [leaves[0] * 1]
         output, other = made[-1], random.choice(made)
-        chosen = random.randrange(8)
+        chosen = random.randrange(9)
         if chosen == 0:
             torch.autograd.backward([output.sum(), other.mean()])
         elif chosen == 1:
@@ -275,6 +283,8 @@ class Program:
         elif chosen == 6:
             output.backward(torch.full_like(output, 0.5))
             output.sum().backward()  # which may be freed
+        elif chosen == 7:
+            _in_a_thread(lambda: (output.sum() + other.mean()).backward())
         else:
             sum(tensor.sum() for tensor in made).backward()
 

@@ -12,6 +12,7 @@ import sympy as sp
 from gradtrace.explain.differentiate import parts
 from gradtrace.explain.indices import At, AtLeast, Equal, Index, Largest, Others, Product, Total, Within
 from gradtrace.explain.notation import lowered, notation
+from gradtrace.wording.quoting import tex_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -283,11 +284,12 @@ def tex_name(name: str) -> str:
     ('x', 'z_{1}', '\\mathrm{loss}', '\\theta', "\\texttt{p['w']}")
     """
     stem = name.rstrip("0123456789")
+    digits = name[len(stem) :]
     greek = unicodedata.name(stem, "") if len(stem) == 1 else f"GREEK SMALL LETTER {stem.upper()}"
+    letter = stem if len(stem) == 1 and stem.isascii() and stem.isalpha() else ""
     if greek.startswith("GREEK SMALL LETTER") and greek.rpartition(" ")[2].lower() in GREEK:
-        stem = f"\\{greek.rpartition(' ')[2].lower()}"
-    if stem.startswith("\\") or (len(stem) == 1 and stem.isascii()):
-        digits = name[len(name.rstrip("0123456789")) :]
-        return f"{stem}_{{{digits}}}" if digits else stem
-    escaped = "".join(f"\\{c}" if c in "_#%&${}" else c for c in name if c.isascii() and c not in "\\^~")
-    return rf"\mathrm{{{escaped}}}" if name.replace(".", "").isidentifier() else rf"\texttt{{{escaped}}}"
+        letter = f"\\{greek.rpartition(' ')[2].lower()}"
+    if letter:
+        return f"{letter}_{{{digits}}}" if digits else letter
+    upright = name.isascii() and name.replace(".", "").isidentifier()
+    return rf"\mathrm{{{tex_text(name)}}}" if upright else rf"\texttt{{{tex_text(name)}}}"

@@ -14,6 +14,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
+import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -28,6 +29,8 @@ from gradtrace.formats.github import as_github
 from gradtrace.formats.sarif import About, as_sarif
 from gradtrace.formats.svg import NAMESPACE
 from gradtrace.model import Report
+from gradtrace.recording.recorder import Options
+from gradtrace.recording.replay.taped_recorder import TapedRecorder
 from gradtrace.tracefile import dumps, loads
 from gradtrace.wording.findings import as_text
 from gradtrace.wording.quoting import (
@@ -151,7 +154,39 @@ def test_a_trace_of_any_text_is_saved_and_loaded(text):
 def test_latex_sets_any_text(tmp_path):
     lines = [rf"\noindent x{tex_text(text[:300])}x\par" for text in HOSTILE]
     lines += [rf"\noindent {tex_text(''.join(map(chr, range(at, at + 64))))}\par" for at in range(0, 0x400, 64)]
-    (tmp_path / "x.tex").write_text("\n".join([r"\documentclass{article}\begin{document}", *lines, r"\end{document}"]))
+    assert_set_by_latex(lines, tmp_path)
+
+
+@pytest.mark.latex
+@pytest.mark.usefixtures("latex")
+def test_latex_sets_the_equations_of_tensors_of_any_name(tmp_path):
+    with TapedRecorder(Options(calls=True)) as recorder:
+        x = torch.tensor(2.0, requires_grad=True)
+        (x.sin() * x**3 / (x * 2)).backward()
+    (graph,) = recorder.trace.passes
+    lines = [as_latex(renamed(graph, text[:300])) for text in HOSTILE]
+    assert all(r"\begin{align*}" in text for text in lines)
+    assert_set_by_latex([r"\usepackage{amsmath}", *lines], tmp_path)
+
+
+def renamed(graph, text):
+    """A pass whose tensors have this name."""
+    return msgspec.structs.replace(
+        graph, nodes=tuple(msgspec.structs.replace(node, name=node.name and text) for node in graph.nodes)
+    )
+
+
+def as_latex(graph):
+    """The explanation of a pass."""
+    return EXPLANATIONS["latex"].function(explain(graph, 1, pinned()), 80)
+
+
+def assert_set_by_latex(lines, folder):
+    """Typeset these lines; those that load packages come first."""
+    packages = [line for line in lines if line.startswith(r"\usepackage")]
+    body = [line for line in lines if line not in packages]
+    text = [r"\documentclass{article}", *packages, r"\begin{document}", *body, r"\end{document}"]
+    (folder / "x.tex").write_text("\n".join(text))
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "x.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
