@@ -295,3 +295,33 @@ def test_the_workflow_that_is_shown_is_the_one_to_copy():
     assert shown == (ROOT / "examples" / "gradients.yml").read_text(encoding="utf-8")
     for line in re.findall(r"run: gradtrace (.*)", shown):
         assert line.split()[0] in COMMANDS
+
+
+# Words of the glossary, and how they stand in a sentence; others, such as node, are plain enough.
+TERMS = {
+    "grad_fn": r"`grad_fn`",
+    "leaf": r"\b(?:leaf|leaves(?! (?:it|what|torch|a|no|the|out|behind)\b))\b",
+    "backward-pass": r"\bbackward pass(?:es)?\b",
+    "seed": r"\bseed\b",
+    "saved-tensor": r"\bsaved tensors?\b",
+    "norm": r"\bnorms?\b",
+    "fold": r"\bfold(?:s|ed)?\b",
+    "finite-differences": r"\bfinite differences\b",
+    "accumulategrad": r"\bAccumulateGrad\b",
+}
+NO_PROSE = re.compile(
+    FENCE.pattern + r"|^#[^\n]*$|<!--.*?-->|^!\[[^\n]*$|`(?!grad_fn`)[^`\n]*`|\[[^\]]*\]\((?![^)]*glossary)[^)]*\)",
+    re.MULTILINE | re.DOTALL,
+)  # headings, code, and links to elsewhere
+SPOKEN = [page for page in PAGES if page not in {"CONTRIBUTING.md", "docs/glossary.md", "docs/benchmarks.md"}]
+
+
+@pytest.mark.parametrize("page", SPOKEN)
+def test_the_first_use_of_a_word_of_the_glossary_leads_there(page):
+    text = NO_PROSE.sub(lambda found: "~" * len(found[0]), (ROOT / page).read_text(encoding="utf-8"))
+    for anchor, term in TERMS.items():
+        first = re.search(term, text, re.IGNORECASE)
+        if first is not None:
+            line = text.count("\n", 0, first.start()) + 1
+            linked = re.search(rf"\[[^\]]*\]\([^)]*glossary\.md#{anchor}\)", text)
+            assert linked and linked.start() < first.start() < linked.end(), f"{page}, line {line}: {first[0]!r}"
