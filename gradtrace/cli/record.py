@@ -143,6 +143,10 @@ def _advice(*, children: bool) -> str:
     """Return what to do about a script that made no pass: it may have left that to others."""
     if not children and has_children():
         return "it started other processes: to record these, add --children"
+    if children and has_children():
+        return (
+            "nor did the processes that it started, but for those that were forked: start them by spawn or forkserver"
+        )
     return "call backward() or autograd.grad()"
 
 

@@ -1,6 +1,7 @@
 """Processes that a script starts are recorded where that is asked for, and nothing of it is left behind."""
 
 import os
+import textwrap
 
 import pytest
 
@@ -23,6 +24,10 @@ PARENT = """
         work(value)
         os.kill(os.getpid(), signal.SIGKILL)
 
+    def failing(rank):
+        work(rank)
+        raise ValueError(f"of rank {rank}")
+
     def train(rank):
         dist.init_process_group("gloo", rank=rank, world_size=2, store=dist.FileStore("store", 2))
         model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(2, 1))
@@ -37,6 +42,13 @@ PARENT = """
             process.join()
         subprocess.run([sys.executable, "child.py"], check=False)
         subprocess.run([sys.executable, "-c", "import sys; print('torch' in sys.modules, sys.meta_path[0])"])
+        try:
+            torch.multiprocessing.spawn(failing)
+        except torch.multiprocessing.ProcessRaisedException as error:
+            print("of rank 0" in str(error))
+        process = multiprocessing.get_context("spawn").Process(target=failing, args=(3,))
+        process.start()
+        process.join()
         print(sys.argv, "sitecustomize" in sys.modules)
 """
 CHILD = """
@@ -66,10 +78,10 @@ def test_each_process_that_is_started_has_a_file_of_its_own(started):
     names = sorted(path.name for path in folder.glob("run.*"))
     assert done.code == 0, done.err
     assert [name for name in names if ".pid" not in name] == [
-        "run.child3.json", "run.child4.json", "run.rank0.json", "run.rank1.json",
+        *(f"run.child{count}.json" for count in (3, 4, 5, 6)), "run.rank0.json", "run.rank1.json",
     ]  # fmt: skip
-    assert len(names) == 5
-    assert f"5 processes that the script started wrote {names[0]}" in done.err
+    assert len(names) == 7
+    assert f"7 processes that the script started wrote {names[0]}" in done.err
 
 
 def test_the_ranks_of_a_spawned_group_are_known_and_merged(started):
@@ -98,6 +110,16 @@ def test_a_script_that_is_started_runs_as_by_itself_and_its_error_is_in_its_trac
     alone = run(folder, "child.py", own_path=str(folder / "site"))
     mine = [line for line in done.out.splitlines() if "child.py" in line]
     assert [line for line in alone.out.splitlines() if "child.py" in line] == mine
+
+
+def test_an_exception_that_ends_a_process_of_multiprocessing_is_in_its_trace(started):
+    folder, done = started
+    line = textwrap.dedent(PARENT).splitlines().index('    raise ValueError(f"of rank {rank}")') + 1
+    for child, rank in ((5, 0), (6, 3)):  # by torch, and by python
+        error = load(folder / f"run.child{child}.json").error
+        assert (error.type, error.message, error.source.line) == ("ValueError", f"of rank {rank}", line)
+    assert "True" in done.out
+    assert load(folder / "run.rank0.json").error is None
 
 
 def test_the_own_sitecustomize_runs_in_each_of_them(started):

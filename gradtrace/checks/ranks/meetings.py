@@ -23,9 +23,8 @@ class Meeting(NamedTuple):
     passes: dict[int, BackwardPass]
     leaves: dict[int, Leaves]
 
-    @property
     def replicas(self) -> dict[int, Leaves]:
-        """The leaves that all ranks have alike: those that are no part of a whole."""
+        """Return the leaves that all ranks have alike: those that are no part of a whole."""
         return {rank: {n: x for n, x in own.items() if _is_whole(x)} for rank, own in self.leaves.items()}
 
 

@@ -38,7 +38,7 @@ def rank_divergence(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
     """Parameters, or gradients after the reduction, that differ between ranks that keep them alike."""
     partial = is_partial(trace)
     for meeting in meetings(trace):
-        graphs, leaves = meeting.passes, meeting.replicas
+        graphs, leaves = meeting.passes, meeting.replicas()
         if partial and len({graph.step for graph in graphs.values()}) > 1:
             continue  # perhaps not the same pass of the training: others of one rank alone may not have been kept
         values = {rank: {n: leaf.values[0] for n, leaf in own.items() if leaf.values} for rank, own in leaves.items()}
@@ -102,8 +102,9 @@ def unused_on_rank(trace: Trace, _: Thresholds) -> Iterator[Finding]:
     """A parameter that some ranks used in a pass and others did not: its gradient is the mean with their zeros."""
     missing: dict[tuple[str, tuple[int, ...]], list[Meeting]] = {}
     for meeting in meetings(trace):
-        for name in dict.fromkeys(name for own in meeting.replicas.values() for name in own):
-            without = tuple(sorted(rank for rank, own in meeting.replicas.items() if name not in own))
+        replicas = meeting.replicas()
+        for name in dict.fromkeys(name for own in replicas.values() for name in own):
+            without = tuple(sorted(rank for rank, own in replicas.items() if name not in own))
             if without:
                 missing.setdefault((name, without), []).append(meeting)
     groups: dict[tuple[tuple[int, ...], tuple[int, ...]], list[str]] = {}

@@ -71,7 +71,7 @@ class _Child:
             return
         self._ended.add(os.getpid())
         self._recorder.__exit__()
-        error = getattr(sys, "last_value", None)
+        error = _error_of_end()
         if isinstance(error, Exception):
             note_error(self._recorder, error)
         self._recorder.command = tuple(sys.argv)
@@ -95,3 +95,18 @@ class _Child:
         identity = multiprocessing.process.current_process()._identity
         part = f"child{'-'.join(map(str, identity))}" if identity else f"pid{os.getpid()}"
         return with_part(file_name(self._options.output, Process()), part)
+
+
+def _error_of_end() -> BaseException | None:
+    """Return the exception that ends this process: python's last one, or that which multiprocessing is handling.
+
+    Torch's spawn makes an exit of it, behind which it stands.
+    """
+    raised = sys.exc_info()[1]
+    if isinstance(raised, SystemExit) and raised.__traceback__ is not None:
+        trace = raised.__traceback__
+        while trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace.tb_frame.f_globals.get("__name__") == "torch.multiprocessing.spawn":
+            return raised.__context__
+    return raised or getattr(sys, "last_value", None)
