@@ -20,6 +20,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.pipelining import PipelineStage, ScheduleGPipe
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 import gradtrace
 
@@ -209,6 +210,40 @@ def diverging():
 
     loop(model, 4, after=after)
     return model
+
+
+def by_hand(steps, is_reduced):
+    """Train without a wrapper; the gradients that ``is_reduced`` tells of are reduced by the script."""
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+    def reduce(optimizer, *_):
+        step = steps_done[0] = steps_done[0] + 1
+        for parameter in model.parameters():
+            if is_reduced(step, parameter):
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= dist.get_world_size()
+
+    steps_done = [0]
+    hook = register_optimizer_step_pre_hook(reduce)
+    loop(model, steps)
+    hook.remove()
+    return model
+
+
+@scenario
+def reduced_by_hand():
+    return by_hand(4, lambda step, parameter: True)
+
+
+@scenario
+def not_reduced():
+    """Trainings that begin alike, each going its own way."""
+    return by_hand(4, lambda step, parameter: False)
+
+
+@scenario
+def biases_forgotten():
+    return by_hand(5, lambda step, parameter: step != 3 or parameter.ndim > 1)
 
 
 @scenario

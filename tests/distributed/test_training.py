@@ -20,7 +20,7 @@ SCRIPT = str(Path(__file__).with_name("scenarios.py"))
 HEALTHY = [
     "ddp", "ddp_comm_hook",
     "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
-    "tensor_parallel", "gpipe", "ddp_looked_at", "ddp_groups", "hsdp",
+    "tensor_parallel", "gpipe", "ddp_looked_at", "ddp_groups", "hsdp", "reduced_by_hand", "not_reduced",
 ]  # fmt: skip
 
 
@@ -164,6 +164,14 @@ def test_a_diverging_rank_is_found_in_the_first_pass_that_differs(folder, reques
     assert [(f.pass_index, f.ranks[0]) for f in found] == [(3, 1)]
     assert "parameters" in found[0].message
     assert "model.module.0.weight" in found[0].message
+
+
+def test_parameters_that_a_script_keeps_alike_by_itself_are_found_when_they_part(two):
+    found = run(load(two, "biases_forgotten"), names=["rank-divergence"])
+    assert [(f.severity, f.pass_index, f.ranks) for f in found] == [("warning", 4, (1, 0))]
+    assert (
+        "kept alike differ in pass 4, those of rank 1 from the others': model.0.bias, model.2.bias" in found[0].message
+    )
 
 
 def test_a_parameter_that_one_rank_alone_uses_is_found(two):

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec.structs import replace
+
 from gradtrace.checks.base import Thresholds, check
+from gradtrace.checks.ranks.kept_alike import parted
 from gradtrace.checks.ranks.meetings import is_partial, meetings
 from gradtrace.model import Finding
 from gradtrace.wording.nodes import first_few
@@ -13,10 +16,17 @@ from gradtrace.wording.numbers import number
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gradtrace.checks.ranks.kept_alike import Parted
     from gradtrace.checks.ranks.meetings import Meeting
     from gradtrace.model import BackwardPass, TensorStats, Trace
 
 __all__ = ["rank_divergence", "ranks_named", "unused_on_rank"]
+
+
+BY_HAND = (
+    "until then they were alike after each step, though the ranks' own gradients were not: see that each parameter's "
+    "gradient is reduced before each step, on all ranks"
+)
 
 
 def ranks_named(ranks: Iterable[int]) -> str:
@@ -46,8 +56,13 @@ def rank_divergence(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
         for what, held in (("parameters", values), ("reduced gradients", reduced)):
             odd = list(_odd(held, thresholds.divergence))
             if odd:
-                yield _diverged(meeting, odd, what)
+                yield _diverged(meeting, odd, f"{what} that all ranks should have alike")
                 return
+    apart = parted(trace, lambda one, other: _agree(one, other, thresholds.divergence))
+    if apart is not None:
+        values = {rank: {n: leaf.values[0] for n, leaf in own.items()} for rank, own in apart.leaves.items()}
+        found = _diverged(apart, list(_odd(values, thresholds.divergence)), "parameters that the ranks had kept alike")
+        yield replace(found, severity="warning", hint=BY_HAND)
 
 
 def _odd(held: dict[int, dict[str, TensorStats | None]], limit: float) -> Iterator[_Odd]:
@@ -74,14 +89,14 @@ def _agree(one: TensorStats, other: TensorStats, limit: float) -> bool:
     return all(a == b or (a is not None and b is not None and abs(a - b) <= limit * abs(s or 1)) for a, b, s in pairs)
 
 
-def _diverged(meeting: Meeting, odd: list[_Odd], what: str) -> Finding:
+def _diverged(meeting: Meeting | Parted, odd: list[_Odd], what: str) -> Finding:
     worst = odd[0]
     rank, other = worst.ranks[0], next(rank for rank in worst.held if rank not in worst.ranks)
     graphs, graph, names = meeting.passes, meeting.passes[rank], {each.name for each in odd}
     sizes = " and ".join(f"{number(worst.held[r].norm)} on rank {r}" for r in sorted((rank, other)))
     return Finding(
         "rank-divergence", "error",
-        f"{what} that all ranks should have alike differ in pass {graph.index}, those of {ranks_named(worst.ranks)} "
+        f"{what} differ in pass {graph.index}, those of {ranks_named(worst.ranks)} "
         f"from the others': {first_few(each.name for each in odd)} (the norm of {worst.name} is {sizes})"
         f"{_steps(graph, graphs[other])}",
         "look for what one rank did alone before that pass: a step that it skipped or took twice (a GradScaler of its "
