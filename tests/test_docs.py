@@ -324,4 +324,5 @@ def test_the_first_use_of_a_word_of_the_glossary_leads_there(page):
         if first is not None:
             line = text.count("\n", 0, first.start()) + 1
             linked = re.search(rf"\[[^\]]*\]\([^)]*glossary\.md#{anchor}\)", text)
-            assert linked and linked.start() < first.start() < linked.end(), f"{page}, line {line}: {first[0]!r}"
+            assert linked, f"{page}, line {line}: {first[0]!r} has no link"
+            assert linked.start() < first.start() < linked.end(), f"{page}, line {line}: {first[0]!r}"
