@@ -25,13 +25,13 @@ __all__ = ["assemble"]
 
 
 def assemble(raw: RawPass, logs: ThreadLogs, nesting: Nesting, sources: Sources) -> BackwardPass:
-    """Return the pass as plain immutable data."""
+    """Return the pass as immutable data."""
     with gc_paused():
         return _Assembly(raw, logs, nesting, sources).build()
 
 
 class _Assembly:
-    """The tables that the nodes and edges of one pass are read from."""
+    """Tables by position, from which the nodes and edges of one pass are built."""
 
     def __init__(self, raw: RawPass, logs: ThreadLogs, nesting: Nesting, sources: Sources) -> None:
         self.raw = raw
@@ -82,7 +82,7 @@ class _Assembly:
         return None if last is None or self.raw.rank is None else _rounded(self.raw.seconds[1] - last)
 
     def _nodes_and_edges(self) -> tuple[list[Node], list[Edge]]:
-        """Return them in backward order; what was noted of a node's run is let go of as soon as it is told."""
+        """Return the nodes and edges in backward order; the events of each node are freed once it is built."""
         raw = self.raw
         nodes = list(self._outputs())
         edges = [
@@ -94,18 +94,18 @@ class _Assembly:
             places[position] = place
         links = iter(sorted(raw.graph.links, key=lambda link: (places[link[0]], link[1])))
         link = next(links, None)
-        raw.run.events.clear()  # a million of them are not held twice
+        raw.run.events.clear()  # frees them: holding a million events and nodes at once takes twice the memory
         for position in self.order:
             nodes.append(self._node(position))
             while link is not None and link[0] == position:
                 edges.append(self._edge(link))
                 link = next(links, None)
-            if self.failed is None:  # else it is told by the runs around it
+            if self.failed is None:  # the nodes around it have what it lacks
                 self.runs[position] = None
         return nodes, edges
 
     def _backward_order(self, events: list[Event]) -> list[int]:
-        """Return the positions of the nodes: those that ran in their order, then the others, latest made first."""
+        """Return the positions of the nodes: first those that ran, in order, then the others, latest made first."""
         raw = self.raw
         ran = [event[1] for event in events]
         waiting = [position for position, rank in enumerate(self.ranks) if rank is None]
@@ -164,13 +164,13 @@ class _Assembly:
         return tuple([_stats(captured.get(output)) for output in range(max(captured) + 1)])
 
     def _accumulated(self, position: int, grads: tuple[TensorStats | None, ...]) -> TensorStats | None:
-        """Return what ``.grad`` of a leaf held afterwards, unless that is what arrived."""
-        # Where processes reduced it, that is told instead.
+        """Return what ``.grad`` of a leaf held after the pass, unless it is the gradient that arrived."""
+        # A gradient reduced across processes is stored in its own field.
         held = None if position in self.raw.reduced else _stats(self.raw.accumulated.get(position))
         return None if held in grads else held
 
     def _came_in(self, position: int) -> tuple[TensorStats | None, ...]:
-        """Return what arrived at a node that failed before its hook could tell, where no gradients met."""
+        """Return the gradient of a node that failed before its hook ran, where a single edge leads to it."""
         flows: dict[int, list[TensorStats | None]] = {}
         for source, index, target, output in self.raw.graph.links:
             run = self.runs[source]
@@ -202,7 +202,7 @@ class _Assembly:
 
 
 def _rounded(seconds: float) -> float:
-    """Return the seconds as exactly as the clock tells them; a longer number would only fill the file."""
+    """Return the seconds at the resolution of the clock: further digits would only enlarge the file."""
     return round(seconds, 7)
 
 
@@ -211,7 +211,7 @@ def _stats(measured: Measured | None) -> TensorStats | None:
 
 
 def all_measured(raw: RawPass) -> list[Measured]:
-    """Return all that was measured in a pass."""
+    """Return all measurements of a pass."""
     groups: list[Iterable[Measured | None]] = [
         raw.graph.leaf_values.values(),
         raw.captured.values(),
@@ -225,7 +225,7 @@ def all_measured(raw: RawPass) -> list[Measured]:
 
 
 class _Calls:
-    """The module calls of one pass, in order of first use, each with the position of the one around it."""
+    """Module calls of one pass, in order of first use, each with the position of its parent."""
 
     def __init__(self, names: dict[int, str]) -> None:
         self.found: list[ModuleCall] = []

@@ -1,4 +1,4 @@
-"""The graph below tensors as it is, without running it: its ops, its edges, and what to call the ends."""
+"""Structure of the graph below tensors, without running it: ops, edges, and the names of leaves and outputs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["Structure", "structure"]
 
 
 class Structure(NamedTuple):
-    """Nodes by position: their ops; the edges, from each node to those it sends gradients to; names and shapes.
+    """Nodes by position: their ops; the edges, in backward direction; names and shapes of leaves and outputs.
 
-    ``leaves`` and ``outputs`` have name and shape of a tensor; outputs are at their node's position.
+    ``leaves`` and ``outputs`` hold the name and shape of a tensor; outputs are at the position of their node.
     """
 
     ops: list[str]
@@ -30,7 +30,7 @@ class Structure(NamedTuple):
 
 
 def structure(outputs: Sequence[torch.Tensor], spaces: Sequence[dict[str, Any]] = ()) -> Structure:
-    """Return the graph below ``outputs``, whose saved tensors may be gone; raises TensorError if one has no graph."""
+    """Return the graph below ``outputs``, whose saved tensors may be freed; raises TensorError if one has no graph."""
     require_graph(outputs)
     graph = walk([root_edge(output) for output in outputs])
     names = Names(chain(spaces, namespaces(sys._getframe(1)))).by_id()

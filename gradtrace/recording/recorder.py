@@ -85,14 +85,14 @@ class Options(Struct, frozen=True):
 
 EVERYTHING = Options()
 LAST: frozenset[int] = frozenset()
-NO_PASS = frozenset({0})  # of all passes no more is kept than a row for each leaf
-# Passes that wait for their text and numbers, so that these are found together: no more than logs remember.
+NO_PASS = frozenset({0})  # keeps no pass, only a row for each leaf
+# Passes assembled together, which is faster; no more than the thread logs remember.
 BATCH = RECENT
 ENGINE = "_engine_run_backward"
 
 
 class _SeededBy(NamedTuple):
-    """What ``seeding`` was told."""
+    """Arguments of ``seeding``."""
 
     spaces: tuple[dict[str, Any], ...]
     at_end: bool
@@ -104,12 +104,12 @@ class Recorder:
     def __init__(self, options: Options = EVERYTHING, folders: tuple[str, ...] = ()) -> None:
         self.options = options
         self.count = 0
-        self._counter = itertools.count(1)  # which two threads can ask at once
+        self._counter = itertools.count(1)  # an iterator, because two threads can ask at once
         self.command: tuple[str, ...] = ()
         self.error: ErrorInfo | None = None
         self.facts_of_end: tuple[Fact, ...] = ()
         self.torchviz: dict[int, str] = {}
-        # Told of the index of each pass when it has ended.
+        # Called with the index of each pass when it has ended.
         self.on_pass: Callable[[int], None] | None = None
         self._seeded_by: _SeededBy | None = None
         self._membership = Membership()
@@ -117,10 +117,10 @@ class Recorder:
         self._logs = ThreadLogs()
         self._nesting = Nesting()
         self._kept: list[BackwardPass | RawPass] = []
-        self._told = 0  # of these, the first are assembled
-        self._handed = 0  # and of them handed to ``options.consume``
-        self._under_way: tuple[Transfer, int] | None = None  # the numbers of the first so many
-        self._keeping = RLock()  # passes end in all threads
+        self._told = 0  # how many of these are assembled
+        self._handed = 0  # how many of those were handed to ``options.consume``
+        self._under_way: tuple[Transfer, int] | None = None  # a transfer, and how many passes it has the numbers of
+        self._keeping = RLock()  # passes end in any thread
         self._wrappers = Wrappers()
         self._facts = Facts(self._wrappers) if options.facts and options.forward else None
         self._logs.call_observer = self._facts.call_observer if self._facts is not None else None
@@ -129,12 +129,12 @@ class Recorder:
         self._paths = ModulePaths()
         self._known = LeafKnowledge(KnownNames(), GradReader(self._series))
         self._updates = WeightUpdates(options.weights, lambda: self._passes.steps, self._name_of)
-        taped = options.calls or options.numeric  # which need each call of the forward
+        taped = options.calls or options.numeric  # both need each call of the forward
         self._pause = ForwardPause(self._logs, (options.keep or ()) if options.forward and not taped else ())
         self._undo = ExitStack()
 
     def __enter__(self) -> Self:
-        """Patch, hook and start to watch this thread."""
+        """Install patches and hooks, and start to watch this thread."""
         with ExitStack() as undo:
             for part in self._parts():
                 part.install()
@@ -143,18 +143,18 @@ class Recorder:
             if self.options.forward:
                 mode = self._logs.here().mode
                 insert(mode)
-                # Not the topmost any more, where the script left modes of its own behind.
+                # Not necessarily the topmost mode: the script may have left its own behind.
                 undo.callback(remove, mode)
             self._undo = undo.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Undo all of it."""
+        """Uninstall everything."""
         self._undo.close()
 
     @contextmanager
     def seeding(self, spaces: Sequence[dict[str, Any]], *, at_end: bool = False) -> Iterator[None]:
-        """Let the passes made meanwhile be seeded ones: gradtrace makes them, not the script.
+        """Mark the passes made meanwhile as seeded: gradtrace makes them, not the script.
 
         Args:
             spaces: variables to name tensors by.
@@ -168,12 +168,12 @@ class Recorder:
 
     @property
     def trace(self) -> Trace:
-        """What was recorded until now, as plain immutable data."""
+        """The passes recorded so far, as immutable data."""
         with self._keeping:
             self._under_way = None
             self._kept = self._assembled(len(self._kept))
         kept = sorted((p for p in self._kept if isinstance(p, BackwardPass)), key=lambda graph: graph.index)
-        # The pass around a nested one ends after it.
+        # A nested pass ends before the pass around it, whose index is known only then.
         parents = [self._nesting.parent(graph.index) for graph in kept]
         passes = [replace(p, parent=parent) if parent else p for p, parent in zip(kept, parents, strict=True)]
         facts = self._facts.of_run(self.sources) if self._facts is not None else ()
@@ -184,9 +184,9 @@ class Recorder:
         return self._membership.signed(trace)
 
     def _parts(self) -> list[Removable]:
-        """Return all of ours that is put in other people's places, first to last."""
+        """Return everything that is installed outside of gradtrace, in order of installation."""
         logs = self._logs
-        # backward() and grad() call the engine by the name imported into torch.autograd, others by this one.
+        # backward() and grad() use the name imported into torch.autograd, other callers that of torch.autograd.graph.
         engines = (torch.autograd, torch.autograd.graph)
         engine = [Patch(m, ENGINE, self._recording(getattr(m, ENGINE))) for m in engines]
         scaling = [self._passes.scaling, *((self._facts.steps.scaling,) if self._facts is not None else ())]
@@ -246,11 +246,11 @@ class Recorder:
         return self._paths.name(parameter) or self._known.names.name(parameter) or ""
 
     def _asks_for_rows(self, index: int) -> bool:
-        """Tell whether nothing but the rows of a pass is asked for, and nothing watches the forward."""
+        """Tell whether only the rows of passes are recorded, and nothing watches the forward."""
         return not self._keeps(index) and (self._pause.is_paused or not self.options.forward)
 
     def _watch(self, call: EngineCall, frame: FrameType, index: int) -> Any:
-        # A pass of which only a row is noted, at its end, has nothing that could be half written.
+        # Without signals for a pass of which only a row is noted: it is noted at the end, all at once.
         with DeferredSignals(frame, signals=self._keeps(index)) as time:
             call.wrap(time.undeferred)
             call.frame = None if self._seeded_by is not None and self._seeded_by.at_end else frame
@@ -296,9 +296,9 @@ class Recorder:
             self.torchviz[raw.pass_index] = raw.graph.torchviz
 
     def _assemble_arrived(self) -> None:
-        """Assemble passes some at a time, as soon as their numbers are here: a device's, a pass or two later."""
+        """Assemble passes in batches when their numbers have arrived: from a device, one or two passes later."""
         waiting = len(self._kept) - self._told
-        # Those chosen by number may wait long, and what they need of the forward is not kept so long.
+        # Passes chosen by number may be far apart, and what they need of the forward is not remembered that long.
         if self._under_way is None and waiting and (self.options.keep or self.options.at_once or waiting >= BATCH):
             self._under_way = send(), len(self._kept)
         if self._under_way is not None and self._under_way[0].has_arrived:
@@ -306,7 +306,7 @@ class Recorder:
             self._kept = self._assembled(count)
 
     def _passes_since_assembled(self, pass_index: int) -> int:
-        """Return how many of the last passes, this one included, reach back to the first that is not assembled."""
+        """Return how many of the last passes, including this one, reach back to the first that is not assembled."""
         first = self._kept[self._told] if self._told < len(self._kept) else None
         return pass_index - first.pass_index + 1 if isinstance(first, RawPass) else 0
 
@@ -314,12 +314,12 @@ class Recorder:
         return assemble(raw, self._logs, self._nesting, self.sources)
 
     def _assembled(self, count: int) -> list[BackwardPass | RawPass]:
-        """Return the passes, the first ``count`` assembled; less those that were handed to ``options.consume``."""
+        """Return the first ``count`` passes assembled, without those already handed to ``options.consume``."""
         kept, rest = self._kept[:count], self._kept[count:]
         told = [self._assemble(p) if isinstance(p, RawPass) else p for p in kept]
         if self.options.consume is not None:
             for graph in told[self._handed :]:
-                self._handed += 1  # first: it may end the script
+                self._handed += 1  # before the call, which may end the script
                 self.options.consume(graph)
             told = told[-1:]
             self._handed = len(told)

@@ -1,4 +1,4 @@
-"""A backward pass that the script did not make: its outputs seeded with ones, nobody's ``.grad`` touched."""
+"""Seeded pass: a backward pass that gradtrace makes, its outputs seeded with ones, without touching ``.grad``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["script_outputs", "seed"]
 def script_outputs(namespace: dict[str, Any]) -> list[torch.Tensor]:
     """Return the named tensors with a graph that no other named tensor depends on, in order of binding.
 
-    A graph without leaves, such as that of what another process has computed (``rpc_sync``), can't be run from here.
+    A graph without leaves can't be run from here: another process computed it (``rpc_sync``).
     """
     with torch._C.DisableTorchFunction():
         candidates = [tensor for tensor, _ in Names([namespace]).with_graph if tensor.grad_fn is not None]

@@ -17,24 +17,24 @@ __all__ += ["stream_is_captured"]
 
 
 def is_tracing() -> bool:
-    """Tell whether torch traces or captures a graph: a backward in it computes nothing yet."""
+    """Tell whether torch traces or captures a graph, where a backward computes no numbers yet."""
     return torch._guards.TracingContext.try_get() is not None or is_capturing()
 
 
 def is_capturing() -> bool:
-    """Tell whether a graph of a device's kernels is being captured: what is called now runs later, again and again."""
+    """Tell whether a graph of a device's kernels is being captured, to be replayed later."""
     module = accelerator_module()
     return module is not None and bool(module.is_initialized()) and stream_is_captured(module)
 
 
 def stream_is_captured(module: Any) -> bool:
-    """Tell the same of the current stream of a device that was used before, whose module is given."""
+    """Tell whether the current stream of a device in use is being captured; takes the device's module."""
     ask = getattr(module, "is_current_stream_capturing", None)
     return ask is not None and bool(ask())
 
 
 def accelerator_module() -> Any:
-    """Return the module of torch's accelerator, as ``torch.cuda``; None where there is none, or it is not there yet."""
+    """Return the module of torch's accelerator, such as ``torch.cuda``; None if there is none or it is not imported."""
     accelerator = torch.accelerator.current_accelerator()
     return None if accelerator is None else getattr(torch, accelerator.type, None)
 

@@ -1,8 +1,8 @@
-"""PyTorch's own backward formulas, read from the installed torch's ``derivatives.yaml``.
+"""Backward formulas of PyTorch, read from the ``derivatives.yaml`` of the installed torch.
 
 ``python -m gradtrace.recording.autograd.derivatives_yaml`` writes the table of the installed torch to
-``gradtrace/explain/derivatives.json``, so that nothing is parsed at start; for another torch than the
-table's, ``read()`` looks the formulas up live, which takes two seconds and needs PyYAML.
+``gradtrace/explain/derivatives.json``, so that nothing is parsed at start; for a torch other than the
+table's, ``read()`` reads the formulas from the installed file, which takes two seconds and needs PyYAML.
 """
 
 # ruff: noqa: PLC0415 - torchgen takes a second, and only a torch that the table doesn't know needs it

@@ -1,4 +1,4 @@
-"""Calls of autograd's engine, their arguments by name."""
+"""Calls of autograd's engine, with their arguments by name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["EngineCall", "graph_of"]
 
 
 class EngineCall:
-    """The arguments of one call of autograd's engine, by name; calling it runs the engine with them."""
+    """Arguments of one call of autograd's engine, by name; calling the object runs the engine with them."""
 
     def __init__(self, engine: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._engine = engine
@@ -32,14 +32,15 @@ class EngineCall:
         self.accumulates: bool = bool(kwargs.get("accumulate_grad"))
 
     def wrap(self, around: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Run the engine as ``around`` has it."""
+        """Replace the engine by ``around``, which wraps it."""
         self._engine = around(self._engine)
 
     def __call__(self) -> Any:
         """Run the engine as the script asked for it, but in this thread alone.
 
-        A device's nodes would run in a thread of the engine's: there sequence numbers count from 0 again, modes and
-        modules are not watched, and the script's frames are not below. Hooks in Python run one at a time anyway.
+        Otherwise the nodes of a device run in a thread of the engine, where sequence numbers start at 0 again, modes
+        and modules are not watched, and the frames of the script are missing. Python hooks run one at a time in any
+        case.
         """
         is_enabled = torch._C._is_multithreading_enabled()
         try:
@@ -50,7 +51,7 @@ class EngineCall:
 
 
 def graph_of(call: EngineCall) -> Walk | None:
-    """Return the graph that the engine is called for, None where an output has none."""
+    """Return the graph that the engine is called for, None if an output has none."""
     try:
         return walk([root_edge(output) for output in call.outputs])
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""The graph below the roots of a backward pass: each node once, each edge with both its indices."""
+"""Graph below the roots of a backward pass: each node once, each edge with both its indices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GradFn", "Link", "Walk", "leaves_below", "require_graph", "root_edge", "walk"]
 
-# torch's own type of a node is private and covers no custom Function; this names what is meant.
+# An alias with a telling name: torch's type of a node is private and does not cover custom Functions.
 GradFn = Any
 # The positions of an edge's nodes, which grad_input it leaves by, which output it arrives at:
 # source, source_index, target, target_index.
@@ -24,7 +24,7 @@ Link = tuple[int, int, int, int]
 
 
 class Walk(NamedTuple):
-    """The nodes reached, roots first; their ops and edges; the leaves; position and output of each root."""
+    """Nodes reached, roots first; their ops and edges; the leaves; position and output of each root."""
 
     nodes: list[GradFn]
     ops: list[str]
@@ -55,10 +55,10 @@ def walk(outputs: list[tuple[GradFn, int]]) -> Walk:
 def walk_in_python(
     positions: dict[GradFn, int], nodes: list[GradFn], ops: list[str], links: list[Link], leaves: list[int]
 ) -> None:
-    """Find the rest of the graph; ``positions`` and ``nodes`` hold the roots, and all grow."""
-    names: dict[type, str] = {}  # each read of a name makes a new string
+    """Find the rest of the graph, in place: ``positions`` and ``nodes`` hold the roots at first."""
+    names: dict[type, str] = {}  # a cache: each read of a name creates a new string
     source = 0
-    for node in nodes:  # which grows as it is walked
+    for node in nodes:  # grows during the loop
         op = names.get(type(node))
         if op is None:
             op = names[type(node)] = type(node).__name__
@@ -79,7 +79,7 @@ def walk_in_python(
 
 
 def leaves_below(nodes: list[GradFn]) -> list[torch.Tensor]:
-    """Return the tensors of the leaves; ``nodes`` holds the roots, and then all nodes."""
+    """Return the tensors of the leaves; ``nodes`` holds the roots, and grows to all nodes."""
     positions = {node: position for position, node in enumerate(nodes)}
     leaves: list[int] = []
     walk_in_python(positions, nodes, [], [], leaves)

@@ -1,4 +1,4 @@
-"""Saved tensors and plain attributes that a node keeps for its backward, read without unpacking anything."""
+"""Saved tensors and plain attributes of a node, read without unpacking any."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["NOTHING", "SavedFields", "raw_field", "saved_by", "saved_tensors"]
 _SAVED, _RAW = "_saved_", "_raw_saved_"
 
 
-# What a node keeps: its tensors, and its plain attributes, such as ``exponent`` or ``dim``, as JSON can hold them.
+# Saved state of a node: its tensors, and plain attributes such as ``exponent`` or ``dim``, as JSON can hold them.
 SavedFields = tuple[tuple[SavedTensor, ...], dict[str, Attribute]]
 
 
 class _Fields(NamedTuple):
-    """Of one type of node: names of the saved tensors, of the plain attributes, how to read them all at once.
+    """Field names of one type of node: saved tensors, plain attributes, and a reader of all at once.
 
-    Nodes that keep the like share what was found; in a loop almost all do.
+    Nodes with equal saved state share one result; in a loop nearly all do.
     """
 
     tensors: tuple[str, ...]
@@ -44,9 +44,9 @@ _fields: dict[type, _Fields] = {}
 
 
 def kept_slowly(node: Any) -> SavedFields:
-    """Return what the node keeps.
+    """Return the saved state of the node.
 
-    Raw fields are read: the plain ones unpack, which runs the forward of a checkpoint again.
+    Raw fields are read: the plain ones unpack, which would rerun the forward of a checkpoint.
     """
     fields = _fields.get(type(node)) or _find_fields(node)
     if fields.read is None:
@@ -56,20 +56,20 @@ def kept_slowly(node: Any) -> SavedFields:
 
 
 def _key(found: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
-    """Return shapes and dtypes of the tensors, ``count`` of all, and the text of the rest; None if not so plain."""
+    """Return a cache key: shapes and dtypes of the ``count`` tensors, and the repr of the rest; None for an unusual one."""
     key: list[Any] = []
     for value in found[:count]:
         if type(value) not in _PLAIN:
             return None
         if value is not None and (value.is_nested or value.layout is not torch.strided):
-            return None  # which has no shape, or more bytes than the shape tells
+            return None  # has no shape, or more bytes than its shape implies
         key += (None, None) if value is None else (value.shape, value.dtype)
-    # 1, 1.0 and True are equal, and so are 0.0 and -0.0: hence their text.
+    # By repr, because 1, 1.0 and True are equal, and so are 0.0 and -0.0.
     return (*key, repr(found[count:])) if len(found) > count else tuple(key)
 
 
 def kept_new(node: Any, key: tuple[Any, ...] | None) -> SavedFields:
-    """Return what the node keeps, and remember it under a key."""
+    """Return the saved state of the node, and cache it under a key."""
     fields = _fields.get(type(node)) or _find_fields(node)
     kept = _kept(node, fields)
     if key is not None:
@@ -88,11 +88,11 @@ else:
 
 def _find_fields(node: Any) -> _Fields:
     if isinstance(node, torch._C._FunctionBase):
-        return _Fields(("_raw_saved_tensors",), (), None, {})  # its type is the script's own: it must not live on here
+        return _Fields(("_raw_saved_tensors",), (), None, {})  # not cached: a type of the script
     names = dir(type(node))
     tensors = tuple(name for name in names if name.startswith(_RAW))
     saved = {name.removeprefix(_RAW) for name in tensors}
-    # Symbolic sizes and strides only repeat what the tensors' shapes say.
+    # Symbolic sizes and strides repeat the shapes of the tensors.
     shown = (name.removeprefix(_SAVED) for name in names if name.startswith(_SAVED) and "_sym_" not in name)
     plain = tuple(name for name in shown if name not in saved)
     found = _Fields(tensors, plain, _reader(node, tensors, plain), {})
@@ -101,7 +101,7 @@ def _find_fields(node: Any) -> _Fields:
 
 
 def _reader(node: Any, tensors: tuple[str, ...], plain: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]] | None:
-    """Return what reads all fields at once, None where one of them is a list of tensors."""
+    """Return a reader of all fields at once, None if one of them is a list of tensors."""
     if any(not hasattr(getattr(node, name), "data") for name in tensors):
         return None
     names = [*(f"{name}.data" for name in tensors), *(_SAVED + name for name in plain)]
@@ -126,7 +126,7 @@ def _kept(node: Any, fields: _Fields) -> SavedFields:
 
 
 def raw_field(node: Any, name: str) -> Any:
-    """Return what a raw field holds, None where it was freed: a custom Function raises then."""
+    """Return the value of a raw field, None if it was freed (a custom Function raises then)."""
     try:
         return getattr(node, name)
     except RuntimeError:
@@ -141,7 +141,7 @@ def _read(name: str, packed: Any, found: list[SavedTensor]) -> None:
 
 
 def _nbytes(tensor: torch.Tensor) -> int:
-    """Return the bytes of the elements; of a sparse tensor those of what it stores."""
+    """Return the bytes of the elements; for a sparse tensor, of what it stores."""
     if tensor.layout is torch.strided:
         return tensor.nbytes
     if tensor.layout is torch.sparse_coo:
@@ -151,7 +151,7 @@ def _nbytes(tensor: torch.Tensor) -> int:
     elif tensor.layout in {torch.sparse_csc, torch.sparse_bsc}:
         indices = tensor.ccol_indices().nbytes + tensor.row_indices().nbytes
     else:
-        return 0  # of other libraries, such as oneDNN, whose memory nobody can ask for
+        return 0  # memory of other libraries, such as oneDNN, whose size is unknown
     return indices + tensor.values().nbytes
 
 
@@ -159,7 +159,7 @@ def _plain(value: Any) -> Attribute:
     if value is None or isinstance(value, (bool, str)):
         return value
     if isinstance(value, int):
-        # Dimensions counted from the end come as unsigned 64-bit numbers.
+        # Negative dimensions arrive as unsigned 64-bit numbers.
         return value - 2**64 if value >= 2**63 else value
     if isinstance(value, float):
         return value if value - value == 0 else str(value)
@@ -169,7 +169,7 @@ def _plain(value: Any) -> Attribute:
 
 
 def saved_tensors(node: Any) -> list[tuple[str, torch.Tensor]]:
-    """Return the tensors that a node keeps, by name, without unpacking any."""
+    """Return the saved tensors of a node, by name, without unpacking any."""
     found = []
     for name in dir(type(node)):
         if name.startswith("_raw_saved_"):

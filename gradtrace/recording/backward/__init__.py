@@ -1,1 +1,1 @@
-"""One backward pass: snapshot of the graph, hooks on its nodes, the engine, and what is known afterwards."""
+"""One backward pass: snapshot of the graph, hooks on its nodes, the engine, and the result."""

@@ -1,7 +1,7 @@
-"""Compiled autograd: a backward that torch compiles as a whole, into which a hook of ours would be compiled, too.
+"""Compiled autograd: a backward that torch compiles as a whole, including any hook in it.
 
-So there is none. What arrived at a leaf is read from its ``.grad`` when the pass has ended, and of the nodes between
-there is only the graph.
+So no hook is set. The gradients of leaves are read from ``.grad`` when the pass has ended; the nodes between have no
+numbers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NOTE = "compiled: not seen"
 
 
 class CompiledBackward:
-    """Remembers which leaves had no gradient before: what these have afterwards is what arrived."""
+    """Remembers which leaves had no gradient before the pass: their ``.grad`` afterwards is what arrived."""
 
     def __init__(self, call: EngineCall, graph: Walk) -> None:
         self._graph = graph
@@ -29,7 +29,7 @@ class CompiledBackward:
         self._fresh = {position: leaf for position, leaf in leaves.items() if leaf.grad is None}
 
     def gradients(self) -> dict[tuple[int, int], Measured | None]:
-        """Return what arrived at each node, by output, as far as it can be known."""
+        """Return the gradient that arrived at each node, by output, as far as it is known."""
         found: dict[tuple[int, int], Measured | None] = {}
         for position, node in enumerate(self._graph.nodes):
             if position in self._fresh:

@@ -1,8 +1,8 @@
-"""Gradients of leaves read from ``.grad`` when a pass has ended: without a hook, where that is what arrived.
+"""Leaf gradients read from ``.grad`` when a pass has ended: without hooks, where that is what arrived.
 
-Of a loop of many passes all but the few that are kept need no more than this, and hooks would cost as much as
-the script itself. Whether ``.grad`` is what arrived is learnt from passes with hooks: it is not where something
-changes or takes it at once, as optimizers in backward and sharded models do.
+This is enough for passes that are not kept, the majority in a long loop, and hooks would take as much time as the
+script itself. Whether ``.grad`` is what arrived is learnt from passes with hooks: it is not where something changes or
+takes it immediately, as optimizers in backward and sharded models do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = ["GradReader", "Pair"]
 
 
 class Trusted(NamedTuple):
-    """A leaf that keeps in ``.grad`` what arrives, and the rows of its series."""
+    """Leaf whose ``.grad`` is what arrives, and the rows of its series."""
 
     leaf: weakref.ref[torch.Tensor]
     rows: array[float]
@@ -60,7 +60,7 @@ def trusted_in_python(nodes: list[Any], trusted: Trust) -> list[Pair] | None:
 
 
 def grads_of(leaves: list[Pair]) -> list[torch.Tensor | float | None]:
-    """Return the gradient of each leaf; the compiled part gives the norm at once, where it can."""
+    """Return the gradient of each leaf; the C part returns the norm directly, where it can."""
     return [leaf.grad for leaf, _ in leaves]
 
 
@@ -71,7 +71,7 @@ norms_of = grads_of if NATIVE is None else NATIVE.norms_of
 
 
 class GradReader:
-    """Knows which leaves keep in ``.grad`` what arrives at them, and adds their rows to ``series``."""
+    """Reads the gradients of trusted leaves from ``.grad``, and adds their rows to ``series``."""
 
     def __init__(self, series: SeriesLog) -> None:
         self._series = series
@@ -79,7 +79,7 @@ class GradReader:
         self._in_doubt: list[tuple[Transfer, list[tuple[Trusted, Measured, Measured]]]] = []
         self._latest: list[Trusted] = []
         self._running = 0
-        # Passes inside or beside each other add to the same gradients; from then on hooks tell them apart.
+        # Overlapping passes add to the same gradients, so hooks are needed to tell them apart.
         self._overlap = False
 
     def begin(self) -> None:
@@ -88,17 +88,17 @@ class GradReader:
         self._running += 1
 
     def end(self) -> None:
-        """Note that it has ended."""
+        """Note that the pass has ended."""
         self._running -= 1
 
     def leaves(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Pair] | None:
-        """Return the leaves of this call of the engine, if ``.grad`` of them all will tell what arrives."""
+        """Return the leaves of this call of the engine, if ``.grad`` of each will be what arrives."""
         if self._in_doubt:
             self._decide()
         trusted = self._trusted
         if not trusted or self._overlap or not kwargs.get("accumulate_grad") or is_compiled():
             return None
-        if get_eval_frame_callback() is not None:  # dynamo looks at whatever is called
+        if get_eval_frame_callback() is not None:  # dynamo examines each function that is called
             return None
         with torch._C.DisableTorchFunction():
             try:
@@ -112,7 +112,7 @@ class GradReader:
     def read(self, index: int, leaves: list[Pair], *, asked: bool) -> None:
         """Add a row for each leaf: what arrived, without its norm if another pass ran meanwhile.
 
-        ``asked``: the engine was told which leaves to reach.
+        ``asked``: the call of the engine named the leaves to reach.
         """
         with torch._C.DisableTorchFunction():
             is_written = self._series.write_arrived()
@@ -121,7 +121,7 @@ class GradReader:
                 norms = [None if found is None else math.nan for found in norms]
             for (leaf, known), found in zip(leaves, norms_or_places(norms), strict=True):
                 if found is None and not asked:
-                    self._trusted.pop(id(leaf), None)  # something may have taken it
+                    self._trusted.pop(id(leaf), None)  # something may have replaced its gradient
                 norm = UNREACHED if found is None else found
                 if is_written and type(norm) is float:
                     known[1].extend((index, norm))
@@ -130,7 +130,7 @@ class GradReader:
         self._latest = [known for _, known in leaves]
 
     def learn(self, seen: dict[int, Measured], names: dict[int, str], fresh: Leaves) -> None:
-        """Trust those leaves, without a gradient before, whose ``.grad`` is what hooks have ``seen`` arrive."""
+        """Trust those leaves, without a gradient before, whose ``.grad`` equals what hooks have ``seen`` arrive."""
         if self._overlap:
             return
         pairs = []
@@ -142,7 +142,7 @@ class GradReader:
         self._decide()
 
     def _decide(self) -> None:
-        """Compare what was to be compared, as far as its numbers are here: a device's, a pass or two later."""
+        """Decide pending comparisons whose numbers have arrived: from a device, one or two passes later."""
         while self._in_doubt and self._in_doubt[0][0].has_arrived:
             for known, one, other in self._in_doubt.pop(0)[1]:
                 leaf = known.leaf()
@@ -150,13 +150,13 @@ class GradReader:
                     self._trusted[id(leaf)] = known
 
     def latest(self) -> list[torch.Tensor]:
-        """Return those leaves, once, whose gradients were read in the last pass."""
+        """Return the leaves read in the last pass; a second call returns none."""
         found, self._latest = self._latest, []
         return [leaf for known in found if (leaf := known.leaf()) is not None]
 
 
 def _is_same(one: Measured, other: Measured) -> bool:
-    """Tell whether both are the same elements; the norm of a broadcast gradient is summed in another order."""
+    """Tell whether both have the same elements; the norm of a broadcast gradient is summed in another order."""
     reduce_pending([one, other])
     left, right = to_stats(one), to_stats(other)
     if left.norm is None or right.norm is None or not math.isclose(left.norm, right.norm, rel_tol=1e-5):

@@ -1,4 +1,4 @@
-"""Series of leaves: one compact row per leaf and pass, whether the pass is kept or not."""
+"""Series of leaves: one compact row per leaf and pass, whether or not the pass is kept."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREACHED", "SeriesLog"]
 
-# Rows that wait, so that their norms are found together; and passes, where these are on a device.
+# Pending rows, whose norms are computed together; and pending passes, if the norms are on a device.
 _WAITING = 2000
 _PASSES = 256
 _LEVELS = 40
-_LOOK = 1_000  # passes between two looks at how many rows there are
-UNREACHED = -1.0  # in place of a norm; one that is not finite stands for a gradient without one
+_LOOK = 1_000  # passes between two checks of the number of rows
+UNREACHED = -1.0  # replaces a norm; NaN stands for a gradient without a norm
 
-# A norm, or what it is to be taken from: a measurement, or a place among numbers on a device.
+# A norm, or its origin: a measurement, or a position among numbers on a device.
 Norm = float | Measured | tuple[Away, int] | None
 
 
 class SeriesLog:
-    """The gradient norm of each leaf, pass by pass, and whether it was reached."""
+    """Gradient norm of each leaf by pass, and whether the leaf was reached."""
 
-    # A leaf's rows are indices of passes and norms by turns: in one array, as a signal's handler that raises between
-    # two appends would leave half a row.
+    # A leaf's rows are indices of passes and norms by turns, in one array: a signal handler that raises between two
+    # appends would otherwise leave half a row.
     def __init__(self) -> None:
         self._rows: dict[tuple[str, tuple[int, ...]], array[float]] = {}
         self._waiting: list[tuple[int, array[float], Norm]] = []
-        self._under_way: tuple[Transfer, int] | None = None  # the numbers of so many that wait
+        # A transfer, and how many of the pending rows it has the numbers of.
+        self._under_way: tuple[Transfer, int] | None = None
         self.most = MOST_ROWS
         self._level = 0  # of thinning
         self._next_look = _LOOK
@@ -55,11 +56,11 @@ class SeriesLog:
         self.write_arrived()
 
     def wait(self, pass_index: int, rows: array[float], norm: Norm) -> None:
-        """Add one row to be written after all that wait."""
+        """Add one row, to be written after all pending ones."""
         self._waiting.append((pass_index, rows, norm))
 
     def write_arrived(self) -> bool:
-        """Write the rows that wait if there are many, and their numbers are here; tell whether none waits any more."""
+        """Write the pending rows if there are many and their numbers have arrived; tell whether none is left."""
         self._next_look -= 1
         if not self._next_look:
             self._thin()
@@ -89,7 +90,7 @@ class SeriesLog:
             rows.extend((index, _number(norm)))
 
     def _thin(self) -> None:
-        """Drop old rows where there are too many; those of a leaf stay in the same array, which others hold, too."""
+        """Drop old rows if there are too many; the arrays of rows stay the same objects, as others hold them."""
         self._next_look = _LOOK
         while sum(map(len, self._rows.values())) > 2 * self.most and self._level < _LEVELS:
             self._level += 1

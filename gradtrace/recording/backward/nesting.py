@@ -11,38 +11,38 @@ if TYPE_CHECKING:
 
 __all__ = ["Nesting"]
 
-# Ids of nodes that made other nodes, by which these know where they come from.
+# Limit of remembered ids of nodes that made other nodes.
 _MANY_IDS = 300_000
 
 
 class Nesting:
-    """Passes by the engine's tasks, and the ids of nodes that made nodes."""
+    """Passes by task of the engine, and the origins of nodes made by nodes."""
 
     def __init__(self) -> None:
-        # The engine's tasks that had passes nested in them, and the task that each such pass was in.
+        # Tasks of the engine that had nested passes, and the task that each nested pass had.
         self._tasks: dict[int, int | None] = {}
         self._outer: dict[int, int] = {}
         self._ids: dict[int, dict[int, str]] = {}
         self._count = 0
 
     def begin(self, pass_index: int, outer_task: int) -> None:
-        """Note that a pass began inside a task of the engine, whose own pass is told when it has ended."""
+        """Note that a pass began inside a task of the engine, whose own pass is known when it has ended."""
         if outer_task >= 0:
             self._tasks.setdefault(outer_task, None)
             self._outer[pass_index] = outer_task
 
     def end(self, pass_index: int, task: int) -> None:
-        """Note that the engine ran this pass under this task."""
+        """Note that the engine ran this pass as this task."""
         if task in self._tasks:
             self._tasks[task] = pass_index
 
     def parent(self, pass_index: int) -> int | None:
-        """Return the index of the pass that this one was nested in, known when that one has ended."""
+        """Return the index of the pass around this one, known when that pass has ended."""
         task = self._outer.get(pass_index)
         return None if task is None else self._tasks[task]
 
     def note_ids(self, pass_index: int, ids: dict[int, str]) -> None:
-        """Note the ids of the nodes of a pass that made nodes itself; the oldest are forgotten."""
+        """Note the ids of the nodes of a pass that made nodes; the oldest are forgotten."""
         self._ids[pass_index] = ids
         self._count += len(ids)
         while self._count > _MANY_IDS and len(self._ids) > 1:

@@ -1,1 +1,1 @@
-"""Processes that train together: who this one is, and what their tensors are called and hold."""
+"""Distributed training: the rank of this process, its wrappers (DDP, FSDP) and its DTensors."""

@@ -1,4 +1,4 @@
-"""DTensors: the part that this process holds, read without a word to the others."""
+"""DTensors: the local part, read without communication."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["local_part"]
 
 
 def local_part(tensor: torch.Tensor) -> tuple[torch.Tensor, str] | None:
-    """Return what this process holds of a DTensor, and its placement (``Shard(0): local 2×16``); None for others.
+    """Return the local part of a DTensor, and its placement (``Shard(0): local 2×16``); None for other tensors.
 
-    What is still under way between processes (an AsyncCollectiveTensor) is not waited for.
+    A tensor still being communicated (an AsyncCollectiveTensor) is not waited for.
     """
     module: Any = sys.modules.get("torch.distributed.tensor")
     if module is None or not isinstance(tensor, module.DTensor):

@@ -1,4 +1,4 @@
-"""The process group that this process is in: asked at each pass, for a script joins it when it likes."""
+"""Process group of this process, looked up at each pass because the script can join one at any time."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["Membership"]
 
 
 class Membership:
-    """Who this process is: as its process group says, before that as the launcher's environment does."""
+    """Rank and world of this process: from its process group, or before that from the launcher's environment."""
 
     def __init__(self) -> None:
         self._process = this_process()
 
     def rank(self) -> int | None:
-        """Return the rank of this process; None where it is alone."""
+        """Return the rank of this process; None without other processes."""
         distributed = torch.distributed
         known = self._process
         if distributed.is_available() and distributed.is_initialized():
@@ -33,7 +33,7 @@ class Membership:
         return known.rank if known.is_one_of_many else None
 
     def signed(self, trace: Trace) -> Trace:
-        """Return the trace with this process's rank wherever it stands, and its world; unchanged if it is alone."""
+        """Return the trace with this process's rank and world; unchanged without other processes."""
         known = self._process
         if not known.is_one_of_many:
             return trace

@@ -1,7 +1,7 @@
-"""DDP and FSDP2: which leaf of the graph is which parameter, and what the processes made of its gradient.
+"""DDP and FSDP2: which leaf of the graph is which parameter, and the gradient as reduced by the processes.
 
 DDP runs the module with the parameters themselves, and their ``.grad`` is the mean over the processes once the engine
-has returned. FSDP2 runs it with unsharded parameters, which are its own: the script's are their shards, DTensors whose
+has returned. FSDP2 runs it with unsharded parameters; those of the script are their shards, DTensors whose
 ``.grad`` is the shard of the reduced gradient.
 """
 
@@ -33,11 +33,11 @@ class Reduced(NamedTuple):
 
 
 class Wrappers:
-    """The DDP and FSDP2 modules that were called."""
+    """DDP and FSDP2 modules that were called."""
 
     def __init__(self) -> None:
-        self._is_used = False  # asked at each pass, and quicker told than by what is weak
-        # Of each DDP module, whether its last forward prepared a reduction: not under no_sync().
+        self._is_used = False  # checked at each pass, faster than the length of a weak dictionary
+        # By DDP module, whether its last forward prepared a reduction, which is not so under no_sync().
         self._replicated: weakref.WeakKeyDictionary[DistributedDataParallel, bool] = weakref.WeakKeyDictionary()
         self._sharded: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
 
@@ -52,7 +52,7 @@ class Wrappers:
             self._sharded.add(module)
 
     def shards(self) -> dict[int, torch.Tensor]:
-        """Return the script's parameter by the id of the leaf that stands for it in the graph."""
+        """Return the script's parameters by the id of the leaf that stands for them in the graph."""
         if not self._is_used:
             return {}
         found = (each for module in list(self._sharded) for each in sharded_parameters(module))
@@ -60,7 +60,7 @@ class Wrappers:
 
     @property
     def joins(self) -> bool:
-        """Whether a DDP module lets ranks end earlier than others: under ``join()``."""
+        """Whether a DDP module runs under ``join()``, where ranks may end earlier than others."""
         if not self._is_used:
             return False
         configs = (getattr(module, "_join_config", None) for module in list(self._replicated))
@@ -113,7 +113,7 @@ def _is_fsdp(module: torch.nn.Module) -> bool:
 
 
 def sharded_parameters(module: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor | None, torch.Tensor]]:
-    """Yield the name, the unsharded and the sharded parameter of each that an FSDP2 module manages itself."""
+    """Yield the name, the unsharded and the sharded tensor of each parameter that an FSDP2 module manages."""
     if not _is_fsdp(module):
         return
     try:
@@ -122,11 +122,11 @@ def sharded_parameters(module: torch.nn.Module) -> Iterator[tuple[str, torch.Ten
         for param in (param for group in groups if group is not None for param in group.fsdp_params):
             yield param._param_fqn or "", getattr(param, "_unsharded_param", None), param.sharded_param
     except AttributeError:
-        return  # another version of PyTorch keeps them elsewhere: leaves have no names then
+        return  # other versions of PyTorch store them elsewhere; leaves then have no names
 
 
 def is_wrapper_frame(frame: FrameType | None) -> bool:
-    """Tell whether a torch call was made by such a wrapper itself: it is nothing that the script did."""
+    """Tell whether such a wrapper, rather than the script, made a torch call."""
     while frame is not None:
         name = str(frame.f_globals.get("__name__", ""))
         if not name.startswith(_BETWEEN):

@@ -10,13 +10,13 @@ from gradtrace.recording.user_code.frames import Place
 
 __all__ = ["Call", "CallLog", "Maker"]
 
-# A torch call: the first number of the nodes that it made, the number beyond the last; the user's place, and a
-# library's; what it computed, where that is the first output of the last node. A plain tuple: there is one for each op.
+# A torch call: first sequence number of its nodes, end of their range; the user's place, and a library's; the value
+# of the first output of the last node, if measured. A plain tuple, because there is one for each op.
 Call = tuple[int, int, Place | None, Place | None, Measured | None]
 
 
 class Maker(NamedTuple):
-    """A backward node that made other nodes when it ran: its pass, position there, op and number."""
+    """Backward node that made other nodes when it ran: its pass, position there, op and number."""
 
     pass_index: int
     position: int
@@ -25,7 +25,7 @@ class Maker(NamedTuple):
 
 
 class CallLog:
-    """The calls that one thread made, by the sequence numbers of their nodes."""
+    """Calls made by one thread, by the sequence numbers of their nodes."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -43,12 +43,12 @@ class CallLog:
         return calls[at] if at >= 0 and number < calls[at][1] else None
 
     def values_of(self, call: Call | None, number: int) -> dict[int, Measured]:
-        """Return what the forward outputs of the node with this sequence number held, which this call made."""
+        """Return the values of the forward outputs of the node with this sequence number, made by this call."""
         held = None if call is None or number != call[1] - 1 else call[4]
         return self.values.get(number, {}) if held is None else {0: held}
 
     def add_made(self, start: int, end: int, maker: Maker) -> None:
-        """Note that a node's run made the nodes from ``start`` up to ``end``; they share its place."""
+        """Note that the run of a node made the nodes from ``start`` up to ``end``, which get its place."""
         call = self.call(maker.number)
         self.calls.append((start, end, call[2], call[3], None) if call else (start, end, None, None, None))
         for number in range(start, end):
@@ -59,12 +59,12 @@ class CallLog:
         return self._makers.get(number)
 
     def forget(self, kept: set[int], before: int) -> None:
-        """Drop all that is older than ``before``, other than the nodes whose numbers are in ``kept``."""
+        """Drop everything older than ``before``, except the nodes whose numbers are in ``kept``."""
         self.calls = [call for call in self.calls if call[0] >= before or not kept.isdisjoint(range(call[0], call[1]))]
         self._starts = []
         self.values = {key: value for key, value in self.values.items() if key >= before or key in kept}
         self._makers = {key: value for key, value in self._makers.items() if key >= before or key in kept}
 
     def __len__(self) -> int:
-        """Return the number of calls held."""
+        """Return the number of calls in the log."""
         return len(self.calls)

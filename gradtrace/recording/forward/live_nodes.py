@@ -1,4 +1,4 @@
-"""Which nodes still live: those that a tensor of Python's leads to."""
+"""Live nodes: those that a living Python tensor leads to."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def living_numbers() -> set[int]:
 def _root(tensor: torch.Tensor) -> torch.autograd.graph.Node | None:
     try:
         return tensor.grad_fn
-    except RuntimeError:  # one of torch.func's
+    except RuntimeError:  # a tensor of torch.func
         return None

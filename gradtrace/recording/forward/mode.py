@@ -1,4 +1,4 @@
-"""Mode around each torch call: which call of the script made which node, and what its forward computed.
+"""Torch function mode: notes which call of the script made which node, and its forward value.
 
 Nodes carry a sequence number, counted per thread. Reading the counter before and after each torch call
 brackets the numbers of all nodes that the call made, composite ops included; nothing else is needed to
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["CallObserver", "ForwardMode"]
 
 
-# The results of this many calls are remembered, so that a view of one is not measured again.
+# Calls whose results are remembered, so that views of them are not measured again.
 _RECENT = 64
-# After each so many calls it is looked whether their nodes still live.
+# Calls between two searches for nodes that no longer live.
 _FULL = 65_536
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
@@ -43,7 +43,7 @@ CallObserver = Callable[[Any, tuple[Any, ...], dict[str, Any] | None, Any, int],
 
 
 class PythonMode:
-    """What a mode does around each call of torch; ``native.c`` has the same, compiled."""
+    """Base of the mode that calls ``note`` around each torch call; the C part has the same."""
 
     _log: CallLog
     _note: Callable[[int, int, Any, FrameType], None]
@@ -54,7 +54,7 @@ class PythonMode:
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run ``func`` as it would run without us; the mode is off while it does."""
+        """Run ``func`` with the mode off, and note the nodes that it makes."""
         if func not in TRUSTED:
             func = original_of(func, sys._getframe(1))
         start = sequence_number()
@@ -70,34 +70,34 @@ class PythonMode:
 
 
 def custom_function() -> None:
-    """Stand for ``apply`` of a custom Function, of any class, where calls are shown."""
+    """Marker that call observers receive as the function of each ``apply`` of a custom Function."""
 
 
 class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMode):  # type: ignore[misc]
-    """Notes in ``log`` each torch call of this thread that makes a node, and what it computed."""
+    """Notes in ``log`` each torch call of this thread that makes a node, and its value."""
 
     def __init__(self, log: CallLog) -> None:
         super().__init__()
         self._log = log
-        # Shown each call after it ran, with the number after its last node (-1 if it made none).
+        # Called with each call after it ran, and the number after its last node (-1 if it made none).
         self.call_observer: CallObserver | None = None
-        # Called when the log has grown by very much, as in a long loop that never calls backward.
+        # Called when the log has become very long, as in a loop that never calls backward.
         self.on_full: Callable[[], None] = lambda: None
         self._recent: dict[int, tuple[weakref.ref[torch.Tensor], int, Measured]] = {}
 
     def _show(self, call: tuple[Any, ...], result: Any, last: int) -> None:
-        """Show a call to who watches, with the number after its last node, or -1 where it made none."""
+        """Show a call to the observer, with the number after its last node, or -1 if it made none."""
         func, types, args, kwargs = call
         if self.call_observer is None:
             return
-        if _PLAIN.issuperset(types) and not is_watched():  # reads of attributes name torch's own types
+        if _PLAIN.issuperset(types) and not is_watched():  # reads of attributes pass torch's own types
             self.call_observer(func, args, kwargs, result, last)
             return
         # The types have a __torch_function__ of their own.
         call_hidden(self.call_observer, func, args, kwargs, result, last)
 
     def apply(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run ``apply`` of a custom Function, which the mode does not see."""
+        """Run ``apply`` of a custom Function, which bypasses the mode, and note its nodes."""
         start = sequence_number()
         result = function(*args, **kwargs)
         self.note(start, sys._getframe(2), result)
@@ -115,9 +115,9 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
         log = self._log
         calls = log.calls
         if log.closed or (calls and calls[-1][0] >= start):
-            return  # a call of the engine, whose nodes were noted one by one as it made them
+            return  # a call of the engine, whose nodes were noted when it made them
         user, library = find_user_place(frame)
-        if calls:  # what is the same as before is the same object: a loop has one place rather than one for each turn
+        if calls:  # Equal places share one object: a loop has one place instead of one per iteration.
             last = calls[-1]
             if last[2] == user:
                 user = last[2]
@@ -128,7 +128,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
             calls.append((start, end, user, library, self._measure(result)))
             return
         calls.append((start, end, user, library, None))
-        # The script's modes around ours, and tensors that are a class of their own, would see each attribute read.
+        # Attribute reads must bypass the script's modes around ours, and tensor subclasses.
         with torch._C.DisableTorchFunction():
             self._add_values(start, (result,))
 
@@ -165,7 +165,7 @@ class ForwardMode(NATIVE.Mode if NATIVE is not None else PythonMode, RecordingMo
 
 
 def _is_of_last(result: torch.Tensor, start: int, end: int) -> bool:
-    """Tell whether a result is of the last of the nodes that its call made."""
+    """Tell whether a result belongs to the last of the nodes that its call made."""
     return end - start == 1 or bool(result.grad_fn is not None and result.grad_fn._sequence_nr() == end - 1)
 
 

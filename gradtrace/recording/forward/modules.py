@@ -1,4 +1,4 @@
-"""Module calls: which of them made which node, by marks on the line of sequence numbers."""
+"""Module calls: which call made which node, found by marks on the line of sequence numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["ModuleCall", "ModuleHooks", "ModuleLog"]
 
 
 class ModuleCall:
-    """One call of a module: the outermost module called, the path from there, and the call around it."""
+    """Call of a module: the outermost module called, the path from there, and the call around it."""
 
     __slots__ = ("id", "parent", "path", "paths", "root", "root_id", "root_type", "type")
 
@@ -29,16 +29,16 @@ class ModuleCall:
         self.id = id(module)
         self.parent = parent
         self.path = path
-        # Of all modules in the root, by id, once they were asked.
+        # Paths of all modules in the root, by id, once requested.
         self.paths: dict[int, str] | None = parent.paths if parent else None
         self.root: weakref.ref[nn.Module] = parent.root if parent else weakref.ref(module)
         self.root_type: str = parent.root_type if parent else self.type
-        # Names are found when a pass is made, and then by id; the module may be gone when they are read.
+        # Names are resolved by id when a pass is made; the module may be gone when they are read.
         self.root_id: int = parent.root_id if parent else id(module)
 
 
 class ModuleLog:
-    """The module calls that one thread made: from each mark on, nodes belong to the mark's call."""
+    """Module calls made by one thread: from each mark on, nodes belong to the call of the mark."""
 
     def __init__(self) -> None:
         self._marks: list[int] = []
@@ -54,9 +54,9 @@ class ModuleLog:
         self._mark(call)
 
     def leave(self, module: nn.Module) -> None:
-        """Note that the call of ``module`` has ended, and with it all calls in it whose end was not seen."""
+        """Note that the call of ``module`` has ended, and all calls inside it whose end was missed."""
         key, opened = id(module), self._open
-        depth = len(opened) - 1  # of the innermost, as nearly always
+        depth = len(opened) - 1  # the innermost in nearly all cases
         while depth >= 0 and opened[depth].id != key:
             depth -= 1
         if depth >= 0:
@@ -70,16 +70,16 @@ class ModuleLog:
 
     @property
     def is_used(self) -> bool:
-        """Whether there was a call."""
+        """Whether there was a module call."""
         return bool(self._marks)
 
     @property
     def depth(self) -> int:
-        """How many calls are running, in each other."""
+        """Number of nested calls that are running."""
         return len(self._open)
 
     def close(self) -> None:
-        """Note that all calls have ended, as far as will be seen."""
+        """Note that all calls have ended."""
         self._open.clear()
         self._mark(None)
 
@@ -90,7 +90,7 @@ class ModuleLog:
 
     def _mark(self, call: ModuleCall | None) -> None:
         number = sequence_number()
-        if self._marks and self._marks[-1] == number:  # nothing was made since, as under no_grad()
+        if self._marks and self._marks[-1] == number:  # no node since the last mark, as under no_grad()
             self._calls[-1] = call
         else:
             self._marks.append(number)
@@ -111,13 +111,13 @@ class ModuleLog:
 
 
 class ModuleHooks:
-    """Global hooks that tell each thread's log of its module calls."""
+    """Global hooks that pass each module call to the log of its thread."""
 
     def __init__(self, log: Callable[[], ModuleLog], *seen: Callable[[nn.Module], None]) -> None:
         self._log = log
-        self._seen = seen  # told of each module called, too
+        self._seen = seen  # called with each module that is called
         self._handles: list[Any] = []
-        # torch.compile warns of global hooks where a compiled module is called; of ours it need not.
+        # Where a compiled module is called, torch.compile warns of global hooks; ours are excluded.
         question = "_has_any_global_hook"
         asked = hasattr(nn.modules.module, question)  # older versions do not ask
         self._question = [Patch(nn.modules.module, question, self._others_have_hooks)] if asked else []

@@ -1,4 +1,4 @@
-"""Patches for what the mode does not see by itself: custom Functions, and threads that the script starts."""
+"""Patches for what the mode does not cover: custom Functions, and threads started by the script."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["function_patch", "module_change_hooks", "scaler_patch", "thread_patc
 
 
 def function_patch(logs: ThreadLogs) -> Patch:
-    """Return the patch that notes the calls of custom Functions, whose ``apply`` goes straight to C++."""
+    """Return the patch that notes calls of custom Functions, whose ``apply`` goes directly to C++."""
     original = torch.autograd.Function.__dict__["apply"]
 
     def apply(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +40,7 @@ def module_change_hooks(changed: Callable[..., None]) -> list[Registered]:
 
 
 def scaler_patch(*scaling: Callable[[torch.amp.GradScaler], None]) -> Patch:
-    """Return the patch that shows each GradScaler that multiplies a loss to all of ``scaling``."""
+    """Return the patch that passes each GradScaler that multiplies a loss to all of ``scaling``."""
     original = torch.amp.GradScaler.scale
 
     @functools.wraps(original)
@@ -54,7 +54,7 @@ def scaler_patch(*scaling: Callable[[torch.amp.GradScaler], None]) -> Patch:
 
 
 def thread_patch(logs: ThreadLogs) -> Patch:
-    """Return the patch that enters a mode in each thread that starts: modes are a thread's own."""
+    """Return the patch that enters a mode in each new thread, as modes are thread-local."""
     original = threading.Thread._bootstrap_inner  # type: ignore[attr-defined]
 
     def bootstrap(thread: threading.Thread) -> None:

@@ -1,8 +1,8 @@
-"""Pause forward recording while none of the next passes will be kept (``--pass 100``).
+"""Pause of forward recording while none of the next passes will be kept (``--pass 100``).
 
-Of all other passes only a row is kept, for which ``.grad`` is enough (see backward/leaf_grads.py). The forward of a
-few passes before a kept one is recorded, too: their nodes may be used again. Only what one that is kept uses of a
-graph that was made long before, during the pause, has no line.
+Other passes keep only a row for each leaf, for which ``.grad`` is enough (see backward/leaf_grads.py). The forward of a
+few passes before a kept one is also recorded, as their nodes may be used again. A kept pass lacks lines only for nodes
+that were made long before, during the pause.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["ForwardPause"]
 class ForwardPause:
     """Holds the parts that record the forward, and uninstalls them while none of the next passes is kept.
 
-    A mode can't be taken out of the stack while it runs, as it does around ``loss.backward()``; so the pause begins
-    with the next call of a module or step of an optimizer, at which ``pause_if_due`` is to be called.
+    A mode can't be removed while it runs, as it does around ``loss.backward()``; so the pause begins with the next call
+    of a module or step of an optimizer, where ``pause_if_due`` is to be called.
 
     Args:
-        logs: those of all threads; there is a pause only where one alone makes graphs.
+        logs: the logs of all threads; a pause needs that only one of them makes graphs.
         keep: the passes to keep; none for a recording without pauses.
     """
 
@@ -39,7 +39,7 @@ class ForwardPause:
         self._near_until = max((index for index in range(RECENT + 2) if index in keep), default=0)
         self._parts: list[Removable] = []
         self._is_installed = self._due = False
-        self._log: ThreadLog | None = None  # of the thread whose mode is out: only it can have it back
+        self._log: ThreadLog | None = None  # of the thread whose mode was removed; only that thread can insert it again
 
     def holding(self, parts: Iterable[Removable]) -> ForwardPause:
         """Hold these parts, first to last."""
@@ -47,21 +47,21 @@ class ForwardPause:
         return self
 
     def install(self) -> None:
-        """Install the parts, unless this is a pause."""
+        """Install the parts, except during a pause."""
         self._is_installed = True
         if not self.is_paused:
             for part in self._parts:
                 part.install()
 
     def uninstall(self) -> None:
-        """Uninstall them."""
+        """Uninstall the parts."""
         self._is_installed = False
         if not self.is_paused:
             for part in reversed(self._parts):
                 part.uninstall()
 
     def pass_ended(self, index: int) -> None:
-        """Note that this pass has ended: the next one may begin or end a pause."""
+        """Note that this pass has ended, after which a pause may begin or end."""
         if self._keep and self._is_installed:
             ahead = index + 1 + RECENT
             if ahead in self._keep:
@@ -78,7 +78,7 @@ class ForwardPause:
         if not self._due or self.is_paused or not self._is_installed or not self._logs.is_single:
             return
         log = self._logs.here()
-        if log.modules.depth > 1 or remove(log.mode) < 0:  # of calls in each other, each end is noted
+        if log.modules.depth > 1 or remove(log.mode) < 0:  # the ends of nested calls must be noted
             return
         log.modules.close()
         self._log = log

@@ -1,4 +1,4 @@
-"""Logs of threads: the torch calls and module calls that each made."""
+"""Logs of threads: torch calls and module calls, by the thread that made them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["RECENT", "ThreadLog", "ThreadLogs"]
 
-# Below this many calls nothing is dropped; a pass of a million nodes is kept whole all the same.
+# Calls below which nothing is dropped; the calls of a pass are kept in any number.
 _ROOM = 5_000
-# Calls that have only just been made, whose results may not have reached a variable.
+# Most recent calls, whose results may not have reached a variable yet.
 _NEWEST = 64
-# Passes whose nodes may well be used again: the two losses of a GAN, an encoding that all share.
+# Passes whose nodes may be used again: the two losses of a GAN, a shared encoding.
 RECENT = 16
 
 
 class ThreadLog:
-    """The calls and module calls that one thread made."""
+    """Calls and module calls made by one thread."""
 
     def __init__(self) -> None:
         self.calls = CallLog()
@@ -41,13 +41,13 @@ class ThreadLog:
 
     @property
     def is_used(self) -> bool:
-        """Whether there is anything in it."""
+        """Whether there is anything in the log."""
         return bool(len(self.calls)) or self.modules.is_used
 
     def note_pass(self, numbers: array[int], waiting: int = 0) -> None:
-        """Note that a pass used these nodes; when there is much, drop what the last passes did not use.
+        """Note that a pass used these nodes; if the log is long, drop what the last passes did not use.
 
-        ``waiting``: so many of the last passes are still to be told of, and all of them are remembered.
+        ``waiting``: the number of last passes still to be assembled, all of which are remembered.
         """
         self._recent.append((sequence_number(), numbers))
         while len(self._recent) > max(RECENT, waiting):
@@ -59,7 +59,7 @@ class ThreadLog:
             self._room = max(_ROOM, 2 * len(self.calls))
 
     def forget_dead(self) -> None:
-        """Drop what was made without a backward, and is gone; whether it is takes long to find out."""
+        """Drop calls whose nodes are gone without a backward; finding them takes long."""
         if len(self.calls) < self._full:
             return
         kept = self._used() | living_numbers()
@@ -72,13 +72,13 @@ class ThreadLog:
 
 
 class ThreadLogs:
-    """The logs of all threads."""
+    """Logs of all threads."""
 
     def __init__(self) -> None:
         self.closed = False
         self._all: list[ThreadLog] = []
         self._local = threading.local()
-        # Gives what is shown each torch call of a thread, if anything is.
+        # Creates the observer of each torch call of a thread, if there is any.
         self.call_observer: Callable[[ThreadLog], CallObserver] | None = None
 
     def here(self) -> ThreadLog:
@@ -94,19 +94,19 @@ class ThreadLogs:
 
     @property
     def is_single(self) -> bool:
-        """Whether one thread alone has made all nodes and called all modules until now."""
+        """Whether a single thread has made all nodes and called all modules so far."""
         return sum(log.is_used for log in self._all) <= 1
 
     def of(self, own: ThreadLog, number: int) -> tuple[ThreadLog, Call | None]:
-        """Return the log that knows the node with this number, the thread's own, else any other's; and its call."""
+        """Return the log that has the node with this number, of this thread if possible, and the call that made it."""
         call = own.calls.call(number)
         if call is not None:
             return own, call
         return next(((log, found) for log in self._all if (found := log.calls.call(number))), (own, None))
 
     def close(self) -> None:
-        """Take no more notes."""
+        """Close all logs."""
         self.closed = True
         for log in self._all:
             log.calls.closed = True
-            log.mode.call_observer = None  # that of another thread may outlive the recording
+            log.mode.call_observer = None  # a mode in another thread may outlive the recording

@@ -1,1 +1,1 @@
-"""Isolation: the script runs as it would without gradtrace: its tracebacks, warnings, signals, torch.compile."""
+"""Isolation of the script from gradtrace: its tracebacks, warnings, signals and torch.compile stay unaffected."""

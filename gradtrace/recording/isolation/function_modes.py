@@ -1,4 +1,4 @@
-"""Stack of torch function modes of this thread: gradtrace's own mode goes in and out beneath the script's."""
+"""Torch function modes of this thread: insertion and removal of gradtrace's mode beneath those of the script."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class RecordingMode(TorchFunctionMode):
 
 
 def remove(mode: TorchFunctionMode) -> int:
-    """Take the mode out of this thread's stack; return how many stood above it, or -1 if it is not there."""
+    """Remove the mode from this thread's stack; return how many stood above it, or -1 if it is not there."""
     above = []
     while torch._C._len_torch_function_stack():
         found = torch._C._pop_torch_function_stack()
@@ -37,7 +37,7 @@ def remove(mode: TorchFunctionMode) -> int:
 
 
 def insert(mode: TorchFunctionMode, above: int = 0) -> None:
-    """Put the mode into this thread's stack, under as many others as stood above it."""
+    """Insert the mode into this thread's stack, below as many others as stood above it."""
     others = [torch._C._pop_torch_function_stack() for _ in range(min(above, torch._C._len_torch_function_stack()))]
     torch._C._push_on_torch_function_stack(mode)
     for other in reversed(others):

@@ -1,4 +1,4 @@
-"""Hidden calls: gradtrace's own calls of torch, which modes, traces and profilers of the script must not meet."""
+"""Hidden calls: calls of torch by gradtrace that modes, traces and profilers of the script must not see."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _dispatches: Callable[[], int] = torch._C._len_torch_dispatch_stack
 
 
 def is_watched() -> bool:
-    """Tell whether a mode of the script's (ours is aside by now), a trace or a profiler would see our calls."""
+    """Tell whether a mode of the script, a trace or a profiler would see our calls; our own mode is off by now."""
     return bool(_dispatches() or has_modes() or profiler._is_profiler_enabled or torch._C._get_tracing_state())
 
 
 def call_hidden(function: Callable[..., T], *args: Any) -> T:
-    """Call a function of ours unseen, from the midst of the script: its signal handlers may raise at any moment.
+    """Call a function of ours unseen while the script runs, whose signal handlers may raise at any moment.
 
-    Each state is set inside the ``try`` whose ``finally`` first of all sets it back; a context manager written in
-    Python can be struck as it is entered or left, and leave the state to the script.
+    Each state is set inside the ``try`` whose ``finally`` restores it first. A context manager written in Python can be
+    interrupted while it is entered or left, and would leak the state into the script.
     """
     grad, tracing, profiled = torch.is_grad_enabled(), torch._C._get_tracing_state(), profiler._is_profiler_enabled
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch._C._DisableAutocast():
@@ -44,7 +44,7 @@ def call_hidden(function: Callable[..., T], *args: Any) -> T:
 
 
 def _set_aside(tracing: object, *, profiled: bool) -> None:
-    # A node of ours would save tensors, and run the hooks that the script has for saved tensors.
+    # Nodes made here would save tensors, and run the script's hooks for saved tensors.
     torch._C._set_grad_enabled(False)  # noqa: FBT003
     if tracing is not None:
         _set_tracing(None)
@@ -61,7 +61,7 @@ def _set_back(tracing: object, *, profiled: bool) -> None:
 
 @contextmanager
 def hidden() -> Iterator[None]:
-    """Make the calls of torch in this block invisible to all of them, at a time that is ours."""
+    """Hide the calls of torch in this block; signals must be deferred already."""
     grad, tracing, profiled = torch.is_grad_enabled(), torch._C._get_tracing_state(), profiler._is_profiler_enabled
     with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch(), torch._C._DisableAutocast():
         try:

@@ -1,4 +1,4 @@
-"""Patches and hooks in other people's places, which can be installed and uninstalled."""
+"""Patches and hooks outside of gradtrace, which can be installed and uninstalled."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["OnImport", "Patch", "Registered", "Removable"]
 
 
 class Removable(Protocol):
-    """Something of ours that others could meet."""
+    """Patch or hook that code outside of gradtrace could meet."""
 
     def install(self) -> None:
-        """Be there."""
+        """Install it."""
 
     def uninstall(self) -> None:
-        """Leave everything as it is without us."""
+        """Uninstall it, and restore what it replaced."""
 
 
 def _standing(owner: Any, name: str) -> Any:
-    """Return what ``inspect.getattr_static`` finds in a module or a class, which would take most of an entry."""
+    """Return the result of ``inspect.getattr_static`` for a module or a class, in a fraction of its time."""
     for space in owner.__mro__ if isinstance(owner, type) else (owner,):
         if name in vars(space):
             return vars(space)[name]
@@ -33,9 +33,9 @@ def _standing(owner: Any, name: str) -> Any:
 
 
 class Patch:
-    """An attribute of a module or class that is ours for a while.
+    """Patch of an attribute of a module or class.
 
-    Where the script has put its own there meanwhile, that stays, and ours with it, which it may call.
+    If the script has replaced it in the meantime, its replacement stays, and so does ours, which it may call.
     """
 
     def __init__(self, owner: Any, name: str, value: Any) -> None:
@@ -43,23 +43,23 @@ class Patch:
         self._name = name
         self._value = value
         self._covered = False
-        # As it stands there: a classmethod, say, and not the method that it gives.
+        # The static attribute: a classmethod object, say, rather than the bound method.
         self._original = _standing(owner, name)
 
     def install(self) -> None:
-        """Put our value there."""
+        """Set our value."""
         if not self._covered:
             setattr(self._owner, self._name, self._value)
 
     def uninstall(self) -> None:
-        """Put the original value back."""
+        """Restore the original value."""
         self._covered = _standing(self._owner, self._name) is not self._value
         if not self._covered:
             setattr(self._owner, self._name, self._original)
 
 
 class Registered:
-    """A hook of ours among torch's global ones for a while, as ``register`` puts it there."""
+    """Global hook of torch, added by ``register``."""
 
     def __init__(self, register: Callable[[Any], Any], hook: Callable[..., None]) -> None:
         self._register = register
@@ -71,27 +71,27 @@ class Registered:
         self._handle = self._register(self._hook)
 
     def uninstall(self) -> None:
-        """Remove it."""
+        """Remove the hook."""
         if self._handle is not None:
             self._handle.remove()
 
 
 class OnImport:
-    """Calls ``done`` when the module ``name`` has been imported, which is found as python would find it."""
+    """Import hook: calls ``done`` when the module ``name`` has been imported, by python's own finders."""
 
     def __init__(self, name: str, done: Callable[[], None]) -> None:
         self._name = name
         self._done = done
 
     def install(self) -> None:
-        """Wait for the import, if it is still to come."""
+        """Install the finder, unless the module is imported already."""
         if self._name in sys.modules:
             self._done()
         else:
             sys.meta_path.insert(0, self)
 
     def uninstall(self) -> None:
-        """Wait no longer."""
+        """Remove the finder."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)
 

@@ -1,7 +1,7 @@
 """Signals of the script, deferred while gradtrace's own code runs around its call of the engine.
 
-A signal handler that raised there (Ctrl-C, a timeout) would leave notes half written, and dynamo, where a
-compiled function calls backward, would look at each function of gradtrace. Both wait until the script goes on.
+A signal handler that raises there (Ctrl-C, a timeout) would leave notes half written, and dynamo, where a
+compiled function calls backward, would trace each function of gradtrace. Both are off until the script continues.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DeferredSignals"]
 
-# Those whose handlers commonly raise.
+# Signals whose handlers commonly raise.
 _SIGNALS = tuple(int(getattr(signal, name)) for name in ("SIGINT", "SIGALRM", "SIGTERM") if hasattr(signal, name))
 
 
 class DeferredSignals:
-    """While entered, the time is ours; what is run as ``lent`` is the script's again.
+    """Defers signals while entered, other than in functions wrapped by ``undeferred``.
 
-    ``frame`` is where the script is meanwhile: what its handlers are told. Without ``signals`` they are told at
-    once: holding them back takes as long as noting a small pass.
+    ``frame`` is the frame of the script that handlers are called with. With ``signals=False`` nothing is deferred:
+    that takes as long as noting a small pass.
     """
 
     def __init__(self, frame: FrameType, *, signals: bool = True) -> None:
@@ -39,7 +39,7 @@ class DeferredSignals:
         self._switch: Any = None
 
     def __enter__(self) -> Self:
-        """Take the time."""
+        """Start to defer."""
         try:
             self._take()
         except BaseException:
@@ -48,11 +48,11 @@ class DeferredSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back; a handler whose signal came meanwhile runs now, and may raise."""
+        """Stop deferring; a handler whose signal arrived meanwhile runs now, and may raise."""
         self._give()
 
     def undeferred(self, run: Callable[..., Any]) -> Callable[..., Any]:
-        """Return ``run`` as it is for the script."""
+        """Return ``run`` wrapped to run with the script's own handlers."""
 
         def run_lent(*args: Any, **kwargs: Any) -> Any:
             try:
@@ -66,7 +66,7 @@ class DeferredSignals:
     def _take(self) -> None:
         for number in self._numbers:
             handler = _signal.getsignal(number)
-            if handler and callable(handler):  # 0 and 1 are the system's own
+            if handler and callable(handler):  # 0 and 1 are SIG_DFL and SIG_IGN
                 self._held[number] = handler
                 _signal.signal(number, self._note)
         if "torch._dynamo.eval_frame" in sys.modules:
@@ -83,7 +83,7 @@ class DeferredSignals:
                 _signal.signal(number, handler)
                 del held[number]
         finally:
-            if held:  # a handler that is back already has raised
+            if held:  # unless a restored handler has raised already
                 self._give()
         while self._came:
             number, handler = self._came.pop(0)

@@ -1,7 +1,7 @@
 """Stack size for deep graphs.
 
-Once Python has touched the nodes of a chain, torch destroys it recursively, about 200 bytes of stack a node:
-some 45,000 nodes fill the usual 8 MB, and the script would end in a segmentation fault that it doesn't have
+Once Python has touched the nodes of a chain, torch destroys it recursively, with about 200 bytes of stack a node:
+some 45,000 nodes fill the usual 8 MB, and the script would end in a segmentation fault that it does not have
 without gradtrace.
 """
 
@@ -22,7 +22,7 @@ _SAFE = 20_000
 
 
 def raise_stack_limit(nodes: int) -> None:
-    """Let the main thread's stack grow as far as the system allows, if a graph of this many nodes needs it."""
+    """Raise the main thread's stack limit as far as the system allows, if a graph of this many nodes needs it."""
     if nodes < _SAFE:
         return
     try:
@@ -34,24 +34,24 @@ def raise_stack_limit(nodes: int) -> None:
         resource.setrlimit(resource.RLIMIT_STACK, (hard, hard))
 
 
-# Bytes of address space: memory is taken as it is used, and this is enough for two million nodes.
+# Bytes of address space, enough for two million nodes; memory is only taken when used.
 _STACK = 2**29
 
 
 def stack_patches() -> list[Patch]:
-    """Return the patches that give each thread that starts a stack with room for deep graphs: see depth.py."""
+    """Return the patches that give each new thread a stack large enough for deep graphs."""
     names = ("_start_joinable_thread", "_start_new_thread")
     return [Patch(threading, name, _roomy(getattr(threading, name))) for name in names if hasattr(threading, name)]
 
 
 def _roomy(original: Callable[..., Any]) -> Callable[..., Any]:
     def start(*args: Any, **kwargs: Any) -> Any:
-        if threading.stack_size():  # chosen by the script
+        if threading.stack_size():  # set by the script
             return original(*args, **kwargs)
         try:
             threading.stack_size(_STACK)
             return original(*args, **kwargs)
-        except RuntimeError:  # there is not so much address space
+        except RuntimeError:  # not enough address space
             threading.stack_size(0)
             return original(*args, **kwargs)
         finally:

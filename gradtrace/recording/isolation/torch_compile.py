@@ -1,8 +1,8 @@
-"""torch.compile: while it may trace or run compiled code, nothing of gradtrace is there to be traced.
+"""Guard for torch.compile: uninstalls gradtrace while dynamo may trace or run compiled code.
 
 Dynamo reads the stack of modes, the global module hooks and each Python function that it meets, and would
 compile them into the user's graph, or break the graph at them. It is active from the moment that its
-callback is set until it is reset: everything is uninstalled at the one and installed again at the other.
+callback is set until it is reset: everything is uninstalled at the first and installed again at the second.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["DynamoGuard"]
 
 
 def _owner(frame: FrameType) -> int:
-    """Return what turns the switch on and off: a running call, or an object that is entered and left."""
+    """Return the owner of the switch: a running call, or an object that is entered and left."""
     if frame.f_code.co_name in {"__enter__", "__exit__"}:
         return id(frame.f_locals["self"])
     return id(frame)
 
 
 class DynamoGuard:
-    """Watches dynamo's switch: takes ``parts`` and this thread's mode away while it is on."""
+    """Uninstalls ``parts`` and this thread's mode while dynamo is active."""
 
     def __init__(self, parts: list[Removable], mode: Callable[[], RecordingMode]) -> None:
         self._parts = parts
@@ -47,16 +47,16 @@ class DynamoGuard:
         )
 
     def add(self, part: Removable) -> None:
-        """Take this away, too, before the others."""
+        """Add a part, to be uninstalled before the others."""
         self._parts.insert(0, part)
 
     def install(self) -> None:
-        """Watch the switch, as soon as there is one: dynamo takes a second to import."""
+        """Patch dynamo's switch once dynamo is imported, which takes a second and is not done for it."""
         for module in self._imports:
             module.install()
 
     def uninstall(self) -> None:
-        """Watch no longer."""
+        """Remove the patches."""
         for module in self._imports:
             module.uninstall()
         while self._patches:
@@ -69,22 +69,22 @@ class DynamoGuard:
     def _watch_switch(self) -> None:
         from torch._dynamo import eval_frame, trace_rules  # noqa: PLC0415
 
-        trace_rules.add("gradtrace")  # our functions are never the user's to compile
-        # Which of the two is called, and whether the first is there, depends on the version.
+        trace_rules.add("gradtrace")  # dynamo must not compile functions of gradtrace
+        # Different versions call one or the other, and the first may be missing.
         for name in {"set_eval_frame", "_maybe_set_eval_frame"} & vars(eval_frame).keys():
             self._put(Patch(eval_frame, name, self._switch(getattr(eval_frame, name))))
 
     def _watch_export(self) -> None:
         from torch.export import _trace  # noqa: PLC0415
 
-        strict = getattr(_trace, "_strict_export", None)  # which traces without the switch
+        strict = getattr(_trace, "_strict_export", None)  # traces without the switch
         if strict is not None:
             self._put(Patch(_trace, "_strict_export", self._exporting(strict)))
 
     def _switch(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def switch(callback: Any) -> Any:
             caller = sys._getframe(1)
-            if not self._patches:  # the script has wrapped ours, and it outlives us
+            if not self._patches:  # the script has wrapped our patch, which outlives the recording
                 return original(callback)
             if callback is None:
                 prior = original(callback)
@@ -107,7 +107,7 @@ class DynamoGuard:
         return export
 
     def _go(self, caller: FrameType) -> None:
-        # Within a compiled call the switch goes on and off many times; who turned it on first ends it.
+        # The switch toggles many times within a compiled call; only the owner that set it first resets it.
         if getattr(self._local, "away", None) is not None:
             return
         mode = self._mode()

@@ -1,9 +1,8 @@
 """Tracebacks and stacks as they would be without gradtrace.
 
-A recorded call of a torch function runs through the mode, and where that function is written in Python it is
-entered twice: once to hand over to the mode, and once more from there. A module call goes through a function
-more because of the global hooks. Neither these frames nor the calls between may show, wherever Python's own
-modules print a stack. Beyond the script's first frame there is nothing.
+A recorded call of a torch function runs through the mode, and a function written in Python is entered twice: once to
+dispatch to the mode, and once more from there. A module call has an extra frame because of the global hooks. These
+frames, and those that start the script, are removed wherever Python's own modules print a stack.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ __all__ = ["Entry", "entries_of", "inspect_patches", "plain_entries", "plain_tra
 
 _HAND_OVER = handle_torch_function.__code__
 _CALL = nn.Module._call_impl.__code__
-# The function that a module call goes through where there are hooks; and where it stands where there are none.
+# The function that calls a module with hooks, and the position of the call in it without hooks.
 _INNER = next((item for item in _CALL.co_consts if getattr(item, "co_name", "") == "inner"), None)
 
 
 def _plain_call() -> tuple[int, int]:
-    """Return the instruction and the line of the first call in ``_call_impl``: of ``forward`` itself."""
+    """Return the instruction and the line of the first call in ``_call_impl``, that of ``forward``."""
     for step in dis.get_instructions(_CALL):
         if step.opname == "CALL_FUNCTION_EX" and step.positions is not None:
             return step.offset, step.positions.lineno or 0
@@ -48,7 +47,7 @@ _PLAIN_CALL = _plain_call()
 
 
 class Entry(NamedTuple):
-    """A frame, and the instruction and line that it stands at."""
+    """Frame, with the instruction and line it is at."""
 
     frame: FrameType
     instruction: int
@@ -56,7 +55,7 @@ class Entry(NamedTuple):
 
 
 def plain_entries(entries: list[Entry]) -> list[Entry]:
-    """Return those entries, from the innermost outwards, that would be there without us, as they would be."""
+    """Return those entries that would exist without gradtrace, from the innermost outwards, each as it would be."""
     kept, after_own, after_hand_over, after_inner = [], False, False, False
     for entry in entries:
         code = entry.frame.f_code
@@ -72,21 +71,21 @@ def plain_entries(entries: list[Entry]) -> list[Entry]:
 
 
 def _is_to_us(frame: FrameType) -> bool:
-    """Tell whether this frame of ``handle_torch_function`` hands over to our mode, which compiled has no frame."""
+    """Tell whether this frame of ``handle_torch_function`` calls our mode; the compiled mode has no frame."""
     return isinstance(frame.f_locals.get("mode"), RecordingMode)
 
 
 def _is_plain_call(frame: FrameType) -> bool:
-    """Tell whether this call of a module would have run no hook without us."""
+    """Tell whether this call of a module would run no hook without gradtrace."""
     module = frame.f_locals.get("self")
     names = ("_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks")
-    # While ours are installed, this question is answered without them.
+    # This question does not count our own hooks.
     others: bool = nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]
     return not others and not any(getattr(module, name, None) for name in names)
 
 
 def plain_traceback(trace: TracebackType | None) -> TracebackType | None:
-    """Return the traceback without the frames that are there because of us."""
+    """Return the traceback without the frames that gradtrace adds."""
     found: list[Entry] = []
     while trace is not None:
         found.append(Entry(trace.tb_frame, trace.tb_lasti, trace.tb_lineno))
@@ -98,7 +97,7 @@ def plain_traceback(trace: TracebackType | None) -> TracebackType | None:
 
 
 def strip(error: BaseException | None) -> None:
-    """Take the frames that are there because of us out of the traceback of ``error`` and of those behind it."""
+    """Remove the frames that gradtrace adds from the traceback of ``error`` and of the exceptions behind it."""
     chain = [] if error is None else [error]
     known = set(map(id, chain))
     for found in chain:
@@ -110,14 +109,14 @@ def strip(error: BaseException | None) -> None:
 
 
 def traceback_patches() -> list[Patch]:
-    """Return the patches that let the script's own tracebacks and stacks show what they show without us."""
+    """Return the patches by which the script's own tracebacks and stacks omit gradtrace."""
     full, short, stack = traceback._walk_tb_with_full_positions, traceback.walk_tb, traceback.walk_stack  # type: ignore[attr-defined]
     unraisable = sys.unraisablehook
     make_hook = threading._make_invoke_excepthook  # type: ignore[attr-defined]
 
     def walk_stack(frame: FrameType | None) -> Iterator[tuple[FrameType, int]]:
         if frame is None:
-            return stack(frame)  # it counts the calls between itself and the caller
+            return stack(frame)  # counts the calls between itself and the caller
         return ((entry.frame, entry.line) for entry in plain_entries(entries_of(frame)))
 
     def make_invoke_excepthook() -> Callable[[threading.Thread], None]:
@@ -131,7 +130,7 @@ def traceback_patches() -> list[Patch]:
 
     def unraisable_stripped(happened: Any) -> None:
         strip(happened.exc_value)
-        # The hook shows the traceback that was taken, not the exception's own.
+        # The hook shows the traceback passed to it, not the exception's own.
         parts = (happened.exc_type, happened.exc_value, happened.exc_value and happened.exc_value.__traceback__)
         unraisable(type(happened)((*parts, happened.err_msg, happened.object)))
 
@@ -145,7 +144,7 @@ def traceback_patches() -> list[Patch]:
 
 
 def inspect_patches() -> list[Patch]:
-    """Return the patches that let ``inspect`` show the script's stack as it is without us."""
+    """Return the patches by which ``inspect`` omits gradtrace from the script's stack."""
     inner = inspect.getinnerframes
 
     def outer_frames(frame: FrameType | None, context: int = 1) -> list[inspect.FrameInfo]:
@@ -163,7 +162,7 @@ def _info(entry: Entry, context: int) -> inspect.FrameInfo:
 
 
 def entries_of(frame: FrameType | None) -> list[Entry]:
-    """Return the frames from this one outwards."""
+    """Return the frames from this one outwards, as entries."""
     found = []
     while frame is not None:
         found.append(Entry(frame, frame.f_lasti, frame.f_lineno))

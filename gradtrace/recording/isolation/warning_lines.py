@@ -1,4 +1,4 @@
-"""Warnings: each names the line that it would name without gradtrace."""
+"""Lines of warnings: each warning names the line that it would name without gradtrace."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["warning_patches"]
 
 
 def warning_patches() -> list[Patch]:
-    """Return the patches that let each warning name the line that it would name without us."""
+    """Return the patches by which each warning names the line that it would name without gradtrace."""
     warn, show = warnings.warn, warnings._showwarnmsg  # type: ignore[attr-defined]
 
     def warn_in_place(message: Any, category: Any = None, stacklevel: int = 1, source: Any = None, **more: Any) -> None:
@@ -23,7 +23,7 @@ def warning_patches() -> list[Patch]:
         if 1 <= stacklevel <= len(plain):
             depth = next(at for at, entry in enumerate(entries) if entry.frame is plain[stacklevel - 1].frame)
         else:
-            # As Python does it, a level that is too high names no file.
+            # As in Python, a level that is too high names no file.
             depth = max(stacklevel - 1, 0 if stacklevel < 1 else len(entries))
         warn(message, category, stacklevel=depth + 2, source=source, **more)
 
@@ -31,7 +31,7 @@ def warning_patches() -> list[Patch]:
         if not message.filename.startswith(PACKAGE_FOLDER):
             show(message)
             return
-        # From C++, in a call that our mode made: it goes again through the filters, with the line it belongs to.
+        # A warning from C++, in a call made by our mode: filtered again, now with the user's line.
         entries = entries_of(sys._getframe(1))
         place = _place_beyond(entries, message.filename)
         if place is None:
@@ -47,19 +47,19 @@ def warning_patches() -> list[Patch]:
 
 
 def _is_import(entry: Entry) -> bool:
-    """Tell whether this is the machinery of ``import``, which warnings never name."""
+    """Tell whether this frame belongs to the machinery of ``import``, which warnings skip."""
     filename = entry.frame.f_code.co_filename
     return "importlib" in filename and "_bootstrap" in filename
 
 
 def _place_beyond(entries: list[Entry], filename: str) -> Entry | None:
-    """Return the first entry beyond ours that would be there without us."""
+    """Return the first entry that would exist without gradtrace."""
     own = next((at for at, entry in enumerate(entries) if entry.frame.f_code.co_filename == filename), len(entries))
     return next(iter(plain_entries(entries[own:])), None)
 
 
 def _forget_shown(entries: list[Entry]) -> None:
-    """Forget that our own line has warned, or it would not warn again for another line of the script."""
+    """Clear the record of this warning at our own line, which would suppress it at other lines of the script."""
     for entry in entries:
         if entry.frame.f_code.co_filename.startswith(PACKAGE_FOLDER):
             entry.frame.f_globals.pop("__warningregistry__", None)

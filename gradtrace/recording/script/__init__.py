@@ -1,1 +1,1 @@
-"""Scripts and modules, run as python would run them, and what their end tells."""
+"""Execution of scripts and modules as python runs them, and what is known when they end."""

@@ -1,4 +1,4 @@
-"""A process that a recorded script has started: recorded from its import of torch to its end, in a file of its own."""
+"""Child process of a recorded script: recorded from its import of torch to its end, in a separate file."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 __all__ = ["begin"]
 
-_FIRST = 0  # of what multiprocessing does at the end of a process, which then ends without python's own end
+_FIRST = 0  # priority of our finalizer in multiprocessing, whose processes skip atexit
 
 
 def begin() -> None:
-    """Record this process until it ends; nothing, if it is gradtrace's own command."""
+    """Record this process until it ends, unless it is a command of gradtrace."""
     options = inherited_options()
     if options is not None and "gradtrace.cli" not in sys.modules:
         child = _Child(options)
         atexit.register(child.end)
-        # Called in each process of multiprocessing when it begins, by whatever way it is started.
+        # Called in each process that multiprocessing starts, with any start method.
         multiprocessing.util.register_after_fork(child, _Child.end_with_process)
         child.end_with_process()
 
 
 class _Child:
-    """The recording of this process."""
+    """Recording of this process."""
 
     def __init__(self, options: ChildOptions) -> None:
         self._options = options
@@ -55,18 +55,18 @@ class _Child:
         self._recorder.__enter__()
 
     def end_with_process(self) -> None:
-        """Let multiprocessing end the recording with its process."""
+        """End the recording when multiprocessing ends the process."""
         multiprocessing.util.Finalize(None, self.end, exitpriority=_FIRST)
 
     def _save(self, trace_until_now: Callable[[], Trace]) -> None:
-        """Write what there is after a pass, for this process may be killed."""
+        """Write the passes recorded so far, as this process may be killed."""
         process = os.getpid()
         if process not in self._journals:
             self._journals[process] = Journal(lambda trace: self._name(trace) if self._is_wanted(trace) else "")
         self._journals[process].passed(trace_until_now)
 
     def end(self) -> None:
-        """End the recording and write the file, if there was a pass; once in each process."""
+        """End the recording and write the file if there was a pass; at most once in each process."""
         if os.getpid() in self._ended:
             return
         self._ended.add(os.getpid())
@@ -88,7 +88,7 @@ class _Child:
         return not ranks or trace.world is None or trace.world.ranks[0] in ranks
 
     def _name(self, trace: Trace) -> str:
-        """Return the name of the file: with the rank, or else with what multiprocessing, or the system, counts."""
+        """Return the name of the file: with the rank, or else the number given by multiprocessing or the system."""
         if trace.world is not None:
             world = trace.world
             return file_name(self._options.output, Process(world.ranks[0], world.size, world.hosts[0], world.restarts))

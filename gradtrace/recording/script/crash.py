@@ -1,8 +1,8 @@
-"""Exception that ended the script: its line, what stood behind it, what its frames held.
+"""Exception that ended the script: its line, the exceptions behind it, what its frames held.
 
 The kinds of Fact, with ``data``:
 
-    raised       what the exceptions said that the last one came from: ``messages``
+    raised       the messages of the exceptions behind the last one: ``messages``
     not-scalar   backward() was called on a tensor of several elements: ``name``, ``shape``
 """
 
@@ -25,7 +25,7 @@ __all__ = ["note_error"]
 
 
 def note_error(recorder: Recorder, error: BaseException) -> None:
-    """Note the exception that ended the script, at its innermost line of the user's; nothing is kept of its frames."""
+    """Note the exception that ended the script, at its innermost line of the user's; its frames are not kept."""
     place: Place | None = None
     for frame, instruction in _frames(error):
         if is_user_frame(frame):
@@ -35,11 +35,12 @@ def note_error(recorder: Recorder, error: BaseException) -> None:
 
 
 def _behind(error: BaseException) -> tuple[Fact, ...]:
-    """Return what the exceptions said from which this one came."""
+    """Return the messages of the exceptions that led to this one."""
     chain = [error]
     for found in chain:
         behind = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
-        if behind is not None and not any(behind is known for known in chain):  # its __eq__ is the script's
+        # By identity: __eq__ may be the script's.
+        if behind is not None and not any(behind is known for known in chain):
             chain.append(behind)
     said: list[Any] = [message_of(found) for found in chain[1:]]
     return (Fact("raised", data={"messages": said}),) if said else ()

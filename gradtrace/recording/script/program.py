@@ -24,9 +24,9 @@ __all__ = ["Program", "Run", "find_module", "read_script"]
 
 
 class Program(NamedTuple):
-    """Something to run: its code and file, its ``sys.argv[0]`` and ``sys.path[0]``.
+    """Program to run: its code and file, its ``sys.argv[0]`` and ``sys.path[0]``.
 
-    A module (``-m``), a folder and an archive have a spec, too, and the statements by which python starts them.
+    A module (``-m``), a folder or an archive also has a spec, and the statements by which python starts it.
     """
 
     code: CodeType
@@ -52,13 +52,13 @@ class Program(NamedTuple):
         sys.path[0] = self.path
         if self.spec is None:
             return Run(main.__dict__, execute(self.code, main.__dict__))
-        # The way of python itself, whose frames show in tracebacks.
+        # As python itself starts it: these frames show in tracebacks.
         start = compile(self.start, __file__, "exec")
         return Run(main.__dict__, execute(start, {"name": self.spec.name}))
 
 
 class Run(NamedTuple):
-    """How a run ended: the variables of its main module, the exception that ended it, an exit in telling that."""
+    """How a run ended: the variables of its main module, the exception that ended it, an exit while reporting that."""
 
     namespace: dict[str, Any]
     error: BaseException | None
@@ -77,14 +77,14 @@ class Run(NamedTuple):
 
 
 def read_script(name: str) -> Program:
-    """Return the script as a program, or the ``__main__.py`` in a folder or an archive; raises ScriptError."""
+    """Return the script, or the ``__main__.py`` of a folder or an archive, as a program; raises ScriptError."""
     path = Path(name)
     if not path.exists():
         raise ScriptError(f"no such file: {name!r}", "name a Python script, or a trace that `gradtrace record` wrote")
     importer: Any = pkgutil.get_importer(name)
     if importer is not None:
         return _read_application(name, importer)
-    filename = os.path.join(os.getcwd(), name)  # as python has it: ./script.py keeps its dot
+    filename = os.path.join(os.getcwd(), name)  # as python does: the dot of ./script.py stays
     try:
         with io.open_code(filename) as file:
             source = file.read()
@@ -99,7 +99,7 @@ def read_script(name: str) -> Program:
 
 
 def _read_application(name: str, importer: Any) -> Program:
-    """Return the ``__main__.py`` of a folder or an archive, which is the first place of its imports."""
+    """Return the ``__main__.py`` of a folder or an archive, from which its imports are resolved first."""
     path = os.path.join(os.getcwd(), name)
     spec = importer.find_spec("__main__")
     if spec is None:

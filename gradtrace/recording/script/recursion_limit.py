@@ -1,4 +1,4 @@
-"""Recursion limit of the script: gradtrace's own frames below it take no share."""
+"""Recursion limit of the script, raised by the depth of gradtrace's own frames below it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ __all__ = ["recursion_limit_of_script"]
 
 @contextmanager
 def recursion_limit_of_script() -> Iterator[None]:
-    """Let the script recurse as deep as without us, and read and set the limit as if we were not there."""
+    """Let the script recurse as deep as without gradtrace, and read and set the limit as usual."""
     get, put = sys.getrecursionlimit, sys.setrecursionlimit
-    depth = get() - _reach() - (sys.version_info >= (3, 12))  # from where on exec, which runs the script, is free
+    # Since 3.12, exec(), which runs the script, takes no level.
+    depth = get() - _reach() - (sys.version_info >= (3, 12))
     with ExitStack() as undo:
         put(get() + depth)
         undo.callback(lambda: put(max(get() - depth, depth + 100)))
@@ -32,7 +33,7 @@ def recursion_limit_of_script() -> Iterator[None]:
 
 
 def _reach() -> int:
-    """Return how many calls deep python lets us go; frames alone don't tell, for calls through C count, too."""
+    """Return how many more calls python allows; measured, because calls through C count without having a frame."""
     try:
         return 1 + _reach()
     except RecursionError:

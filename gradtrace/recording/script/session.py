@@ -1,4 +1,4 @@
-"""Session: a program run under a recorder, and a pass seeded where it made none."""
+"""Session: a program run under a recorder, and a seeded pass if it makes none."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["Session", "run_plainly", "run_recorded"]
 
 
 class Session(NamedTuple):
-    """A recorded run: its trace, how many passes were made, how it ended, what was seeded, torchviz's DOT."""
+    """Recorded run: its trace, the number of passes made, how it ended, the seeded outputs, torchviz's DOT."""
 
     trace: Trace
     made: int
@@ -39,16 +39,16 @@ class Session(NamedTuple):
 
 
 def run_recorded(program: Program, arguments: Sequence[str], options: Options, progress: Progress) -> Session:
-    """Run the program and return what was recorded; its exception, if it raised one, is in ``run``.
+    """Run the program and return the recording; its exception, if it raised one, is in ``run``.
 
     Args:
         program: what to run.
         arguments: the program's own.
         options: what to record and keep.
-        progress: told of the index of each pass when it has ended, and given what returns the trace until then.
+        progress: called when a pass has ended, with its index and a function that returns the trace until then.
     """
-    # Nothing of the script is there yet. What torch and we have made stays, and need not be searched for
-    # garbage again and again when the recording makes objects by the thousand.
+    # Objects of torch and gradtrace are excluded from garbage collection, which the many objects of a recording
+    # would trigger often. No object of the script exists yet.
     gc.freeze()
     with taped_recorder.recorder(options, (os.getcwd(), program.path)) as recorder:
         if progress is not None:
@@ -62,12 +62,12 @@ def run_recorded(program: Program, arguments: Sequence[str], options: Options, p
 
 
 def run_plainly(program: Program, arguments: Sequence[str]) -> int:
-    """Run the program without recording anything of it; return its exit code."""
+    """Run the program without recording; return its exit code."""
     return _run(program, arguments).exit_code
 
 
 def _run(program: Program, arguments: Sequence[str]) -> Run:
-    """Run the program to its end, in python's order: its traceback comes before the end of its threads."""
+    """Run the program to its end, in python's order: its traceback is printed before its threads end."""
     with script_shutdown() as end, recursion_limit_of_script():
         run = program.run(arguments)
         strip(run.error)
@@ -77,7 +77,7 @@ def _run(program: Program, arguments: Sequence[str]) -> Run:
 
 
 def _seed(recorder: Recorder, run: Run) -> tuple[str, ...]:
-    """Seed the script's own outputs; return their names. What the engine raises is in the pass."""
+    """Seed the script's own outputs; return their names. An error of the engine is part of the pass."""
     outputs = script_outputs(run.namespace)
     if not outputs:
         return ()

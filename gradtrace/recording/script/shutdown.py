@@ -1,4 +1,4 @@
-"""Shutdown of a script as its threads see it: the main thread is over, and they are waited for."""
+"""Shutdown of a script as its threads see it: the main thread has ended, and python waits for the others."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = ["script_shutdown"]
 
 @contextlib.contextmanager
 def script_shutdown() -> Iterator[Callable[[], None]]:
-    """Give what ends the script: from then on its main thread counts as ended, and its threads are waited for.
+    """Return a function that ends the script: its main thread then counts as ended, and its threads are waited for.
 
-    The real main thread goes on, to draw; a thread that runs until it has ended would run for ever.
+    The real main thread continues, to draw; a thread that runs until it has ended would otherwise run forever.
     """
     ended = threading.Event()
     main: Any = threading.main_thread()
@@ -35,7 +35,7 @@ def script_shutdown() -> Iterator[Callable[[], None]]:
 
 
 def _wait() -> None:
-    """Wait for the threads that python waits for when it ends."""
+    """Wait for the threads that python waits for at its end."""
     pools = sys.modules.get("concurrent.futures.thread")
     for thread in list(pools._threads_queues) if pools else ():
         executor = thread._args[0]() if getattr(thread, "_args", None) else None

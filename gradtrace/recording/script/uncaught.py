@@ -1,4 +1,4 @@
-"""An exception that ended the script, told in python's own words: see ``PyErr_PrintEx`` in CPython."""
+"""Report of the exception that ended a script, as in ``PyErr_PrintEx`` of CPython."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gradtrace.recording.isolation.tracebacks import strip
 
 __all__ = ["report"]
 
-# What python itself displays with, whatever the script puts into ``sys``.
+# Python's own display, whatever the script assigns in ``sys``.
 _display = sys.excepthook if sys.excepthook is sys.__excepthook__ else sys.__excepthook__
 
 
@@ -47,7 +47,7 @@ def _raised_by_hook(error: BaseException) -> BaseException | None:
 
 
 def _tell_exit(code: object) -> None:
-    """Print what is no exit code, as python does; where it can't be printed, the line is empty."""
+    """Print an exit status that is not a number, as python does; an empty line if printing it fails."""
     if code is None or isinstance(code, int):
         return
     with suppress(Exception):
@@ -60,5 +60,5 @@ def _show(error: BaseException) -> None:
 
 
 def _write(text: str) -> None:
-    with suppress(Exception):  # there may be no stderr, or a closed one
+    with suppress(Exception):  # stderr may be missing or closed
         (sys.stderr or sys.__stderr__).write(text)  # type: ignore[union-attr]

@@ -1,9 +1,9 @@
-"""Numbers of tensors on another device: found there, and brought over together, so that the script never waits.
+"""Device statistics: computed on the device, and transferred in batches so that the script never waits.
 
-Each stream of a device has rows in memory of its own. To measure a tensor is to start one kernel, which writes a row.
-``send`` copies the rows written so far to memory that the host can read, with an event behind them, and returns at
-once; when the event has happened, ``Away.take`` tells the numbers. Numbers that a device can't tell any more, because
-it failed or does not answer, are lost: that is told in their place, and nothing raises.
+Each stream of a device has rows in its own memory. Measuring a tensor starts one kernel, which writes a row. ``send``
+copies the rows written so far to host memory, followed by an event, and returns at once; when the event has happened,
+``Away.take`` returns the numbers. Numbers of a device that failed or does not answer are lost: a note replaces them,
+and nothing raises.
 """
 
 from __future__ import annotations
@@ -40,32 +40,32 @@ __all__ = [
     "values_away",
 ]
 
-# Rows of a stream; when all are written they are sent, and written again.
+# Rows of a stream; when all are written they are sent, and then reused.
 _ROWS = 4096
-# Seconds that a device is given to answer when its numbers are asked for.
+# Seconds to wait for a device when its numbers are requested.
 PATIENCE = 60.0
 DEVICE_FULL = "the memory of the device is full"
 
 
 class NotMeasuredError(RuntimeError):
-    """A tensor that is not to be measured now, and why."""
+    """A tensor that can't be measured now, and why."""
 
 
 class Lost(NamedTuple):
-    """In place of numbers: why there are none."""
+    """Replaces numbers that are lost, and says why."""
 
     reason: str
 
 
 class Broken(NamedTuple):
-    """In place of numbers: at least so many elements are not finite."""
+    """Replaces numbers: at least this many elements are not finite."""
 
     nan: int
     inf: int
 
 
 class _Numbers:
-    """Some numbers of a batch: from ``start`` on in its rows, or a tensor until it is sent with others of its type."""
+    """Numbers in a batch: from row ``start`` on, or a tensor until it is sent with others of its dtype."""
 
     __slots__ = ("__weakref__", "batch", "count", "dtype", "start", "tensor")
 
@@ -82,11 +82,11 @@ class _Numbers:
 
 
 class _Batch:
-    """The numbers found on one stream since it was last sent: rows, and tensors of their own."""
+    """Numbers computed on one stream since the last transfer: rows, and separate tensors."""
 
     def __init__(self, stream: torch.Stream, before: _Batch | None) -> None:
         self.stream = stream
-        # What is written to the same rows from now on is written after they have been copied: a stream is in order.
+        # Reusing the rows is safe: a stream is in order, so they are copied before they are written again.
         memory = _memory(stream.device) if before is None else (before.rows, before.scratch)
         self.rows: torch.Tensor = memory[0]
         self.scratch: torch.Tensor = memory[1]
@@ -102,7 +102,7 @@ class _Batch:
         return bool(self.written or self.tensors)
 
     def send(self) -> None:
-        """Start to copy all that somebody still wants to the host."""
+        """Start to copy everything still needed to the host."""
         _sent.add(self)
         try:
             with self.stream:
@@ -137,12 +137,12 @@ class _Batch:
             return True
 
     def lose(self, reason: str) -> None:
-        """Note why the numbers will never come."""
+        """Note why the numbers are lost."""
         self.lost = self.lost or reason.strip().partition("\n")[0]
 
 
 class Away(Pending):
-    """Numbers that are still on a device, and how they are read when they have arrived."""
+    """Numbers on a device, and how to read them when they have arrived."""
 
     __slots__ = ("_numbers", "_read")
 
@@ -152,7 +152,7 @@ class Away(Pending):
         self._read = read
 
     def take(self) -> Any:
-        """Return what the numbers say, or Lost; wait for them if need be."""
+        """Return the numbers, or Lost; waits for them if necessary."""
         batches = {numbers.batch for numbers in self._numbers}
         if not all(batch.has_arrived() for batch in batches):
             send().wait()
@@ -161,7 +161,7 @@ class Away(Pending):
 
 
 class Transfer:
-    """Numbers on their way to the host."""
+    """Transfer of numbers to the host."""
 
     def __init__(self, batches: list[_Batch]) -> None:
         self._batches = batches
@@ -173,7 +173,7 @@ class Transfer:
         return not self._batches
 
     def wait(self) -> None:
-        """Wait until they have arrived; those that do not come in time, or before Ctrl-C, are lost."""
+        """Wait until they have arrived; those that do not arrive in time, or before Ctrl-C, are lost."""
         end, pause = time.monotonic() + PATIENCE, 1e-5
         reason = "waiting for the device was interrupted"
         try:
@@ -186,7 +186,7 @@ class Transfer:
                 batch.lose(reason)
 
 
-# By index of the device and stream: of all devices that there are one kind is torch's accelerator.
+# By index of device and stream: only one type of device is torch's accelerator.
 _open: dict[tuple[int, int], _Batch] = {}
 _sent: WeakSet[_Batch] = WeakSet()
 _lock = RLock()
@@ -194,7 +194,7 @@ _gave_up = ""
 
 
 def is_here(tensor: torch.Tensor) -> bool:
-    """Tell whether reading the tensor makes nobody wait."""
+    """Tell whether the tensor can be read without waiting."""
     return tensor.device.type == "cpu"
 
 
@@ -205,7 +205,7 @@ def is_accelerator(kind: str) -> bool:
 
 
 def give_up(reason: str) -> None:
-    """Measure nothing more on devices: never may what is ours be what makes the script run out of memory."""
+    """Measure nothing more on devices: gradtrace must not be the reason why the script runs out of memory."""
     global _gave_up  # noqa: PLW0603 - one for the process, as its devices are
     _gave_up = reason
 
@@ -224,7 +224,7 @@ def _module(kind: str) -> Any:
 
 
 def values_away(tensor: torch.Tensor) -> Away:
-    """Return the few elements of a tensor, in their order."""
+    """Return the few elements of a tensor, in order."""
     count = tensor.numel()
     with _lock:
         batch, row = _new_row(tensor.device)
@@ -233,7 +233,7 @@ def values_away(tensor: torch.Tensor) -> Away:
 
 
 def reduce_away(flat: torch.Tensor, repeats: int) -> Away:
-    """Return the reductions of a tensor of one dimension, whose elements stand there ``repeats`` times."""
+    """Return the reductions of a one-dimensional tensor, whose elements count ``repeats`` times each."""
     kernel = kernel_for(flat.device, flat.dtype)
     if kernel is None:
         return _reduce_by_torch(flat, repeats)
@@ -244,7 +244,7 @@ def reduce_away(flat: torch.Tensor, repeats: int) -> Away:
 
 
 def _reduce_by_torch(flat: torch.Tensor, repeats: int) -> Away:
-    """Do it by four of torch's kernels, none of which makes a copy: how much is not finite they do not tell."""
+    """Return the reductions by four torch kernels that make no copy; they do not count non-finite elements."""
     wide = None if flat.dtype is torch.float64 else torch.float32
     norm, count = (torch.linalg.vector_norm(flat, order, dtype=wide) for order in (2, 0))
     found = norm, count, flat.sum(dtype=wide), *flat.aminmax()
@@ -261,7 +261,7 @@ def _sums(size: int, repeats: int, found: list[float]) -> Sums | Broken:
 
 
 def keep_norms(grads: list[torch.Tensor]) -> list[tuple[Away, int]]:
-    """Return the norm of each gradient, by the numbers in which it is and its place there: one for each device."""
+    """Return the norm of each gradient, as numbers and a position in them; one batch for each device."""
     groups: dict[tuple[torch.device, bool], list[int]] = {}
     for at, grad in enumerate(grads):
         groups.setdefault((grad.device, grad.dtype is torch.float64), []).append(at)
@@ -276,7 +276,7 @@ def keep_norms(grads: list[torch.Tensor]) -> list[tuple[Away, int]]:
 
 
 def send() -> Transfer:
-    """Start to bring over all numbers found until now, without waiting for them."""
+    """Start to transfer all numbers computed so far, without waiting for them."""
     with _lock:
         for key, batch in _open.items():
             if batch.is_used:
@@ -286,15 +286,15 @@ def send() -> Transfer:
 
 
 def _new_row(device: torch.device) -> tuple[_Batch, int]:
-    """Return a row to be written before the lock is given back: else it could be sent before it is written."""
+    """Return a row, to be written before the lock is released: otherwise it could be sent before."""
     batch = _batch(device)
     batch.written += 1
     return batch, batch.written - 1
 
 
 def _batch(device: torch.device) -> _Batch:
-    """Return the batch of the stream on which kernels of this thread run now."""
-    stream = torch._C._accelerator_getStream(device.index)  # torch.accelerator.current_stream takes ten times as long
+    """Return the batch of the current stream of this thread."""
+    stream = torch._C._accelerator_getStream(device.index)  # a tenth of the time of torch.accelerator.current_stream
     key = stream.device_index, stream.stream_id
     batch = _open.get(key)
     if batch is None or batch.written == _ROWS:
@@ -305,15 +305,15 @@ def _batch(device: torch.device) -> _Batch:
 
 
 def _memory(device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the rows of a stream, and what its kernels need while they run."""
-    dtype = torch.float32 if device.type == "mps" else torch.float64  # which that has not
+    """Return the rows of a stream, and the scratch memory of its kernels."""
+    dtype = torch.float32 if device.type == "mps" else torch.float64  # MPS has no float64
     with torch.inference_mode(False):  # noqa: FBT003 - in which it may be made, and could not be written outside
         rows = torch.empty((_ROWS, WIDTH), dtype=dtype, device=device)
         return rows, torch.zeros((BLOCKS + 1, WIDTH), dtype=dtype, device=device)
 
 
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """Start to copy a tensor of one dimension to memory of the host, for which the device does not wait if it can."""
+    """Start to copy a one-dimensional tensor to host memory, without making the device wait if possible."""
     host = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu", pin_memory=_can_pin(tensor.device.type))
     return host.copy_(tensor, non_blocking=True)
 

@@ -1,7 +1,7 @@
-"""The kernel that reads a tensor on its device once and writes all its reductions into a row: native/reduce.cu.
+"""Device kernel that reads a tensor once and writes all its reductions into a row: native/reduce.cu.
 
-Torch compiles it, with the runtime compiler that its wheels for CUDA and ROCm bring. Its way there is private, so all
-is guarded: a device without it, or one on which that fails, is measured by torch's own reductions (device.py).
+Torch compiles it, with the runtime compiler included in its wheels for CUDA and ROCm. That API is private, so every
+call is guarded: on a device without it, or where it fails, torch's own reductions are used (device.py).
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ __all__ = ["BLOCKS", "WIDTH", "Kernel", "kernel_for", "sums_of_row"]
 Kernel = Callable[..., None]
 
 WIDTH = 16  # numbers in a row, as in reduce.cu
-BLOCKS = 512  # at most; each has a row of its own until the last joins them
+BLOCKS = 512  # maximum; each writes a row, and the last one combines them
 _THREADS = 256
-# Elements that one thread of a block reads, unless there are more than all blocks can share.
+# Elements that one thread reads, unless there are more than all blocks can share.
 _EACH = 32
 
 
 @cache
 def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
-    """Return what starts the kernel on the current stream of a device, None where there is no compiler.
+    """Return a function that starts the kernel on the current stream of a device, None without a compiler.
 
-    It is called with a tensor of one dimension, the rows, the row to write, and rows of scratch, zeros at first.
+    It takes a one-dimensional tensor, the rows, the row to write, and rows of scratch memory, initially zero.
     """
     compile_kernel = getattr(torch.get_device_module(device), "_compile_kernel", None)
     if compile_kernel is None:
@@ -62,7 +62,7 @@ def kernel_for(device: torch.device, dtype: torch.dtype) -> Kernel | None:
 
 @contextmanager
 def _any_cuda_home() -> Iterator[None]:
-    """Let torch's compiler do without the headers of an installed CUDA, which it looks for and this needs not."""
+    """Let torch's compiler work without the headers of an installed CUDA, which it looks for but does not need here."""
     import torch.utils.cpp_extension as extension  # noqa: PLC0415 - 0.2 s, which nobody without a GPU should wait
 
     home, extension.CUDA_HOME = extension.CUDA_HOME, extension.CUDA_HOME or ""
@@ -73,9 +73,9 @@ def _any_cuda_home() -> Iterator[None]:
 
 
 def sums_of_row(size: int, repeats: int, row: Sequence[float]) -> Sums:
-    """Return the reductions of ``size`` elements, which stand there ``repeats`` times, from a row of the kernel."""
+    """Return the reductions of ``size`` elements, counted ``repeats`` times each, from a row of the kernel."""
     low, high, total, squares, big, small, nonzero, nan, inf = row[:9]
-    # The squares that would have left the range of float64 are those of elements scaled by 1e-200, or by 1e200.
+    # Squares beyond the range of float64 were computed from elements scaled by 1e-200, or by 1e200.
     norm = math.hypot(math.sqrt(squares), math.sqrt(big) * 1e200, math.sqrt(small) * 1e-200)
     broken = int(nan + inf)
     return Sums(size - broken, repeats, low, high, total, norm, int(nonzero) + broken, int(nan), int(inf))

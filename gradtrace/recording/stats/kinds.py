@@ -1,4 +1,4 @@
-"""Kinds of tensors, and what was measured of one."""
+"""Kinds of tensors, and the measurements of one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Measured", "TensorKind", "placed"]
 
 
 class TensorKind(NamedTuple):
-    """What a tensor is, apart from its elements; of one that processes share, ``whole`` is the shape of all of it."""
+    """Properties of a tensor apart from its elements; ``whole`` is the global shape of a distributed one."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -26,16 +26,17 @@ class TensorKind(NamedTuple):
 
 
 def placed(kind: TensorKind, stats: TensorStats) -> TensorStats:
-    """Return the statistics of the part that is here as those of a tensor that processes share."""
+    """Return the statistics of the local part, marked as part of a distributed tensor."""
     if kind.whole is None:
         return stats
-    if 0 in kind.shape and 0 not in kind.whole:  # nothing of it is here, and nothing known of it
+    if 0 in kind.shape and 0 not in kind.whole:  # the local part is empty, the tensor is not
         return TensorStats(kind.whole, kind.dtype, kind.device, zeros=None, note=kind.placement)
     values = stats.values if kind.whole == kind.shape else None
-    note = stats.note if stats.zeros is None and stats.note else kind.placement  # why there are no numbers comes first
+    # A reason for missing numbers has priority.
+    note = stats.note if stats.zeros is None and stats.note else kind.placement
     return replace(stats, shape=kind.whole, values=values, note=note)
 
 
-# What was measured of one tensor: its kind, and its values, sums, something pending, or TensorStats.
-# A plain list: there are several for each op of the script, and what is found takes the place of what it is from.
+# Measurement of one tensor: its kind, then its values, sums, a pending reduction, or TensorStats.
+# A plain list, because there are several for each op; results replace what they are computed from, in place.
 Measured = list[Any]

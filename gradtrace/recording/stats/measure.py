@@ -1,9 +1,8 @@
-"""Statistics of tensors: measured while the script runs, turned into TensorStats when it no longer does.
+"""Measurements of tensors: taken while the script runs, turned into TensorStats afterwards.
 
-Measuring happens inside hooks, once per gradient, so it is written for speed. A tensor of up to 16
-elements is read with one ``tolist()`` and reduced later in Python; a larger one is reduced at once. On
-another device nothing is read at all: the numbers stay there until the pass has ended, because reading one
-would make the script wait for the device.
+This runs inside hooks, once per gradient, so it is written for speed. A tensor of up to 16 elements is read with one
+``tolist()`` and reduced later in Python; a larger one is reduced at once. On another device nothing is read: the
+numbers stay there until the pass has ended, because reading one would make the script wait for the device.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from gradtrace.recording.stats.special_tensors import measure_special
 
 __all__ = ["address", "is_shareable", "kind_of", "measure", "same_memory", "unmeasured"]
 
-# Without a kernel, copying more than this costs more than reducing it at once.
+# Without the C kernel, copying more than this takes longer than reducing it at once.
 _MAX_COPIED = 4096
 _MANY_KINDS = 10_000
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
@@ -54,7 +53,7 @@ _kinds: dict[tuple[torch.Size, torch.dtype, torch.device | str], TensorKind] = {
 
 
 def measure_in_python(tensor: torch.Tensor) -> Measured:
-    """Return the measurements of ``tensor``, which is neither changed nor kept."""
+    """Return the measurement of ``tensor``, which is neither changed nor kept."""
     if is_watched():
         return call_hidden(_measure, tensor)
     return _measure(tensor)
@@ -63,7 +62,7 @@ def measure_in_python(tensor: torch.Tensor) -> Measured:
 def _measure(tensor: torch.Tensor) -> Measured:
     try:
         if type(tensor) in _PLAIN:
-            # A device takes longer to read and to hash than all the rest.
+            # Reading and hashing a device takes longer than everything else here.
             place = "cpu" if tensor.is_cpu else tensor.device
             kind = _kinds.get((tensor.shape, tensor.dtype, place)) or _new_kind(tensor)
             route = kind.route
@@ -86,7 +85,7 @@ def _measure(tensor: torch.Tensor) -> Measured:
 
 
 def _shared(tensor: torch.Tensor, local: torch.Tensor, placement: str) -> Measured:
-    """Return the measurements of the part of a DTensor that is here."""
+    """Return the measurement of the local part of a DTensor."""
     kind, found = _measure(local)
     kind = kind._replace(whole=tuple(map(int, tensor.shape)), placement=placement)
     return [kind, placed(kind, found) if type(found) is TensorStats else found]
@@ -96,7 +95,7 @@ measure = measure_in_python if NATIVE is None else NATIVE.measure
 
 
 def kind_of(tensor: torch.Tensor) -> Measured:
-    """Return what a tensor is, without a measurement of it."""
+    """Return the kind of a tensor, without a measurement."""
     if type(tensor) not in _PLAIN or tensor.layout is not torch.strided:
         return measure(tensor)
     place = "cpu" if tensor.is_cpu else tensor.device
@@ -104,19 +103,19 @@ def kind_of(tensor: torch.Tensor) -> Measured:
 
 
 def unmeasured(tensor: Any, note: str) -> Measured:
-    """Return what stands for the numbers of a tensor, or of what tells its shape, dtype and device."""
+    """Return a measurement without numbers, of a tensor or any object with shape, dtype and device."""
     shape, dtype = tuple(map(int, tensor.shape)), str(tensor.dtype).removeprefix("torch.")
     device = str(tensor.device)
     return [TensorKind(shape, dtype, device, Route.SPECIAL), TensorStats(shape, dtype, device, zeros=None, note=note)]
 
 
 def is_shareable(measured: Measured) -> bool:
-    """Tell whether this may stand for a view of the same elements, too."""
+    """Tell whether this measurement is also valid for a view of the same elements."""
     return bool(measured[0].route >= Route.DEVICE)
 
 
 def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -> Measured | None:
-    """Return what was measured of ``other`` as a measurement of ``tensor``, if both are the same elements."""
+    """Return the measurement of ``other`` as one of ``tensor``, if both have the same elements."""
     if measured[0].route < Route.DEVICE:
         return measured if tensor is other else None
     if tensor is other:
@@ -132,7 +131,7 @@ def same_memory(tensor: torch.Tensor, other: torch.Tensor, measured: Measured) -
 
 
 def address(tensor: torch.Tensor) -> int:
-    """Return where the elements begin in memory, or 0 for a tensor that has none of its own."""
+    """Return the address of the first element, or 0 for a tensor without memory of its own."""
     try:
         return tensor.data_ptr()
     except RuntimeError:
@@ -143,7 +142,7 @@ def _new_kind(tensor: torch.Tensor) -> TensorKind:
     if len(_kinds) > _MANY_KINDS:
         _kinds.clear()
     shape = tuple(int(size) for size in tensor.shape)
-    # Interned, they are the very strings that TensorStats has as defaults, which are then left out of the file.
+    # Interned strings, identical to the defaults of TensorStats, are omitted from the file.
     dtype, device = sys.intern(str(tensor.dtype).removeprefix("torch.")), sys.intern(str(tensor.device))
     kind = TensorKind(shape, dtype, device, _route(tensor))
     _kinds[tensor.shape, tensor.dtype, "cpu" if tensor.is_cpu else tensor.device] = kind

@@ -1,4 +1,4 @@
-"""Norms of many gradients at once, and of nothing but norms: what a loop of many passes asks for."""
+"""Norms of many gradients at once, for passes of which nothing else is needed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ON_DEVICE = {Route.SMALL_DEVICE, Route.DEVICE}
 
 
 def norms_or_places(grads: list[Any]) -> list[Any]:
-    """Return the norm in place of each tensor in a list; of one on a device, numbers there and its place among them."""
+    """Return the norm in place of each tensor in a list; on a device, the pending numbers and its position in them."""
     found, far = list(grads), []
     for at, grad in enumerate(grads):
         if grad is None or type(grad) is float:
@@ -42,5 +42,5 @@ def _norms_on_device(grads: list[torch.Tensor]) -> list[tuple[Away, int]]:
     except torch.OutOfMemoryError:
         give_up(DEVICE_FULL)
     except RuntimeError:
-        pass  # freed, or the device has failed: there is no norm
+        pass  # freed, or the device failed: no norm
     return []

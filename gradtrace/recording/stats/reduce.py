@@ -1,6 +1,6 @@
-"""Reductions of larger tensors: by the compiled kernel where there is one, else by torch's own.
+"""Reductions of larger tensors: by the C kernel if it is available, else by torch's kernels.
 
-Without the kernel, a tensor of up to a few thousand elements is copied, and reduced later together with all
+Without the C kernel, a tensor of up to a few thousand elements is copied, and reduced later together with all
 others of its size; a larger one is reduced at once, over a flat view of its memory.
 """
 
@@ -33,22 +33,22 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-# Of each dimension its stride and its size, in elements.
+# Stride and size of each dimension, in elements.
 Runs = tuple[tuple[int, int], ...]
 
-# Types that have a kernel of ours, where it was compiled.
+# Dtypes that the C kernel supports, where it is compiled.
 COMPILED_TYPES = set() if NATIVE is None else {torch.float32, torch.float64, torch.bfloat16}
-# One chunk of floats that fits in a core's cache: zeros are counted in it, a chunk at a time.
+# Floats that fit in the cache of a core: zeros are counted in chunks of this size.
 _CHUNK = 131_072
 _HALF = {torch.float16, torch.bfloat16}
-# Below this norm the squares may have underflowed in float32.
+# Below this norm, squares may have underflowed in float32.
 _TINY = 1e-15
-# And below this one in float64.
+# The same for float64.
 _LEAST = 1e-150
 
 
 def runs_of(tensor: torch.Tensor) -> Runs:
-    """Return strides and sizes in the order of memory, joined where they make one run.
+    """Return strides and sizes in the order of memory, with contiguous dimensions merged.
 
     Tensors at one address with the same runs have the same elements, in some order.
     """
@@ -57,7 +57,7 @@ def runs_of(tensor: torch.Tensor) -> Runs:
     return _joined(tensor.stride(), tensor.shape)
 
 
-@lru_cache(4096)  # a loop has the same views in each turn
+@lru_cache(4096)  # a loop creates the same views in each iteration
 def _joined(strides: tuple[int, ...], shape: tuple[int, ...]) -> Runs:
     found: list[tuple[int, int]] = []
     for stride, size in sorted(zip(strides, shape, strict=True)):
@@ -71,7 +71,7 @@ def _joined(strides: tuple[int, ...], shape: tuple[int, ...]) -> Runs:
 
 
 def readable(tensor: torch.Tensor) -> torch.Tensor:
-    """Return a tensor with the same elements in memory: itself, or a copy of one that autograd keeps as "all zeros".
+    """Return a tensor with the same elements in memory: itself, or a copy if autograd stores it as "all zeros".
 
     Raises:
         RuntimeError: The memory was freed, as sharded models do, or made smaller. Reading it would end the process.
@@ -82,14 +82,14 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
         storage, item = tensor.untyped_storage(), tensor.element_size()
         steps = zip(tensor.shape, tensor.stride(), strict=True)
         extent = (1 + sum((size - 1) * stride for size, stride in steps)) * item
-        start = tensor.data_ptr() - storage.data_ptr()  # raises where there is no storage
+        start = tensor.data_ptr() - storage.data_ptr()  # raises without a storage
         if not storage.data_ptr() or start < 0 or start + extent > storage.nbytes():
             raise RuntimeError("the memory was freed")
     return tensor
 
 
 def reduce_strided(tensor: torch.Tensor) -> Sums:
-    """Return the reductions of a tensor whose dtype has a kernel."""
+    """Return the reductions of a tensor whose dtype the C kernel supports."""
     return _without_grad(_reduce_compiled, tensor)
 
 
@@ -111,14 +111,14 @@ def _reduce_compiled(tensor: torch.Tensor) -> Sums:
 
 
 def _repeats(runs: Runs) -> tuple[int, Runs]:
-    """Return how often each element stands there, and the runs of distinct ones."""
+    """Return how often each element is repeated, and the runs of distinct ones."""
     if runs and runs[0][0] == 0:
         return runs[0][1], runs[1:] or ((1, 1),)
     return 1, runs or ((1, 1),)
 
 
 def _flat(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Return the distinct elements as one dimension, in any order, and how often each stands there."""
+    """Return the distinct elements as one dimension, in any order, and how often each is repeated."""
     if tensor.is_contiguous():
         return tensor.view(-1), 1
     repeats, runs = _repeats(runs_of(tensor))
@@ -153,19 +153,19 @@ def _norm(flat: torch.Tensor) -> float:
 
 
 def _scaled_norm(flat: torch.Tensor) -> float:
-    """Return the norm of the finite elements, though their squares overflow or underflow."""
+    """Return the norm of the finite elements where their squares overflow or underflow."""
     wide = flat[torch.isfinite(flat)].double()
     largest = wide.abs().amax()
     return float((torch.linalg.vector_norm(wide / largest) * largest).item()) if largest else 0.0
 
 
 def _in_range(norm: float, flat: torch.Tensor) -> float:
-    """Return this norm, or a better one where the squares left even the range of float64."""
+    """Return this norm, or a more exact one where the squares left the range of float64."""
     return norm if _LEAST < norm < math.inf or flat.dtype is not torch.float64 else _without_grad(_scaled_norm, flat)
 
 
 def _count_nonzero(flat: torch.Tensor) -> int:
-    # Comparing into a float chunk that stays in the cache is three times faster than count_nonzero.
+    # A comparison into a float chunk that stays in the cache is three times faster than count_nonzero.
     scratch = torch.empty(min(flat.numel(), _CHUNK), dtype=torch.float32)
     found = 0
     for start in range(0, flat.numel(), _CHUNK):
@@ -189,10 +189,10 @@ def _reduce_nonfinite(flat: torch.Tensor, repeats: int) -> Sums:
 
 
 def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -> T:
-    # Two calls of the C function cost a tenth of torch.no_grad(), and there are two per op of the script.
+    # Two calls of the C function take a tenth of the time of torch.no_grad(), and there are two per op.
     if not torch.is_grad_enabled():
         return function(tensor)
-    try:  # at once, for Ctrl-C can strike after any call
+    try:  # immediately, because Ctrl-C can interrupt after any call
         torch._C._set_grad_enabled(False)  # noqa: FBT003
         return function(tensor)
     finally:
@@ -200,24 +200,24 @@ def _without_grad(function: Callable[[torch.Tensor], T], tensor: torch.Tensor) -
 
 
 def copy(tensor: torch.Tensor) -> Pending:
-    """Return a copy, to be reduced later with others of its size."""
+    """Return a copy, to be reduced later together with others of its size."""
     return Pending(_without_grad(lambda tensor: readable(tensor).clone(), tensor))
 
 
 def reduce_on_device(tensor: torch.Tensor) -> Away:
-    """Return the reductions of a tensor on another device, to be brought over later."""
+    """Return the reductions of a tensor on another device, to be transferred later."""
     require_measurable(tensor.device)
     return _without_grad(lambda tensor: reduce_away(*_flat(readable(tensor).resolve_neg())), tensor)
 
 
 def values_on_device(tensor: torch.Tensor) -> Away:
-    """Return the few elements of a tensor on another device, to be brought over later."""
+    """Return the few elements of a tensor on another device, to be transferred later."""
     require_measurable(tensor.device)
     return _without_grad(lambda tensor: values_away(readable(tensor)), tensor)
 
 
 def reduce_pending(measured: Iterable[list[Any]]) -> None:
-    """Find out what is pending: copies of one size together, and what is on devices in one transfer."""
+    """Reduce everything pending: copies of one size together, and device numbers in one transfer."""
     copies: dict[tuple[int, torch.dtype], list[Pending]] = {}
     others = False
     for _, found in measured:
@@ -234,7 +234,7 @@ def reduce_pending(measured: Iterable[list[Any]]) -> None:
 
 
 def _settle_copies(same: list[Pending]) -> None:
-    """Reduce tensors of one size and type row by row; a row that is not finite is looked at by itself."""
+    """Reduce tensors of one size and dtype row by row; a row that is not finite is reduced separately."""
     rows = torch.stack([pending.tensor.reshape(-1) for pending in same if pending.tensor is not None]).double()
     low, high = rows.amin(1), rows.amax(1)
     sums = torch.stack([low, high, rows.sum(1), torch.linalg.vector_norm(rows, dim=1), (rows != 0).sum(1).double()])

@@ -1,4 +1,4 @@
-"""Reductions of a tensor: sums that are known, or pending until they are found together with others."""
+"""Reductions of a tensor: known sums, or pending ones that are computed together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_VALUES = 16
 
 
 class Sums(NamedTuple):
-    """The reductions of a tensor: over its finite elements, ``repeats`` times each."""
+    """Reductions of a tensor: over its finite elements, ``repeats`` times each."""
 
     finite: int
     repeats: int
@@ -27,7 +27,7 @@ class Sums(NamedTuple):
 
 
 class Pending:
-    """Numbers that are not known yet: a tensor to take them from, and then what was found."""
+    """Pending reduction: the tensor to compute it from, later the result."""
 
     __slots__ = ("found", "tensor")
 

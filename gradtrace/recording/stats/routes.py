@@ -1,4 +1,4 @@
-"""Routes by which a tensor is measured: each kind of tensor takes one of them."""
+"""Routes by which tensors are measured, one for each kind of tensor."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Route"]
 
 
 class Route(IntEnum):
-    """The way from a tensor to its statistics; those from ``DEVICE`` on do not depend on the order of dimensions."""
+    """Route from a tensor to its statistics; from ``DEVICE`` on, the order of dimensions does not matter."""
 
     SMALL_CPU = 0  # read whole with ``tolist()``
     SMALL_DEVICE = 1  # copied whole on its device

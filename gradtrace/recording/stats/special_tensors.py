@@ -1,4 +1,4 @@
-"""Statistics of tensors that are not plain real numbers in memory; at worst their kind and a note."""
+"""Statistics of tensors other than real numbers in strided memory; at least their kind and a note."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MAX_VALUES = 16
 
 
 def measure_special(tensor: torch.Tensor) -> TensorStats:
-    """Return what there is of the tensor; nothing is raised, whatever kind it is of."""
+    """Return the statistics that can be computed; never raises, for any kind of tensor."""
     with torch._C.DisableTorchFunctionSubclass(), torch.no_grad():
         for describe in _DESCRIPTIONS:
             try:
@@ -69,7 +69,7 @@ def _integer(tensor: torch.Tensor) -> TensorStats | None:
 
 
 def _described(tensor: torch.Tensor, stored: torch.Tensor, note: str) -> TensorStats:
-    """Return the statistics of a tensor whose elements are those stored, and zeros for the rest."""
+    """Return the statistics of a tensor with these stored elements, the others being zero."""
     size = max(tensor.numel(), 1)
     elements = stored.reshape(-1).double()
     finite = elements[torch.isfinite(elements)]

@@ -1,4 +1,4 @@
-"""TensorStats from what was measured, when the script no longer runs."""
+"""TensorStats from measurements, after the script has run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NO_ZEROS", "norm_of", "to_stats"]
 
-# The default itself: as it is the same object, it is left out of the file.
+# The default object itself: an identical object is omitted from the file.
 NO_ZEROS: float = next(field.default for field in fields(TensorStats) if field.name == "zeros")
 
 
@@ -33,7 +33,7 @@ def to_stats(measured: Measured) -> TensorStats:
 
 
 def norm_of(measured: Measured) -> float | None:
-    """Return the norm of a measured tensor; of a loop of many passes no more is asked."""
+    """Return the norm of a measured tensor, without its other statistics."""
     found = measured[1]
     if type(found) is not Sums or found.repeats != 1:
         return to_stats(measured).norm
@@ -42,7 +42,7 @@ def norm_of(measured: Measured) -> float | None:
 
 def _finish(measured: Measured) -> TensorStats:
     kind, found = measured
-    if isinstance(found, float) and math.isfinite(found):  # by far the most common in scripts of scalars
+    if isinstance(found, float) and math.isfinite(found):  # the most common case in scripts of scalars
         norm = found if found > 0 else abs(found)
         return TensorStats(
             kind.shape, kind.dtype, kind.device, norm, found, found, found, NO_ZEROS if found else 1.0, values=found
@@ -60,7 +60,7 @@ def _finish(measured: Measured) -> TensorStats:
 
 
 def _without_numbers(kind: TensorKind, found: Lost | Broken) -> TensorStats:
-    """Return what is known of a tensor whose device told nothing, or no more than that it is not finite."""
+    """Return the statistics of a tensor whose device reported no numbers, or only that some are not finite."""
     if isinstance(found, Lost):
         return TensorStats(kind.shape, kind.dtype, kind.device, zeros=None, note=f"{LOST}{found.reason}")
     note = "not finite; of how many elements is not counted on this device"
@@ -88,7 +88,7 @@ def _from_values(kind: TensorKind, values: Any) -> TensorStats:
 
 
 def _in_range(number: float) -> float | None:
-    """Return the number, or None where it is larger than float64 can hold."""
+    """Return the number, or None if it is beyond the range of float64."""
     return number if math.isfinite(number) else None
 
 
@@ -101,7 +101,7 @@ def _mean(finite: list[float]) -> float:
 
 def _flattened(values: Any) -> list[float]:
     flat = values if isinstance(values, list) else [values]
-    while flat and isinstance(flat[0], list):  # all of a tensor's lists are as deep
+    while flat and isinstance(flat[0], list):  # all lists of a tensor are equally deep
         flat = [value for inner in flat for value in inner]
     return flat
 
@@ -126,7 +126,7 @@ def _from_sums(kind: TensorKind, sums: Sums) -> TensorStats:
 
 
 def _nest(flat: list[float], shape: tuple[int, ...]) -> Any:
-    """Return ``flat`` nested like a tensor of this shape (a bare number for a 0-d one)."""
+    """Return ``flat`` nested according to a shape (a bare number for a 0-d tensor)."""
     if not shape:
         return flat[0]
     step = math.prod(shape[1:])

@@ -19,5 +19,5 @@ def execute(code: CodeType, namespace: dict[str, Any]) -> BaseException | None:
     return None
 
 
-# A script's frames end where it is run: beyond are gradtrace's and those of the command that started it.
+# A script's frames end here: those beyond belong to gradtrace and the command that started it.
 OUTERMOST = execute.__code__

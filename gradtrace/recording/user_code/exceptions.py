@@ -6,7 +6,7 @@ __all__ = ["message_of"]
 
 
 def message_of(error: BaseException) -> str:
-    """Return what an exception says, in python's words where it can't."""
+    """Return the message of an exception, or python's replacement where ``str()`` of it raises."""
     try:
         return str(error).strip()
     except Exception:  # noqa: BLE001 - its __str__ is the script's

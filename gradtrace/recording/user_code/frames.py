@@ -37,7 +37,7 @@ USER, LIBRARY, INTERNAL = range(3)
 
 _TORCH = os.path.join(os.path.dirname(os.path.abspath(torch.__file__)), "")
 _INTERNAL_FOLDERS = (_TORCH, PACKAGE_FOLDER)
-# What of torch is told like a library: code that does much between the user's line and the op.
+# Parts of torch treated as libraries: they run many ops below a single line of the user.
 _TORCH_LIBRARIES = (
     os.path.join(_TORCH, "nn", "modules", "transformer.py"),
     os.path.join(_TORCH, "distributions", ""),
@@ -65,7 +65,7 @@ def _classify(filename: str) -> int:
     if any(part in filename for part in LIBRARY_PARTS):
         return LIBRARY
     if cell_name(filename) and linecache.getline(filename, 1).startswith(_MAGIC):
-        return INTERNAL  # a cell that only hands its text to a magic; the magic's code is the user's
+        return INTERNAL  # the cell only passes its text to a magic; the magic runs the user's code
     return INTERNAL if os.path.realpath(filename).startswith(_STANDARD) else USER
 
 
@@ -87,9 +87,9 @@ def user_frames(frame: FrameType | None) -> list[FrameType]:
 def find_user_place(frame: FrameType | None) -> tuple[Place | None, Place | None]:
     """Return the user's nearest place and, where it is nearer than that, a library's.
 
-    Frames of torch, gradtrace and the standard library don't count, but for torch's transformer layers and
-    distributions: of all ops in them the user's line would be the same. Where no frame is the user's, the
-    library's own place stands for it.
+    Frames of torch, gradtrace and the standard library are skipped. Torch's transformer layers and distributions count
+    as a library, as all their ops would share one user line. If no frame is the user's, the library's place replaces
+    it.
     """
     library = None
     while frame is not None:
@@ -108,13 +108,13 @@ def find_user_place(frame: FrameType | None) -> tuple[Place | None, Place | None
 
 
 def call_place(frame: FrameType | None, *, only_user: bool = False) -> Place | None:
-    """Return the user's place nearest to ``frame``; a library's, where there is none and it will do."""
+    """Return the user's place nearest to ``frame``, or that of a library if there is none."""
     place = find_user_place(frame)[0]
     return None if place and only_user and _owner(place[0].co_filename) != USER else place
 
 
 def cell_name(filename: str) -> str:
-    """Return ``cell 3`` for the file name that IPython made up for the code of a notebook's third cell."""
+    """Return ``cell 3`` for the file name that IPython generates for the third cell of a notebook."""
     interactive = sys.modules.get("IPython.core.interactiveshell")
     if interactive is None or not interactive.InteractiveShell.initialized():
         return ""

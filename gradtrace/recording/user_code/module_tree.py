@@ -1,4 +1,4 @@
-"""Modules of the script and their tensors, found without a call of methods that its classes may have replaced."""
+"""Modules of the script and their tensors, found without calling methods that its classes may override."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["named_modules", "named_tensors"]
 
 
 def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Yield a module and those in it, once each, with their paths, as ``nn.Module.named_modules`` does."""
+    """Yield a module and its submodules, once each, with their paths, as ``nn.Module.named_modules`` does."""
     seen: set[int] = set()
     waiting: list[tuple[str, nn.Module]] = [("", root)]
     while waiting:
@@ -29,7 +29,7 @@ def named_modules(root: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def named_tensors(root: nn.Module, *, buffers: bool = True) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the parameters below a module, and then its buffers, once each, with their paths."""
+    """Yield the parameters below a module, then its buffers, once each, with their paths."""
     parts = [*named_modules(root)]
     seen: set[int] = set()
     for kind in ("_parameters", "_buffers") if buffers else ("_parameters",):

@@ -1,7 +1,7 @@
-"""Names of what a pipeline's stages send each other: one pass for each microbatch, on every stage.
+"""Names of the tensors that the stages of a pipeline exchange: one pass for each microbatch, on every stage.
 
 ``sent: stage 0 → 1, microbatch 2`` is an output on the sender, ``received: stage 0 → 1, microbatch 2`` a leaf on the
-other. The gradient that arrives at the leaf is what the output's pass is seeded with.
+receiver. The gradient that arrives at the leaf seeds the pass of the output.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ _DEEPEST = 12  # frames between the engine's call and the stage
 
 
 def exchanged(frame: FrameType | None, variables: Callable[[FrameType], dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Return the tensors that the stage which calls the engine has sent and received, by their names."""
+    """Return the tensors that the stage calling the engine has sent and received, by name."""
     found = _caller(frame, "backward_one_chunk")
     if found is not None:
-        with suppress(AttributeError, KeyError, TypeError):  # another version of PyTorch keeps them elsewhere
+        with suppress(AttributeError, KeyError, TypeError):  # other versions of PyTorch store them elsewhere
             return dict(_named(variables(found)))
     return {}
 
 
 def is_shape_inference(frame: FrameType | None) -> bool:
-    """Tell whether a stage calls the engine to learn the shapes of gradients, on memory that holds nothing yet."""
+    """Tell whether a stage runs backward only to infer the shapes of gradients, on uninitialized memory."""
     return PIPELINES in sys.modules and _caller(frame, "_backward_metadata_inference") is not None
 
 
 def _caller(frame: FrameType | None, name: str) -> FrameType | None:
-    """Return the nearest frame of this function of a stage."""
+    """Return the nearest frame that runs this function of a stage."""
     for _ in range(_DEEPEST):
         if frame is None:
             return None

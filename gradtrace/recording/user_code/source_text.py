@@ -1,7 +1,7 @@
-"""From Python frames to the user's own source text.
+"""Source text of the user's expressions, from Python frames.
 
-While the script runs only a code object and an instruction's offset are kept; the text is looked up when
-the recording is assembled.
+While the script runs only a code object and an instruction's offset are stored; the text is read when the recording
+is assembled.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from gradtrace.recording.user_code.frames import LIBRARY_PARTS, Place, cell_name
 __all__ = ["Sources"]
 
 
-_INDENT = 4  # marimo compiles the body of a cell's function without it, and names lines of the file that has it
+_INDENT = 4  # marimo compiles the body of a cell's function without the indent that the lines in its file have
 
 
 class Sources:
-    """Places turned into Sources, each once; file names relative to the folders given, the first that fits."""
+    """Sources by place, each read once; file names are relative to the first of the folders that contains them."""
 
     def __init__(self, *folders: str) -> None:
         self._folders = tuple(os.path.realpath(folder) for folder in folders)
@@ -37,17 +37,17 @@ class Sources:
         code, instruction = place
         key = (id(code), instruction)
         if key not in self._found:
-            # The code object is kept beside its Source, so that its id is not given to another one.
+            # A reference to the code object prevents reuse of its id.
             self._found[key] = (code, self._read(code, instruction))
         return self._found[key][1]
 
     def at_line(self, filename: str, line: int) -> Source:
-        """Return the source of one whole line (for errors that know no column)."""
+        """Return the source of a complete line, for errors without a column."""
         text = linecache.getline(filename, line).strip()
         return Source(self.shown(filename), line, line, text=text)
 
     def shown(self, filename: str) -> str:
-        """Return the file name as the trace tells it: the same on every machine, where that can be."""
+        """Return the file name as stored in the trace: the same on every machine, where possible."""
         cell = cell_name(filename)
         if cell or filename.startswith("<"):
             return cell or filename
@@ -78,7 +78,7 @@ class Sources:
 
 
 def _is_whole(lines: list[str], start: int, end: int) -> bool:
-    """Tell whether what stands between two UTF-8 byte offsets is an expression or ``y += 1``, and no part of a word."""
+    """Tell whether the text between two UTF-8 byte offsets is an expression or ``y += 1``, and cuts no word."""
     text, column, end_column = _cut(lines, start, end)
     around = (lines[0][max(column - 1, 0) : column + 1] if column else "", lines[-1][end_column - 1 : end_column + 1])
     if any(len(pair) == 2 and all(c.isalnum() or c == "_" for c in pair) for pair in around):  # noqa: PLR2004

@@ -1,7 +1,7 @@
-"""The names that the script gave to its tensors and modules, found in the frames that call backward.
+"""Names that the script gave to its tensors and modules, found in the frames that call backward.
 
-The outermost frame was there first, so its names count first; within a frame, the order of binding. A
-parameter is named by its path from the outermost module in reach.
+Outer frames come first; within a frame, the order of binding. A parameter is named by its path from the outermost
+module in reach.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "KnownNames", "ModulePaths", "Names", "namespaces"]
 
-# A list of ten thousand tensors names none of them usefully, and looking through it would cost.
+# Longer lists give their tensors no useful names, and searching them is slow.
 _MAX_ITEMS = 200
 _MAX_DEPTH = 3
 _MANY = 10_000
 
 
 def namespaces(frame: FrameType | None) -> Iterator[dict[str, Any]]:
-    """Yield the variables of the user's frames from the outermost inwards, then the modules they live in."""
+    """Yield the variables of the user's frames from the outermost inwards, then the modules that define them."""
     seen = set()
     for found in user_frames(frame):
         if id(found.f_globals) not in seen:
@@ -43,9 +43,9 @@ def namespaces(frame: FrameType | None) -> Iterator[dict[str, Any]]:
 
 
 def _locals(frame: FrameType) -> dict[str, Any]:
-    """Return a copy of a function's variables that leaves no copy behind.
+    """Return a copy of a function's variables that does not extend their lifetime.
 
-    Before Python 3.13 the frame keeps the dictionary it returns, and so keeps alive every tensor in it
+    Before Python 3.13 the frame stores the dictionary returned by ``f_locals``, which keeps every tensor in it alive
     until the function returns. It is emptied, unless the script itself holds it (by ``locals()``).
     """
     found = frame.f_locals
@@ -55,12 +55,12 @@ def _locals(frame: FrameType) -> dict[str, Any]:
     return copy
 
 
-# Tensors of modules by id: weakly, with their names, and where they stand: in which module, and the path there.
+# Tensors of modules by id: a weak reference, the name, the module that holds it, the path there.
 Parameters = dict[int, tuple["weakref.ref[torch.Tensor]", str, "weakref.ref[nn.Module]", str]]
 
 
 class _Walked(NamedTuple):
-    """A module, the ids of all modules in it, and the tensors in it with their paths."""
+    """A module, the ids of its submodules, and its tensors with their paths."""
 
     module: weakref.ref[nn.Module]
     inner: frozenset[int]
@@ -68,16 +68,16 @@ class _Walked(NamedTuple):
 
 
 class Given(dict[str, torch.Tensor]):
-    """Names that the caller chose, whatever they look like: they count before those of variables and modules."""
+    """Names chosen by the caller, of any form; they precede those of variables and modules."""
 
 
 class Names:
-    """The names of tensors and modules, by ``id``, valid while the script stands still.
+    """Names of tensors and modules, by ``id``, valid while the script is paused.
 
     Args:
         spaces: variables, the outermost first.
-        paths: what is remembered of modules from pass to pass.
-        shards: the parameters of modules, by the id of what stands for them in the graph.
+        paths: module paths remembered from pass to pass.
+        shards: the parameters of modules, by the id of the leaf that stands for them in the graph.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Names:
         self.parameters = self._paths.parameters(self.modules)
 
     def name(self, tensor: torch.Tensor) -> str:
-        """Return the name of a tensor: that given by the caller, its path in a module, or its variable."""
+        """Return the name of a tensor: the caller's, its path in a module, or its variable."""
         key = id(tensor)
         if key in self._given:
             return self._given[key]
@@ -113,18 +113,18 @@ class Names:
         return self.variables.get(key, "") if shard is None or shard is tensor else self.name(shard)
 
     def parameter(self, leaf: torch.Tensor) -> torch.Tensor:
-        """Return the script's own parameter, which a leaf of the graph is or stands for."""
+        """Return the script's parameter that a leaf of the graph is, or stands for."""
         return self._shards.get(id(leaf), leaf)
 
     def look_again(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Walk through the modules anew if one of these tensors has no name, or stands elsewhere: it moved unseen."""
+        """Walk through the modules again if one of these tensors has no name, or was moved without notice."""
         if self._found_modules and not all(self.name(tensor) and self._is_there(tensor) for tensor in tensors):
             self._paths.forget()
             self.modules = self._paths.roots(self._found_modules)
             self.parameters = self._paths.parameters(self.modules)
 
     def _is_there(self, tensor: torch.Tensor) -> bool:
-        """Tell whether a tensor that is named by its path in a module stands there."""
+        """Tell whether a tensor is still where its module path says."""
         found = self.parameters.get(id(tensor))
         if found is None or found[0]() is not tensor:
             return True
@@ -132,7 +132,7 @@ class Names:
         module = found[2]()
         for part in path:
             module = module._modules[part] if module is not None and part in module._modules else None
-        # A ScriptModule's have no get().
+        # Those of a ScriptModule have no get().
         tensors = () if module is None else (module._parameters, module._buffers)
         return any(last in named and named[last] is tensor for named in tensors)
 
@@ -141,20 +141,20 @@ class Names:
         return {**self.variables, **{key: found[1] for key, found in self.parameters.items()}, **self._given}
 
     def forget(self) -> None:
-        """Let go of the tensors, which must not live longer for having been named."""
+        """Drop the tensors: naming must not extend their lifetime."""
         self.with_graph.clear()
         self._found_modules.clear()
 
     def _search(self, space: dict[str, Any]) -> None:
         hidden, known = [], self.variables
-        # Nearly all that a space holds is of types known to hold no tensor.
+        # A filter by type first: most values are of types known to hold no tensor.
         for name, value in [item for item in list(space.items()) if type(item[1]) not in _opaque]:
             if name.startswith("_"):
                 hidden.append((name, value))
             elif name == "Out" and value is space.get("_oh"):
-                continue  # a notebook's memory of its results, older than the variables that hold them
-            elif name.isidentifier():  # not what a comprehension or pytest adds
-                # There may be many, and they are looked through at each pass: without a call for each.
+                continue  # a notebook's history of results (``Out``), older than the variables that hold them
+            elif name.isidentifier():  # excludes names that comprehensions and pytest generate
+                # No function call for a plain tensor: all variables are examined at each pass.
                 if type(value) is not torch.Tensor:
                     self._visit(name, value, 0)
                 elif id(value) not in known:
@@ -168,7 +168,7 @@ class Names:
     def _visit(self, name: str, value: Any, depth: int) -> None:
         if type(value) in _opaque:
             return
-        if issubclass(type(value), torch.Tensor):  # isinstance() asks the object for its __class__
+        if issubclass(type(value), torch.Tensor):  # isinstance() would ask the object for its __class__
             self._note(name, value)
         elif issubclass(type(value), nn.Module):
             self._found_modules.append((value, name))
@@ -184,7 +184,7 @@ class Names:
 
 
 class KnownNames:
-    """The names of leaves, remembered from pass to pass."""
+    """Names of leaves, remembered from pass to pass."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}
@@ -207,25 +207,25 @@ class KnownNames:
 
 
 class ModulePaths:
-    """Paths of modules' parameters and buffers, remembered until ``forget`` is called: when something is registered."""
+    """Paths of modules' parameters and buffers, cached until ``forget`` is called on each registration."""
 
     def __init__(self) -> None:
         self._walked: dict[int, _Walked] = {}
         self._merged: tuple[tuple[tuple[int, str], ...], Parameters] = ((), {})
 
     def forget(self, *_: Any) -> None:
-        """Forget all."""
+        """Clear the cache."""
         if self._walked:
             self._walked = {}
             self._merged = ((), {})
 
     def name(self, tensor: torch.Tensor) -> str:
-        """Return the name of a tensor that was found in a module, or nothing."""
+        """Return the name of a tensor that was found in a module, or an empty string."""
         found = self._merged[1].get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else ""
 
     def roots(self, modules: list[tuple[nn.Module, str]]) -> dict[int, str]:
-        """Return the names of those modules, by id, that are no part of another one."""
+        """Return the names of the root modules, by id: those that are in no other module."""
         named: dict[int, str] = {}
         inner: set[int] = set()
         for module, name in modules:
@@ -238,13 +238,13 @@ class ModulePaths:
         return {key: name for key, name in named.items() if key not in inner}
 
     def parameters(self, roots: dict[int, str]) -> Parameters:
-        """Return the tensors of these modules, by id, with the names that they have from them."""
+        """Return the tensors of these modules, by id, with their names."""
         key = tuple(roots.items())
         if key != self._merged[0]:
             merged: Parameters = {}
             for root, name in key:
                 module, _, tensors = self._walked[root]
-                # Without the name of torch.compile's wrapper.
+                # Without the prefix that torch.compile's wrapper adds.
                 merged |= {
                     at: (ref, f"{name}.{path.replace('_orig_mod.', '')}", module, path) for at, ref, path in tensors
                 }
@@ -259,7 +259,7 @@ def _walked(module: nn.Module) -> _Walked:
 
 
 def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield what a container or a plain object of the user's holds, each with the expression that reaches it."""
+    """Yield the items of a user's container or plain object, each with the expression that reaches it."""
     kind = type(value)
     if kind is dict:
         if len(value) <= _MAX_ITEMS:
@@ -278,14 +278,14 @@ def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _attributes(value: Any) -> Any:
-    """Return the attributes of an object, past a ``__getattribute__`` of its class."""
+    """Return the attributes of an object without calling ``__getattribute__`` of its class."""
     try:
         return object.__getattribute__(value, "__dict__")
     except Exception:  # noqa: BLE001 - it has none, or a property of that name, which is the script's
         return None
 
 
-# Their objects are not the user's containers, and some compute on attribute access.
+# Objects of these packages are no containers of the user, and some compute on attribute access.
 _FOREIGN = {"torch", "numpy", "builtins", "gradtrace", "IPython", "ipykernel", *sys.stdlib_module_names} - {"__main__"}
-# Types of such objects; and weak proxies, which stand for what has a name of its own.
+# Types of such objects; and weak proxies, whose target has its own name.
 _opaque: set[type] = {weakref.ProxyType, weakref.CallableProxyType}

@@ -10,10 +10,10 @@ import sys
 
 
 class _AfterTorch:
-    """Begins to record as soon as torch has been imported."""
+    """Import hook that begins to record when torch has been imported."""
 
     def find_spec(self, name, path=None, target=None):  # noqa: ARG002
-        """Find torch as it would be found without this, and begin after it."""
+        """Return the usual spec of torch, whose loader then begins to record."""
         if name != "torch":
             return None
         sys.meta_path.remove(self)
@@ -34,7 +34,7 @@ def _begin() -> None:
     try:
         from gradtrace.recording.script.child import begin  # noqa: PLC0415
     except ImportError:
-        return  # another Python, which has no gradtrace
+        return  # a Python without gradtrace
     begin()
 
 
