@@ -56,7 +56,7 @@ def kept_slowly(node: Any) -> SavedFields:
 
 
 def _key(found: tuple[Any, ...], count: int) -> tuple[Any, ...] | None:
-    """Return a cache key: shapes and dtypes of the ``count`` tensors, and the repr of the rest; None for an unusual one."""
+    """Return a cache key: shapes and dtypes of ``count`` tensors, the repr of the rest; None for an unusual one."""
     key: list[Any] = []
     for value in found[:count]:
         if type(value) not in _PLAIN:

@@ -23,7 +23,7 @@ _WAITING = 2000
 _PASSES = 256
 _LEVELS = 40
 _LOOK = 1_000  # passes between two checks of the number of rows
-UNREACHED = -1.0  # replaces a norm; NaN stands for a gradient without a norm
+UNREACHED = -1.0  # replaces a norm; a non-finite one stands for a gradient without a norm
 
 # A norm, or its origin: a measurement, or a position among numbers on a device.
 Norm = float | Measured | tuple[Away, int] | None

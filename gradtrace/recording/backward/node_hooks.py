@@ -1,4 +1,4 @@
-"""Hooks on the nodes of one backward pass: what arrived, what was sent on, in which order, how long it took."""
+"""Hooks on the nodes of one backward pass: gradients that arrive and are sent, order and time of execution."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _REGISTERING = RLock()
 
 
 class NodeHooks:
-    """Records the runs of the nodes of ``walk`` while its hooks are there, or of the leaves and roots ``watched``.
+    """Records the runs of the nodes of ``walk`` while its hooks are installed, or of the leaves and roots ``watched``.
 
-    A hook sees every run of its node, those in nested passes and other threads included; events are told apart by
-    the engine's task.
+    A hook is called at each run of its node, also by nested passes and other threads; the engine's task tells the
+    events apart.
 
     Args:
         walk: the graph.
-        watched: positions of its leaves and roots, where they alone are wanted.
+        watched: positions of its leaves and roots, if only they are of interest.
         on_made: called with the position of a node and the sequence numbers of the nodes that its run made.
-        on_broken: called with the position of a node that may have sent on what is not finite, what was measured of
-            what arrived and of what it sent, and both gradients.
+        on_broken: called with the position of a node that may have sent non-finite values, the measurements of what
+            arrived and of what it sent, and both gradients.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class NodeHooks:
         self._hooks: list[dict[Any, Any] | None] = []
         self._leaf_hooks: list[dict[Any, Any]] = []
         self._roots = {position for position, _ in walk.roots}
-        self._key = f"gradtrace {id(self)}"  # text, which makes a smaller dictionary
+        self._key = f"gradtrace {id(self)}"  # a string, which makes a smaller dictionary
         self._post_hook = PostHook(self._events, self._in_flight, self._hooks, self._key, self._roots)
         if on_made is not None:
             self._post_hook.on_run = self._note_run
@@ -68,7 +68,7 @@ class NodeHooks:
         self._number = 0
 
     def seen(self) -> HookedRun:
-        """Return what the hooks saw."""
+        """Return the result of the hooks."""
         hooked, finished = frozenset(self._hooked_leaves), frozenset(self._finished_leaves)
         made_by = frozenset(self._made_by)
         return HookedRun(self._post_hook.task, self._events, hooked, finished, made_by, self._last_leaf)
@@ -83,7 +83,7 @@ class NodeHooks:
                 if position in leaves:
                     self._watch_leaf(position, nodes[position])
                     self._leaf_hooks += registering.found
-                elif self._watched is not None:  # a root: all that is asked is the task
+                elif self._watched is not None:  # a root: only the task is of interest
                     self._keep(nodes[position].register_prehook(self._before_root))
                     self._leaf_hooks += registering.found
                 else:
@@ -104,15 +104,15 @@ class NodeHooks:
         self._in_flight.clear()
 
     def _watch_leaf(self, position: int, node: Any) -> None:
-        """Measure before the leaf accumulates: afterwards its optimizer may have zeroed the same memory."""
+        """Measure a gradient before the leaf accumulates it; then an optimizer may have zeroed the same memory."""
         self._keep(node.register_prehook(partial(self._before_leaf, position)))
         if node.variable._post_accumulate_grad_hooks:
-            # These hooks are the user's and may raise: then this leaf is the node that failed.
+            # Hooks of the script may raise: then this leaf is the node that failed.
             self._hooked_leaves.add(position)
             self._keep(node.register_hook(lambda *_: self._finished_leaves.add(position)))
 
     def _keep(self, handle: Any) -> None:
-        if handle is not None:  # from a torch that does not ask us
+        if handle is not None:  # None in versions of torch without such hooks
             self._handles.append(handle)
 
     def _before_leaf(self, position: int, arriving: Gradients) -> None:
@@ -142,9 +142,9 @@ class NodeHooks:
 
 
 class _Registering:
-    """While entered, ``register_hook`` of a node puts the hook under ``key``, into a dictionary told in ``found``.
+    """Stores the hook of each ``register_hook`` under ``key`` while entered, in a dictionary appended to ``found``.
 
-    A handle for each hook takes twice as long as all the rest of registering it, and half a kilobyte.
+    A handle for each hook would take twice as long as the rest of the registration, and half a kilobyte.
     """
 
     def __init__(self, key: str) -> None:
@@ -156,7 +156,7 @@ class _Registering:
         if get_ident() != self._thread:
             return self._original.__func__(hooks, hook)  # type: ignore[no-any-return]
         if hooks is None:
-            hooks = OrderedDict()  # as torch has it: the script may add a hook of its own
+            hooks = OrderedDict()  # the type torch uses: the script may add hooks
         hooks[self._key] = hook
         self.found.append(hooks)
         return hooks, None

@@ -1,4 +1,4 @@
-"""Log of passes: for each one its loss, optimizer step, time and loss scale, whether the pass is kept or not."""
+"""Log of passes: loss, optimizer step, time and loss scale of each, whether or not the pass is kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["PassLog"]
 
 _COLUMNS = 5  # pass, loss, step, seconds, scale
 _LOSS, _SCALE = 1, 4
-_UNKNOWN = -math.inf  # in place of a loss or a scale that nobody measured
+_UNKNOWN = -math.inf  # replaces a loss or a scale that was not measured
 _WAITING = 2000
 MOST_PASSES = 200_000
 
@@ -35,14 +35,14 @@ class PassLog:
     def __init__(self) -> None:
         self.steps = 0
         self._began = time.perf_counter()
-        self._rows = array("d")  # one after the other: a signal's handler that raises leaves no half row
-        self._waiting: list[tuple[int, Measured]] = []  # position of a number, and what it is measured from
+        self._rows = array("d")  # flat: a signal handler that raises leaves no half row
+        self._waiting: list[tuple[int, Measured]] = []  # position of a number, and its measurement
         self._rates: list[LearningRate] = []
         self._scale: Measured | None = None
         self._level = 0  # of thinning
 
     def add(self, pass_index: int, outputs: Sequence[Any]) -> None:
-        """Add the row of a pass that begins; its loss is the value of its one output, if that is a scalar."""
+        """Add the row of a pass that begins; its loss is the value of its only output, if that is a scalar."""
         at = len(self._rows)
         self._rows.extend((pass_index, _UNKNOWN, self.steps, time.perf_counter() - self._began, _UNKNOWN))
         loss = outputs[0] if len(outputs) == 1 else None
@@ -50,7 +50,7 @@ class PassLog:
             with torch._C.DisableTorchFunction():
                 if not loss.dim() and loss.is_floating_point():
                     measured = measure(loss)
-                    if type(measured[1]) is float:  # known at once, as nearly always
+                    if type(measured[1]) is float:  # the usual case: a number that is known already
                         self._rows[at + _LOSS] = measured[1] if math.isfinite(measured[1]) else math.nan
                     else:
                         self._waiting.append((at + _LOSS, measured))
@@ -65,7 +65,7 @@ class PassLog:
         """Note a step of an optimizer and its learning rate, that of the first group of parameters."""
         rate = optimizer.param_groups[0].get("lr")
         if isinstance(rate, torch.Tensor):
-            rate = rate.item() if rate.is_cpu else None  # reading another would make the script wait
+            rate = rate.item() if rate.is_cpu else None  # reading it from a device would make the script wait
         if rate is not None and (not self._rates or self._rates[-1].rate != rate):
             self._rates.append(LearningRate(self.steps, float(rate)))
         self.steps += 1
@@ -96,7 +96,7 @@ class PassLog:
         )
 
     def _thin(self) -> None:
-        """Drop old rows where there are too many: none waits to be written now."""
+        """Drop old rows if there are too many; no row is pending then."""
         while len(self._rows) > _COLUMNS * MOST_PASSES:
             self._level += 1
             self._rows = thinned(self._rows, self._level, _COLUMNS)

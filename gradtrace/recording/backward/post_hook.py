@@ -1,4 +1,4 @@
-"""Post-hook of a node: it measures what arrived and what was sent on, and notes both as one event."""
+"""Post-hook of a node: measures what arrived and what was sent, and notes both as one event."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ __all__ = ["Event", "InFlight", "PostHook"]
 Gradients = tuple[torch.Tensor | None, ...]
 
 
-# One node's run: the engine's task, the node's position, what arrived, what it sent on, and its seconds.
+# One run of a node: the engine's task, the node's position, what arrived, what it sent, and its seconds.
 Event = tuple[int, int, "tuple[Measured | None, ...]", "tuple[Measured | None, ...]", float | None]
-# A gradient between two nodes: itself, weakly, so that the engine can still take its memory; its version, which
-# changes when another one is added to it; what was measured of it.
+# A gradient between two nodes: a weak reference, so that the engine can still reuse its memory; its version, which
+# changes when another gradient is added to it; its measurement.
 InFlight = tuple["ref[torch.Tensor]", int, Measured]
 
 _HOST = {"cpu", ""}
-# Gradients on their sent_before that are remembered; of one that was forgotten the memory is read again.
+# Gradients in flight that are remembered; a forgotten one is measured again.
 _REMEMBERED = 4096
 
 
@@ -49,18 +49,18 @@ def is_suspect(measured: Measured | None) -> bool:
     found = None if measured is None else measured[1]
     if type(found) is Sums:
         return bool(found.nan or found.inf)
-    return type(found) is Pending or holds_nonfinite(found)  # on a device, nobody can look without waiting
+    return type(found) is Pending or holds_nonfinite(found)  # a device can't be read without waiting
 
 
 class PythonPostHook:
-    """The hook of every node, which is on_run the node's position first.
+    """Hook of every node, which is called with the node's position first.
 
     Args:
-        events: where each run is noted.
-        in_flight: the gradients on their sent_before, by id.
-        hooks: for each position the dictionary that holds its hook; None afterwards.
+        events: list of runs, to which each run is appended.
+        in_flight: gradients between two nodes, by id.
+        hooks: for each position the dictionary that holds its hook; None after it ran.
         key: the hook's key there.
-        roots: positions of the roots: the first of them to run tells ``task``.
+        roots: positions of the roots: the first of them to run sets ``task``.
     """
 
     def __init__(
@@ -73,15 +73,15 @@ class PythonPostHook:
     ) -> None:
         self._events, self._in_flight, self._hooks, self._key, self._roots = events, in_flight, hooks, key, roots
         self.task = -1  # the engine's task of this pass
-        # Told of each position that ran.
+        # Called with each position that ran.
         self.on_run: Callable[[int], None] | None = None
-        # Told of each that sent what is not finite, or is not reduced yet: position, arrived, sent, both gradients.
+        # Called for each node that sent non-finite or pending values: position, arrived, sent, both gradients.
         self.on_broken: Callable[..., None] | None = None
         self._last = 0.0
         self.start_clock()
 
     def start_clock(self) -> None:
-        """Count the seconds of the next node from now."""
+        """Start the clock for the next node."""
         self._last = perf_counter()
 
     def __call__(self, position: int, sending: Gradients, arriving: Gradients) -> None:
@@ -103,19 +103,19 @@ class PythonPostHook:
             self.on_broken(position, arrived, sent, sending, arriving)
         number = current_task()
         if any(measured is not None and measured[0].device not in _HOST for measured in (*arrived, *sent)):
-            seconds = None  # it was no more than started
+            seconds = None  # only started, not run to its end
         self._events.append((number, position, arrived, tuple(sent), seconds))
         self._close(position, number)
         self._last = perf_counter()
 
     def arrived(self, grad: torch.Tensor) -> Measured:
-        """Return what was measured of a gradient when it was sent, or measure it now."""
+        """Return the measurement made when a gradient was sent, or measure it now."""
         sent = self._in_flight.get(id(grad))
         return sent[2] if sent is not None and sent[0]() is grad and sent[1] == grad._version else measure(grad)
 
     def _close(self, position: int, number: int) -> None:
         if number == self.task:
-            # It ran, and won't again in this pass: its hook makes room for what is noted of the others.
+            # The node will not run again in this pass, so its hook is removed to free memory.
             hooks, self._hooks[position] = self._hooks[position], None
             if hooks is not None and len(hooks) == 1:
                 hooks.clear()

@@ -1,4 +1,4 @@
-"""RawPass: what is known of one backward pass when it has ended, as values that are made once."""
+"""RawPass: the recording of one backward pass when it has ended, in values that are not changed afterwards."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LeafRow = tuple[str, tuple[int, ...], Measured | None]
 
 
 class RootOutput(NamedTuple):
-    """A tensor that backward starts from: its name, what it holds, and what the pass is seeded with."""
+    """Tensor that backward starts from: its name, its value, and its seed."""
 
     name: str
     value: Measured | None
@@ -32,10 +32,10 @@ class RootOutput(NamedTuple):
 
 
 class GraphSnapshot(NamedTuple):
-    """A graph just before its pass runs, in plain data and measurements: no node, no tensor.
+    """Graph just before its pass runs, as plain data and measurements: no node, no tensor.
 
-    Nodes are told by their position in the walk; ``numbers`` are their sequence numbers. Of a pass of which only the
-    leaves are asked for, there are roots, leaves, names and values alone.
+    Nodes are identified by their position in the walk; ``numbers`` are their sequence numbers. For a pass recorded by
+    its leaves alone there are only roots, leaves, names and values.
     """
 
     place: Place | None = None
@@ -53,15 +53,15 @@ class GraphSnapshot(NamedTuple):
 
 
 class HookedRun(NamedTuple):
-    """What the hooks on the nodes saw while the engine ran.
+    """Result of the hooks on the nodes while the engine ran.
 
     Attributes:
         task: the engine's task of this pass, -1 where no root ran.
         events: the runs of the nodes in order, those of nested and parallel passes included.
-        hooked_leaves: positions of leaves that have hooks of the script's own.
+        hooked_leaves: positions of leaves with hooks of the script.
         finished_leaves: those of them whose hooks have ended.
         made_by: positions of nodes whose run made other nodes (``create_graph``).
-        last_leaf: when a gradient last arrived at a leaf, as ``perf_counter`` tells.
+        last_leaf: time of the last arrival of a gradient at a leaf, by ``perf_counter``.
     """
 
     task: int = -1
@@ -73,7 +73,7 @@ class HookedRun(NamedTuple):
 
 
 class RawFact(NamedTuple):
-    """A Fact whose nodes are positions in the walk and whose source is a place."""
+    """Fact whose nodes are positions in the walk and whose source is a place."""
 
     kind: str
     positions: tuple[int, ...] = ()
@@ -85,33 +85,33 @@ class PassFields(Protocol):
     """Further fields of a BackwardPass, found when it is assembled."""
 
     def fields(self, ids: dict[int, str], numbers: array[int], sources: Sources) -> dict[str, Any]:
-        """Return them by name; ``ids`` and ``numbers`` are those of the nodes, by position."""
+        """Return the fields by name; ``ids`` and ``numbers`` are those of the nodes, by position."""
 
 
 class RawPass(NamedTuple):
-    """One backward pass: the graph before it, the run, and what was found afterwards."""
+    """One backward pass: the graph before it, the run, and what is known afterwards."""
 
     pass_index: int
     kind: PassKind
     log: ThreadLog
     graph: GraphSnapshot
     run: HookedRun = HookedRun()
-    # What the engine returned, by node and output: these nodes did not run.
+    # Gradients that the engine returned, by node and output: these nodes did not run.
     captured: dict[tuple[int, int], Measured | None] = {}  # noqa: RUF012
-    # Type and message alone: the exception's traceback would keep the script's tensors alive.
+    # Type and message only: the exception's traceback would keep the script's tensors alive.
     error: tuple[str, str] | None = None
     facts: tuple[RawFact, ...] = ()
     extra: PassFields | None = None
-    # Of leaves, by position: what the processes made of their gradients.
+    # Reduced gradients of leaves, by position.
     reduced: dict[int, Measured] = {}  # noqa: RUF012
-    # Of leaves that had a gradient before, by position: what ``.grad`` held when the pass had ended.
+    # ``.grad`` after the pass, for leaves that had a gradient before, by position.
     accumulated: dict[int, Measured] = {}  # noqa: RUF012
     rank: int | None = None  # of the process; None if there are no others
-    step: int = 0  # optimizer steps before it
-    seconds: tuple[float, float] = (0.0, 0.0)  # when the engine began and returned, as ``perf_counter`` tells
+    step: int = 0  # optimizer steps before the pass
+    seconds: tuple[float, float] = (0.0, 0.0)  # start and end of the engine's run, by ``perf_counter``
 
     def own_events(self) -> list[Event]:
-        """Return the runs that belong to this pass, in order; those of nested and parallel passes do not."""
+        """Return the runs that belong to this pass, in order, without those of nested and parallel passes."""
         return [event for event in self.run.events if event[0] == self.run.task]
 
     def leaf_gradients(self) -> dict[int, Measured]:
@@ -131,7 +131,7 @@ class RawPass(NamedTuple):
     def failed(self) -> int | None:
         """Return the node that was running when the engine gave up: the one it picks next of those ready.
 
-        It takes leaves first, then the node that was made last. A leaf that ran but whose own hooks did
+        The engine takes leaves first, then the node that was made last. A leaf that ran but whose own hooks did
         not finish failed in one of those hooks.
         """
         ran: dict[int, None] = dict.fromkeys(event[1] for event in self.own_events())

@@ -40,19 +40,19 @@ __all__ = ["LeafKnowledge", "PassContext", "record_leaves", "record_pass"]
 
 
 class PassContext(NamedTuple):
-    """What a pass is told before it begins.
+    """Context of a pass.
 
     Attributes:
         pass_index: from 1, in order of call.
         kind: how the engine was called.
         log: calls and module calls of the thread that calls the engine.
         spaces: variables to name tensors by, before those of the frames that call the engine.
-        torchviz: whether it is wanted as torchviz draws it, too.
-        observer: sees the pass for the checks.
-        wrappers: DDP and FSDP2 modules, whose leaves are others' or are reduced.
+        torchviz: whether torchviz is to draw the pass, too.
+        observer: collects the facts for the checks.
+        wrappers: DDP and FSDP2 modules, which replace leaves or reduce their gradients.
         rank: of this process; None if there are no others.
-        step: how many optimizer steps there were.
-        paths: what is remembered of modules from pass to pass.
+        step: number of optimizer steps before the pass.
+        paths: module paths remembered from pass to pass.
     """
 
     pass_index: int
@@ -68,14 +68,14 @@ class PassContext(NamedTuple):
 
 
 class LeafKnowledge(NamedTuple):
-    """What is remembered of leaves from pass to pass."""
+    """Knowledge of leaves that is kept from pass to pass."""
 
     names: KnownNames
     grads: GradReader
 
 
 class _Subject(NamedTuple):
-    """One pass about to run."""
+    """Pass about to run."""
 
     context: PassContext
     call: EngineCall
@@ -102,7 +102,7 @@ def record_pass(call: EngineCall, context: PassContext, done: Callable[[RawPass]
 
 
 def record_leaves(call: EngineCall, context: PassContext, known: LeafKnowledge, done: Callable[[RawPass], None]) -> Any:
-    """Run the engine, asking for the leaves alone; names are looked for only where a leaf is new."""
+    """Run the engine and record the leaves only; names are looked up only where a leaf is new."""
     with torch._C.DisableTorchFunction():
         graph = _graph(call)
         if graph is None:
@@ -137,7 +137,7 @@ def _names(call: EngineCall, context: PassContext) -> Names:
 
 
 def _graph(call: EngineCall) -> Walk | None:
-    graph = graph_of(call)  # None: the engine says so, in PyTorch's own words
+    graph = graph_of(call)  # None leaves the error message to the engine
     if graph is not None:
         raise_stack_limit(len(graph.nodes))
     return graph
@@ -192,7 +192,7 @@ def _note_made(context: PassContext, snapshot: GraphSnapshot, position: int, sta
 
 
 def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | None, result: Any) -> RawPass:
-    """Return the pass with what is known when the engine has returned or raised."""
+    """Return the pass with what is known after the engine has returned or raised."""
     context, graph, call = subject.context, subject.graph, subject.call
     observer = context.observer
     if observer is not None:
@@ -214,7 +214,7 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
 
 
 def _accumulated(positions: Iterable[int], graph: Walk) -> dict[int, Measured]:
-    """Return what ``.grad`` of these leaves holds now; what an optimizer in backward has taken is not there."""
+    """Return the current ``.grad`` of these leaves, except where an optimizer in backward has taken it."""
     grads = {position: graph.nodes[position].variable.grad for position in positions}
     return {position: measure(grad) for position, grad in grads.items() if grad is not None}
 
@@ -232,7 +232,7 @@ def _reduced(wrappers: Wrappers, graph: Walk) -> tuple[dict[int, Measured], list
 
 
 def _captured(call: EngineCall, graph: Walk, result: Any) -> dict[tuple[int, int], Measured | None]:
-    """Return the gradients that the engine returned, by node and output: the nodes they arrived at were not run."""
+    """Return the gradients that the engine returned, by node and output: these nodes did not run."""
     if call.accumulates or not call.inputs:
         return {}
     positions = {node: position for position, node in enumerate(graph.nodes)}

@@ -1,4 +1,4 @@
-"""Snapshots of a graph, taken just before the engine runs it: names, values, ops, edges, saved tensors."""
+"""Snapshot of a graph just before the engine runs it: names, values, ops, edges, saved tensors."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["graph_snapshot", "leaf_snapshot", "place_of", "with_torchviz"]
 
 
 def place_of(call: EngineCall, *, seeded: bool) -> Place | None:
-    """Return where the engine was called: a pass that gradtrace seeds is nobody's call, unless by ``draw()``."""
+    """Return the place of the call of the engine; none for a seeded pass, except by ``draw()``."""
     return call_place(call.frame, only_user=seeded)
 
 
 def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Place | None) -> GraphSnapshot:
-    """Return the graph that the engine is called for; of outputs without a graph, these alone.
+    """Return the graph that the engine is called for; outputs without a graph are returned alone.
 
-    The value of a leaf that stands for a sharded parameter is that of its shard.
+    A leaf that stands for a sharded parameter has the value of its shard.
     """
     outputs = tuple(_outputs(call, names))
     if graph is None:
@@ -56,7 +56,7 @@ def graph_snapshot(call: EngineCall, graph: Walk | None, names: Names, place: Pl
 
 
 def leaf_snapshot(graph: Walk, name: Callable[[torch.Tensor], str | None]) -> GraphSnapshot:
-    """Return the roots and leaves of a graph, whose names ``name`` finds: all that a row of each leaf needs."""
+    """Return only the roots and leaves of a graph, named by ``name``: enough for a row of each leaf."""
     leaves = {position: graph.nodes[position].variable for position in graph.leaves}
     return GraphSnapshot(
         roots=tuple(graph.roots),
@@ -67,7 +67,7 @@ def leaf_snapshot(graph: Walk, name: Callable[[torch.Tensor], str | None]) -> Gr
 
 
 def with_torchviz(snapshot: GraphSnapshot, call: EngineCall, graph: Walk) -> GraphSnapshot:
-    """Return the snapshot with the graph as torchviz draws it."""
+    """Return the snapshot with the graph as drawn by torchviz."""
     outputs = [output for output in call.outputs if isinstance(output, torch.Tensor)]
     named = {snapshot.names[position]: graph.nodes[position].variable for position in sorted(snapshot.leaves)}
     text = torchviz_dot(outputs, {name: tensor for name, tensor in named.items() if name})

@@ -1,4 +1,4 @@
-"""DOT text of a pass as torchviz draws it, for those who are used to its look."""
+"""DOT text of a pass as torchviz draws it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["torchviz_dot"]
 def torchviz_dot(outputs: list[torch.Tensor], names: dict[str, torch.Tensor]) -> str:
     """Return torchviz's DOT text for the graph of ``outputs``; raises EngineError where torchviz fails."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # it uses distutils
+        warnings.simplefilter("ignore", DeprecationWarning)  # torchviz uses distutils
         import torchviz  # noqa: PLC0415 - 0.1 s, and only this style needs it
 
         try:
@@ -27,7 +27,7 @@ def torchviz_dot(outputs: list[torch.Tensor], names: dict[str, torch.Tensor]) ->
 
 
 def _renumbered(source: str) -> str:
-    """Return the text with torchviz's node names, which are memory addresses, counted from 1 instead."""
+    """Return the text with torchviz's node names, which are memory addresses, replaced by numbers from 1."""
     numbers: dict[str, str] = {}
     return re.sub(r"(?m)^\t(\d+)|(?<= -> )(\d+)", lambda found: _number(found, numbers), source)
 

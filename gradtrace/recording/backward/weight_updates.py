@@ -1,4 +1,4 @@
-"""Weights and their updates: the norm of each parameter before an optimizer step, and of what the step changed."""
+"""Weights and their updates: the norm of each parameter before an optimizer step, and of its change."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["WeightUpdates"]
 
 
 class _Row(NamedTuple):
-    """One parameter at one step: measurements of the weight before it and of the change."""
+    """Parameter at one step: measurements of the weight before it and of the change."""
 
     step: int
     weight: Measured
@@ -31,12 +31,12 @@ class _Row(NamedTuple):
 
 
 class WeightUpdates:
-    """Measures the parameters of optimizers at every ``every``-th step; a step that is measured copies them.
+    """Measures the parameters of optimizers at every ``every``-th step, of which it holds a copy during the step.
 
     Args:
         every: measure at each step whose number, from 0, is a multiple of it; 0 for none.
-        step: the number of the step that is being made.
-        name: the name of a parameter, or nothing where it is not known.
+        step: the number of the current step.
+        name: the name of a parameter, or an empty string.
     """
 
     def __init__(self, every: int, step: Callable[[], int], name: Callable[[torch.Tensor], str | None]) -> None:
@@ -78,7 +78,7 @@ class WeightUpdates:
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Return those parameters that have a gradient: others are not changed."""
+    """Return those parameters that have a gradient: others do not change."""
     found = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return [parameter for parameter in found if parameter.grad is not None]
 

@@ -1,1 +1,1 @@
-"""C sources, each named as its Python twin in another room, and the loader of what they compile to."""
+"""C sources, each named as its Python twin in another room, and the loader of the compiled module."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NATIVE"]
 
-INTERFACE = 3  # as in native.h: what one side expects of the other
+INTERFACE = 3  # as in native.h: version of the interface between C and Python
 
 
 def _load(wanted: str) -> ModuleType | None:
