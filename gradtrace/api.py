@@ -214,12 +214,16 @@ class Recording:
 
 
 @contextmanager
-def record(*, forward: bool = True, command: Sequence[str] = ()) -> Iterator[Recording]:
+def record(
+    *, forward: bool = True, command: Sequence[str] = (), model: torch.nn.Module | None = None
+) -> Iterator[Recording]:
     """Record every backward pass made in a ``with`` block.
 
     Args:
         command: what the trace calls the code in the block, for the title of its pictures.
         forward: also record the line, the module and the forward value of each op called in the block.
+        model: a module whose parameters and parts are called by their paths in it, as ``named_parameters()`` does,
+            and not by those from the variables of the script.
 
     Returns:
         A context manager that gives a Recording; the gradients, the random state and ``.grad`` are those
@@ -230,6 +234,8 @@ def record(*, forward: bool = True, command: Sequence[str] = ()) -> Iterator[Rec
 
     with Recorder(Options(forward=forward, facts=True), (str(Path.cwd()),)) as recorder:
         recorder.command = tuple(command)
+        if model is not None:
+            recorder.given[""] = model
         try:
             yield Recording(recorder)
         except Exception as error:

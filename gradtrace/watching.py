@@ -16,6 +16,8 @@ from gradtrace.wording.findings import as_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    import torch
+
     from gradtrace.model import Finding
 
     Action = Literal["warn", "raise", "ignore"] | Callable[[tuple[Finding, ...], Trace], Any]
@@ -30,7 +32,12 @@ class GradientWarning(UserWarning):
 
 
 def watch(
-    *, every: int = 100, also: Collection[int] = (1, 2), out: str | Path | None = None, on_finding: Action = "warn"
+    *,
+    every: int = 100,
+    also: Collection[int] = (1, 2),
+    out: str | Path | None = None,
+    on_finding: Action = "warn",
+    model: torch.nn.Module | None = None,
 ) -> Watch:
     """Record and check the backward passes of some steps of a training loop.
 
@@ -41,6 +48,7 @@ def watch(
             ``{restart}`` are filled in, folders are made.
         on_finding: ``"warn"`` (a GradientWarning), ``"raise"`` (a FindingError, which ends the training),
             ``"ignore"``, or a function that is called with the findings and the trace.
+        model: a module whose parameters and parts are called by their paths in it.
 
     Returns:
         A context manager whose ``step()`` is to be called at the end of each step, as that of
@@ -53,7 +61,9 @@ def watch(
         raise ValueError(f"every must be 0 or more, got {every!r}")
     if on_finding not in ACTIONS and not callable(on_finding):
         raise ValueError(f"on_finding must be a function or one of {', '.join(ACTIONS)}, got {on_finding!r}")
-    return Watch(every, frozenset(also), None if out is None else str(out), on_finding)
+    watched = Watch(every, frozenset(also), None if out is None else str(out), on_finding)
+    watched.model = model
+    return watched
 
 
 class Watch:
@@ -63,6 +73,7 @@ class Watch:
         self.trace: Trace | None = None
         self.findings: tuple[Finding, ...] = ()
         self.number = 1  # of the step that is being made
+        self.model: torch.nn.Module | None = None
         self._every = every
         self._also = also
         self._out = out
@@ -71,7 +82,7 @@ class Watch:
 
     def __enter__(self) -> Self:
         """Begin the first step."""
-        self._begin()
+        self.begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -80,24 +91,32 @@ class Watch:
 
     def step(self) -> Trace | None:
         """End a step and begin the next; return the trace of the step that ended if it was watched."""
+        try:
+            return self.end()
+        finally:
+            self.begin()
+
+    def begin(self) -> None:
+        """Begin a step, where ``step()`` is not used: between ``end()`` and this nothing is recorded."""
+        if self._running is None and self.is_due(self.number):
+            stack = ExitStack()
+            recording = record(command=(f"step {self.number}",), model=self.model)
+            self._running = stack, stack.enter_context(recording)
+
+    def end(self, log: Callable[[Trace], Any] | None = None) -> Trace | None:
+        """End a step; return its trace if it was watched. ``log`` is handed it first, before findings are acted on."""
         watched = self._running is not None
         try:
-            self._end(act=True)
+            self._end(act=True, log=log)
         finally:
             self.number += 1
-            self._begin()
         return self.trace if watched else None
 
     def is_due(self, number: int) -> bool:
         """Tell whether the step with this number, from 1, is watched."""
         return number in self._also or bool(self._every and number % self._every == 0)
 
-    def _begin(self) -> None:
-        if self.is_due(self.number):
-            stack = ExitStack()
-            self._running = stack, stack.enter_context(record(command=(f"step {self.number}",)))
-
-    def _end(self, *, act: bool) -> None:
+    def _end(self, *, act: bool, log: Callable[[Trace], Any] | None = None) -> None:
         if self._running is None:
             return
         (stack, recording), self._running = self._running, None
@@ -109,6 +128,8 @@ class Watch:
             path = file_name(self._out.replace("{step}", str(self.number)), this_process())
             make_folder(Path(path).parent)
             self.trace.save(path)
+        if log is not None:
+            log(self.trace)
         if act and self.findings:
             self._act(self.findings, self.trace)
 
@@ -120,4 +141,4 @@ class Watch:
         if self._on_finding == "raise":
             raise FindingError(text)
         if self._on_finding == "warn":
-            warnings.warn(text, GradientWarning, stacklevel=4)
+            warnings.warn(text, GradientWarning, stacklevel=5)

@@ -252,5 +252,5 @@ class _Calls:
         return self._positions[call]
 
     def _path(self, call: modules.ModuleCall) -> str:
-        name = self._names.get(call.root_id) or call.root_type
-        return ".".join(filter(None, (name, call.path)))
+        name = self._names.get(call.root_id, call.root_type)
+        return ".".join(filter(None, (name, call.path))) or call.root_type

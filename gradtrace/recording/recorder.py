@@ -45,7 +45,7 @@ from gradtrace.recording.isolation.warning_lines import warning_patches
 from gradtrace.recording.stats.device import Transfer, send
 from gradtrace.recording.user_code.pipeline_names import is_shape_inference
 from gradtrace.recording.user_code.source_text import Sources
-from gradtrace.recording.user_code.variable_names import KnownNames, ModulePaths
+from gradtrace.recording.user_code.variable_names import Given, KnownNames, ModulePaths
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -106,6 +106,7 @@ class Recorder:
         self.count = 0
         self._counter = itertools.count(1)  # an iterator, because two threads can ask at once
         self.command: tuple[str, ...] = ()
+        self.given = Given()  # names that the caller chose
         self.error: ErrorInfo | None = None
         self.facts_of_end: tuple[Fact, ...] = ()
         self.torchviz: dict[int, str] = {}
@@ -270,7 +271,7 @@ class Recorder:
         observer = self._facts.of_pass(index, log) if self._facts is not None else None
         seeded = self._seeded_by
         kind: PassKind = "seeded" if seeded is not None else "backward" if call.accumulates else "grad"
-        spaces = seeded.spaces if seeded is not None else ()
+        spaces = (self.given, *(seeded.spaces if seeded is not None else ()))
         wrappers, rank, step = self._wrappers, self._membership.rank(), self._passes.steps
         return PassContext(index, kind, log, spaces, self.options.torchviz, observer, wrappers, rank, step, self._paths)
 

@@ -163,7 +163,7 @@ CHANGES = [registered, replaced_unseen, removed, replaced]
 def test_names_remembered_from_pass_to_pass_are_those_of_a_new_search(change, monkeypatch):
     found = one_recording(change)
     roots = ModulePaths.roots
-    monkeypatch.setattr(ModulePaths, "roots", lambda self, modules: (self.forget(), roots(self, modules))[1])
+    monkeypatch.setattr(ModulePaths, "roots", lambda self, *modules: (self.forget(), roots(self, *modules))[1])
     assert found == one_recording(change)
     assert all(name for names in found for name in names)
 
@@ -180,3 +180,17 @@ def one_recording(change, steps=6):
                 change(model, other, outer)
             other(model(torch.ones(1, 2))).sum().backward()
     return [[node.name for node in graph.nodes if node.kind == "leaf"] for graph in recorder.trace.passes]
+
+
+def test_names_in_a_model_that_is_given_are_its_own_paths():
+    class Holder:
+        def __init__(self):
+            self._hidden = nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Linear(2, 1)))
+
+    holder = Holder()
+    model = holder._hidden
+    with gradtrace.record(model=model) as recording:
+        model[1](model[0](torch.ones(1, 2))).sum().backward()
+    nodes = recording.trace.passes[0].nodes
+    assert {node.name for node in nodes if node.kind == "leaf"} == {name for name, _ in model.named_parameters()}
+    assert {node.module for node in nodes if node.op == "AddmmBackward0"} == {"0", "1.0"}

@@ -18,7 +18,7 @@ from gradtrace.recording.user_code.module_tree import named_modules, named_tenso
 from gradtrace.recording.user_code.pipeline_names import PIPELINES, exchanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from types import FrameType
 
 __all__ = ["Given", "KnownNames", "ModulePaths", "Names", "namespaces"]
@@ -59,16 +59,23 @@ def _locals(frame: FrameType) -> dict[str, Any]:
 Parameters = dict[int, tuple["weakref.ref[torch.Tensor]", str, "weakref.ref[nn.Module]", str]]
 
 
+# Ids of modules, with their names.
+Roots = tuple[tuple[int, str], ...]
+
+
 class _Walked(NamedTuple):
-    """A module, the ids of its submodules, and its tensors with their paths."""
+    """A module, its submodules by id with their paths, and its tensors with theirs."""
 
     module: weakref.ref[nn.Module]
-    inner: frozenset[int]
+    inner: dict[int, str]
     tensors: list[tuple[int, weakref.ref[torch.Tensor], str]]
 
 
-class Given(dict[str, torch.Tensor]):
-    """Names chosen by the caller, of any form; they precede those of variables and modules."""
+class Given(dict[str, torch.Tensor | nn.Module]):
+    """Names chosen by the caller, of any form; they precede those of variables and modules.
+
+    A submodule or parameter is named by its path alone if the name of the module is empty.
+    """
 
 
 class Names:
@@ -93,13 +100,13 @@ class Names:
         self._given: dict[int, str] = {}
         self._seen: set[int] = set()
         self._found_modules: list[tuple[nn.Module, str]] = []
+        self._given_modules: list[tuple[nn.Module, str]] = []
         for space in spaces:
             if isinstance(space, Given):
-                self._given.update((id(tensor), name) for name, tensor in space.items())
+                self._take(space)
             else:
                 self._search(space)
-        self.modules = self._paths.roots(self._found_modules)
-        self.parameters = self._paths.parameters(self.modules)
+        self._find_paths()
 
     def name(self, tensor: torch.Tensor) -> str:
         """Return the name of a tensor: the caller's, its path in a module, or its variable."""
@@ -118,10 +125,15 @@ class Names:
 
     def look_again(self, tensors: Iterable[torch.Tensor]) -> None:
         """Walk through the modules again if one of these tensors has no name, or was moved without notice."""
-        if self._found_modules and not all(self.name(tensor) and self._is_there(tensor) for tensor in tensors):
+        found = self._found_modules or self._given_modules
+        if found and not all(self.name(tensor) and self._is_there(tensor) for tensor in tensors):
             self._paths.forget()
-            self.modules = self._paths.roots(self._found_modules)
-            self.parameters = self._paths.parameters(self.modules)
+            self._find_paths()
+
+    def _find_paths(self) -> None:
+        roots = self._paths.roots(self._found_modules, self._given_modules)
+        self.modules = self._paths.modules(roots)
+        self.parameters = self._paths.parameters(roots)
 
     def _is_there(self, tensor: torch.Tensor) -> bool:
         """Tell whether a tensor is still where its module path says."""
@@ -144,6 +156,14 @@ class Names:
         """Drop the tensors: naming must not extend their lifetime."""
         self.with_graph.clear()
         self._found_modules.clear()
+        self._given_modules.clear()
+
+    def _take(self, given: Given) -> None:
+        for name, value in given.items():
+            if isinstance(value, nn.Module):
+                self._given_modules.append((value, name))
+            else:
+                self._given[id(value)] = name
 
     def _search(self, space: dict[str, Any]) -> None:
         hidden, known = [], self.variables
@@ -207,53 +227,77 @@ class KnownNames:
 
 
 class ModulePaths:
-    """Paths of modules' parameters and buffers, cached until ``forget`` is called on each registration."""
+    """Paths of modules and their tensors, cached until ``forget`` is called on each registration."""
 
     def __init__(self) -> None:
         self._walked: dict[int, _Walked] = {}
-        self._merged: tuple[tuple[tuple[int, str], ...], Parameters] = ((), {})
+        self._merged: tuple[Roots, Parameters] = ((), {})
+        self._named: tuple[Roots, dict[int, str]] = ((), {})
 
     def forget(self, *_: Any) -> None:
         """Clear the cache."""
         if self._walked:
             self._walked = {}
-            self._merged = ((), {})
+            self._forget_merged()
+
+    def _forget_merged(self) -> None:
+        self._merged = ((), {})
+        self._named = ((), {})
 
     def name(self, tensor: torch.Tensor) -> str:
         """Return the name of a tensor that was found in a module, or an empty string."""
         found = self._merged[1].get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else ""
 
-    def roots(self, modules: list[tuple[nn.Module, str]]) -> dict[int, str]:
-        """Return the names of the root modules, by id: those that are in no other module."""
+    def roots(self, modules: list[tuple[nn.Module, str]], given: Sequence[tuple[nn.Module, str]] = ()) -> Roots:
+        """Return the ids and names of those modules that are no part of another one, and last of those ``given``."""
         named: dict[int, str] = {}
         inner: set[int] = set()
         for module, name in modules:
             named.setdefault(id(module), name)
-            found = self._walked.get(id(module))
-            if found is None or found.module() is not module:
-                found = self._walked[id(module)] = _walked(module)
-                self._merged = ((), {})
-            inner |= found.inner
-        return {key: name for key, name in named.items() if key not in inner}
+            inner |= self._walk(module).inner.keys()
+        chosen = {id(module): name for module, name in given}
+        for module, _ in given:
+            self._walk(module)
+        found = ((key, name) for key, name in named.items() if key not in inner and key not in chosen)
+        return (*found, *chosen.items())
 
-    def parameters(self, roots: dict[int, str]) -> Parameters:
-        """Return the tensors of these modules, by id, with their names."""
-        key = tuple(roots.items())
-        if key != self._merged[0]:
+    def _walk(self, module: nn.Module) -> _Walked:
+        found = self._walked.get(id(module))
+        if found is None or found.module() is not module:
+            found = self._walked[id(module)] = _walked(module)
+            self._forget_merged()
+        return found
+
+    def modules(self, roots: Roots) -> dict[int, str]:
+        """Return the names of these modules and of those in them, by id."""
+        if roots != self._named[0]:
+            named: dict[int, str] = {}
+            for root, name in roots:
+                named |= {key: _joined(name, path) for key, path in self._walked[root].inner.items()}
+                named[root] = name
+            self._named = roots, named
+        return self._named[1]
+
+    def parameters(self, roots: Roots) -> Parameters:
+        """Return the tensors of these modules, by id, with the names that they have from them."""
+        if roots != self._merged[0]:
             merged: Parameters = {}
-            for root, name in key:
+            for root, name in roots:
                 module, _, tensors = self._walked[root]
-                # Without the prefix that torch.compile's wrapper adds.
-                merged |= {
-                    at: (ref, f"{name}.{path.replace('_orig_mod.', '')}", module, path) for at, ref, path in tensors
-                }
-            self._merged = key, merged
+                merged |= {at: (ref, _joined(name, path), module, path) for at, ref, path in tensors}
+            self._merged = roots, merged
         return self._merged[1]
 
 
+def _joined(name: str, path: str) -> str:
+    """Return the name of what is in a module, without that of torch.compile's wrapper."""
+    path = path.replace("_orig_mod.", "")
+    return f"{name}.{path}" if name else path
+
+
 def _walked(module: nn.Module) -> _Walked:
-    inner = frozenset(id(part) for path, part in named_modules(module) if path)
+    inner = {id(part): path for path, part in named_modules(module) if path}
     named = [*named_tensors(module)]
     return _Walked(weakref.ref(module), inner, [(id(tensor), weakref.ref(tensor), path) for path, tensor in named])
 
