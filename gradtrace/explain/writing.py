@@ -281,7 +281,7 @@ def tex_name(name: str) -> str:
     r"""Return a name in LaTeX: a letter as it is, a Greek one by its name, a word upright, code as code.
 
     >>> tex_name("x"), tex_name("z1"), tex_name("loss"), tex_name("θ"), tex_name("p['w']")
-    ('x', 'z_{1}', '\\mathrm{loss}', '\\theta', "\\texttt{p['w']}")
+    ('x', 'z_{1}', '\\mathrm{loss}', '\\theta', "\\texttt{p{[}{'}w{'}{]}}")
     """
     stem = name.rstrip("0123456789")
     digits = name[len(stem) :]
