@@ -100,10 +100,11 @@ class Algebra:
 
     def _seeded(self, value: Value, node: Node) -> Any:
         seed = node.grads[0] if node.grads else None
-        if seed is None or seed.min == seed.max == 1:
+        fits = seed is None or seed.shape == value.shape  # else its numbers are of something else
+        if seed is None or (fits and seed.min == seed.max == 1):
             return over_all(value.expression, value.shape)
-        weight = self._symbol("", seed.shape, seed, "seed")
-        self.held[weight.args[0] if weight.args else weight] = node.id, -1
+        weight = self._symbol("", value.shape, seed if fits else None, "seed")
+        self.held[_base(weight)] = node.id, -1
         return over_all(value.expression * weight, value.shape)
 
     def expanded(self, expression: Any) -> Any:

@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gradtrace.explain.derivation import derive
+from gradtrace.model import TensorStats
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.replay.taped_recorder import TapedRecorder
 
@@ -183,3 +185,19 @@ def test_a_long_chain_is_told_with_letters():
     line = derive(recorder.trace.passes[0])[-1]
     assert line.left == "∂y/∂x"
     assert line.number.agrees
+
+
+@pytest.mark.parametrize("number", [1.0, 2.0])
+@pytest.mark.parametrize("shape", [(), (1,), (2,), (6,), (3, 2), (2, 3, 1)])
+def test_a_seed_of_another_shape_than_its_output_gives_no_number(shape, number):
+    with TapedRecorder(Options(calls=True)) as recorder:
+        x = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], requires_grad=True)
+        y = x**3
+        y.backward(torch.full_like(y, number))
+    graph = recorder.trace.passes[0]
+    assert derive(graph)[-1].value == x.grad.tolist()
+    seed = TensorStats(shape, "float32", min=number, max=number, values=torch.full(shape, number).tolist())
+    nodes = tuple(replace(node, grads=(seed,)) if node.kind == "output" else node for node in graph.nodes)
+    lines = derive(replace(graph, nodes=nodes))
+    assert lines[-1].left == "∂y/∂xᵢⱼ"
+    assert [line.value for line in lines] == [None] * len(lines)
