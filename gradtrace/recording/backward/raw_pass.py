@@ -116,17 +116,16 @@ class RawPass(NamedTuple):
 
     def leaf_gradients(self) -> dict[int, Measured]:
         """Return the gradient that arrived at each leaf that was reached, by position."""
-        leaves = self.graph.leaves
-        arrived = {event[1]: event[2][0] for event in self.own_events() if event[1] in leaves}
-        captured = {position: found for (position, _), found in self.captured.items() if position in leaves}
-        return {position: found for position, found in (captured | arrived).items() if found is not None}
+        leaves, task = self.graph.leaves, self.run.task
+        found = {position: found for (position, _), found in self.captured.items() if position in leaves}
+        found |= {event[1]: event[2][0] for event in self.run.events if event[1] in leaves and event[0] == task}
+        return {position: measured for position, measured in found.items() if measured is not None}
 
     def leaf_rows(self) -> list[LeafRow]:
         """Return a row for each leaf."""
-        gradients = self.leaf_gradients()
-        values = self.graph.leaf_values.items()
-        kinds = {at: measured[0] for at, measured in values}
-        return [(self.graph.names[at], kind.whole or kind.shape, gradients.get(at)) for at, kind in kinds.items()]
+        gradients, names = self.leaf_gradients(), self.graph.names
+        kinds = [(at, measured[0]) for at, measured in self.graph.leaf_values.items()]
+        return [(names[at], kind.whole or kind.shape, gradients.get(at)) for at, kind in kinds]
 
     def failed(self) -> int | None:
         """Return the node that was running when the engine gave up: the one it picks next of those ready.

@@ -186,15 +186,18 @@ class Names:
                 self._visit(name, value, 0)
 
     def _visit(self, name: str, value: Any, depth: int) -> None:
-        if type(value) in _opaque:
+        kind = type(value)
+        if kind in _opaque:
             return
-        if issubclass(type(value), torch.Tensor):  # isinstance() would ask the object for its __class__
+        if issubclass(kind, torch.Tensor):  # isinstance() would ask the object for its __class__
             self._note(name, value)
-        elif issubclass(type(value), nn.Module):
+        elif issubclass(kind, nn.Module):
             self._found_modules.append((value, name))
         elif depth < _MAX_DEPTH and id(value) not in self._seen:
-            for child, item in _items(name, value):
+            found = _items(name, value)
+            if found:
                 self._seen.add(id(value))
+            for child, item in found:
                 self._visit(child, item, depth + 1)
 
     def _note(self, name: str, tensor: torch.Tensor) -> None:
@@ -231,8 +234,7 @@ class ModulePaths:
 
     def __init__(self) -> None:
         self._walked: dict[int, _Walked] = {}
-        self._merged: tuple[Roots, Parameters] = ((), {})
-        self._named: tuple[Roots, dict[int, str]] = ((), {})
+        self._forget_merged()
 
     def forget(self, *_: Any) -> None:
         """Clear the cache."""
@@ -241,8 +243,9 @@ class ModulePaths:
             self._forget_merged()
 
     def _forget_merged(self) -> None:
-        self._merged = ((), {})
-        self._named = ((), {})
+        self._roots: tuple[Roots, Roots, Roots] = ((), (), ())
+        self._merged: tuple[Roots, Parameters] = ((), {})
+        self._named: tuple[Roots, dict[int, str]] = ((), {})
 
     def name(self, tensor: torch.Tensor) -> str:
         """Return the name of a tensor that was found in a module, or an empty string."""
@@ -251,16 +254,14 @@ class ModulePaths:
 
     def roots(self, modules: list[tuple[nn.Module, str]], given: Sequence[tuple[nn.Module, str]] = ()) -> Roots:
         """Return the ids and names of those modules that are no part of another one, and last of those ``given``."""
-        named: dict[int, str] = {}
-        inner: set[int] = set()
-        for module, name in modules:
-            named.setdefault(id(module), name)
-            inner |= self._walk(module).inner.keys()
-        chosen = {id(module): name for module, name in given}
+        walks = [self._walk(module) for module, _ in modules]
         for module, _ in given:
             self._walk(module)
-        found = ((key, name) for key, name in named.items() if key not in inner and key not in chosen)
-        return (*found, *chosen.items())
+        asked = tuple([(id(module), name) for module, name in modules])
+        chosen = tuple([(id(module), name) for module, name in given])
+        if (asked, chosen) != self._roots[:2]:
+            self._roots = asked, chosen, _outermost(asked, dict(chosen), walks)
+        return self._roots[2]
 
     def _walk(self, module: nn.Module) -> _Walked:
         found = self._walked.get(id(module))
@@ -290,6 +291,14 @@ class ModulePaths:
         return self._merged[1]
 
 
+def _outermost(asked: Roots, chosen: dict[int, str], walks: list[_Walked]) -> Roots:
+    """Return those asked for that are in no other one, by their first names, and then those chosen."""
+    inner: set[int] = set().union(*(walk.inner for walk in walks))
+    named = dict(reversed(asked))
+    found = [(key, named[key]) for key in dict.fromkeys(key for key, _ in asked)]
+    return (*(root for root in found if root[0] not in inner and root[0] not in chosen), *chosen.items())
+
+
 def _joined(name: str, path: str) -> str:
     """Return the name of what is in a module, without that of torch.compile's wrapper."""
     path = path.replace("_orig_mod.", "")
@@ -302,23 +311,26 @@ def _walked(module: nn.Module) -> _Walked:
     return _Walked(weakref.ref(module), inner, [(id(tensor), weakref.ref(tensor), path) for path, tensor in named])
 
 
-def _items(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the items of a user's container or plain object, each with the expression that reaches it."""
+def _items(name: str, value: Any) -> Sequence[tuple[str, Any]]:
+    """Return the items of a user's container or plain object that may hold a tensor, each with its expression."""
     kind = type(value)
     if kind is dict:
-        if len(value) <= _MAX_ITEMS:
-            items = [item for item in list(value.items()) if type(item[1]) not in _opaque]
-            yield from ((f"{name}[{key!r}]", item) for key, item in items if type(key) in {str, int})
-    elif kind in {list, tuple}:
-        if len(value) <= _MAX_ITEMS:
-            yield from ((f"{name}[{index}]", item) for index, item in enumerate(value) if type(item) not in _opaque)
-    elif str(kind.__module__).partition(".")[0] in _FOREIGN:
+        if len(value) > _MAX_ITEMS:
+            return ()
+        items = [item for item in list(value.items()) if type(item[1]) not in _opaque]
+        return [(f"{name}[{key!r}]", item) for key, item in items if type(key) in _KEYS]
+    if kind is list or kind is tuple:
+        if len(value) > _MAX_ITEMS:
+            return ()
+        return [(f"{name}[{index}]", item) for index, item in enumerate(value) if type(item) not in _opaque]
+    if str(kind.__module__).partition(".")[0] in _FOREIGN:
         _opaque.add(kind)
     elif not isinstance(value, type):
         attributes = _attributes(value)
         if type(attributes) is dict:
             items = [item for item in list(attributes.items()) if type(item[1]) not in _opaque]
-            yield from ((f"{name}.{key}", item) for key, item in items)
+            return [(f"{name}.{key}", item) for key, item in items]
+    return ()
 
 
 def _attributes(value: Any) -> Any:
@@ -329,6 +341,7 @@ def _attributes(value: Any) -> Any:
         return None
 
 
+_KEYS = {str, int}
 # Objects of these packages are no containers of the user, and some compute on attribute access.
 _FOREIGN = {"torch", "numpy", "builtins", "gradtrace", "IPython", "ipykernel", *sys.stdlib_module_names} - {"__main__"}
 # Types of such objects; and weak proxies, whose target has its own name.
