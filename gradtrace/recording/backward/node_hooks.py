@@ -8,7 +8,7 @@ from threading import RLock, get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Self
 
-from torch.autograd.function import _HookMixin
+from torch.autograd.function import Function, _HookMixin
 
 from gradtrace.recording.autograd.counters import current_task, sequence_number
 from gradtrace.recording.backward.post_hook import Event, Gradients, InFlight, PostHook
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["NodeHooks"]
 
 _REGISTERING = RLock()
+_META: Any = type(Function)
 
 
 class NodeHooks:
@@ -144,7 +145,9 @@ class NodeHooks:
 class _Registering:
     """Stores the hook of each ``register_hook`` under ``key`` while entered, in a dictionary appended to ``found``.
 
-    A handle for each hook would take twice as long as the rest of the registration, and half a kilobyte.
+    A handle for each hook would take twice as long as the rest of the registration, and half a kilobyte. Torch looks
+    ``_register_hook`` up on ``Function``, where a property of its metaclass comes first. Python keeps the attributes
+    of each class in a cache: a change of ``Function`` itself would drop those of all its subclasses, some 200.
     """
 
     def __init__(self, key: str) -> None:
@@ -154,7 +157,7 @@ class _Registering:
 
     def _register(self, hooks: dict[Any, Any] | None, hook: Any) -> tuple[dict[Any, Any], Any]:
         if get_ident() != self._thread:
-            return self._original.__func__(hooks, hook)  # type: ignore[no-any-return]
+            return _HookMixin._register_hook(hooks, hook)  # type: ignore[no-any-return, no-untyped-call]
         if hooks is None:
             hooks = OrderedDict()  # the type torch uses: the script may add hooks
         hooks[self._key] = hook
@@ -162,9 +165,9 @@ class _Registering:
         return hooks, None
 
     def __enter__(self) -> Self:
-        self._original = vars(_HookMixin)["_register_hook"]
-        _HookMixin._register_hook = staticmethod(self._register)  # type: ignore[method-assign]
+        register = self._register
+        _META._register_hook = property(lambda _: register)
         return self
 
     def __exit__(self, *_: object) -> None:
-        _HookMixin._register_hook = self._original  # type: ignore[method-assign]
+        del _META._register_hook

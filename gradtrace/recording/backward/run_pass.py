@@ -202,7 +202,7 @@ def _completed(raw: RawPass, subject: _Subject, compiled: CompiledBackward | Non
     with torch._C.DisableTorchFunction():
         captured = {} if compiled is None else compiled.gradients()
         found: dict[str, Any] = {"captured": captured | _captured(call, graph, result)}
-        if context.wrappers is not None and call.accumulates:
+        if context.wrappers is not None and context.wrappers.is_used and call.accumulates:
             found["reduced"], groups = _reduced(context.wrappers, graph)
             joined = (RawFact("joined"),) if context.wrappers.joins else ()
             found["facts"] = (*raw.facts, *groups, *joined)

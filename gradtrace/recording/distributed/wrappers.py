@@ -36,7 +36,7 @@ class Wrappers:
     """DDP and FSDP2 modules that were called."""
 
     def __init__(self) -> None:
-        self._is_used = False  # checked at each pass, faster than the length of a weak dictionary
+        self.is_used = False  # checked at each pass, faster than the length of a weak dictionary
         # By DDP module, whether its last forward prepared a reduction, which is not so under no_sync().
         self._replicated: weakref.WeakKeyDictionary[DistributedDataParallel, bool] = weakref.WeakKeyDictionary()
         self._sharded: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
@@ -44,16 +44,16 @@ class Wrappers:
     def called(self, module: torch.nn.Module) -> None:
         """Note that a module was called."""
         if isinstance(module, DistributedDataParallel):
-            self._is_used = True
+            self.is_used = True
             syncs = module.require_backward_grad_sync and torch.is_grad_enabled()
             self._replicated[module] = bool(syncs) and module.process_group.size() > 1
         elif _is_fsdp(module):
-            self._is_used = True
+            self.is_used = True
             self._sharded.add(module)
 
     def shards(self) -> dict[int, torch.Tensor]:
         """Return the script's parameters by the id of the leaf that stands for them in the graph."""
-        if not self._is_used:
+        if not self.is_used:
             return {}
         found = (each for module in list(self._sharded) for each in sharded_parameters(module))
         return {id(unsharded): sharded for _, unsharded, sharded in found if unsharded is not None}
@@ -61,14 +61,14 @@ class Wrappers:
     @property
     def joins(self) -> bool:
         """Whether a DDP module runs under ``join()``, where ranks may end earlier than others."""
-        if not self._is_used:
+        if not self.is_used:
             return False
         configs = (getattr(module, "_join_config", None) for module in list(self._replicated))
         return any(config is not None and config.enable for config in configs)
 
     def reduced(self, leaves: Iterable[torch.Tensor]) -> Iterator[Reduced]:
         """Yield those of these leaves whose gradient the processes have reduced, with the result."""
-        if not self._is_used:
+        if not self.is_used:
             return
         groups: dict[int, tuple[int, ...]] = {}
         for module, syncs in list(self._replicated.items()):
