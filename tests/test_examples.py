@@ -4,9 +4,11 @@ import contextlib
 import functools
 import gc
 import math
+import os
 import random
 import re
 import sys
+import tempfile
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +17,8 @@ import torch
 
 import gradtrace
 from gradtrace.recording.recorder import Recorder
-from tests.scripts import run
+from tests.scripts import Done, default_signals, run
+from tests.zygote import Task, Zygote
 
 FOLDER = Path(__file__).parent.parent / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -24,10 +27,33 @@ FAILING = {"backward_twice"}
 every_example = pytest.mark.parametrize("name", EXAMPLES)
 
 
+ZYGOTES = {}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _zygotes():
+    with default_signals(), Zygote() as ours, Zygote(plain=True) as python:
+        ZYGOTES.update(gradtrace=ours, python=python)
+        yield
+
+
+def forked(by, *arguments):
+    """What a forked process did with these arguments, and the files that it left."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        streams = folder / "stdout", folder / "stderr"
+        for stream in streams:
+            stream.touch()
+        code = ZYGOTES[by].run(Task([*arguments], name, os.devnull, *map(str, streams)))
+        stdout, stderr = (stream.read_text(encoding="utf-8") for stream in streams)
+        files = {path.name: path.read_bytes() for path in folder.iterdir() if path not in streams}
+        return Done(stdout, stderr, code, files=files)
+
+
 @functools.cache
 def plain(name):
     """What ``python examples/NAME.py`` does, with nothing of ours near."""
-    return run(FOLDER, "-W", "error", str(FOLDER / f"{name}.py"))
+    return forked("python", str(FOLDER / f"{name}.py"))
 
 
 def printed(name):
@@ -243,9 +269,16 @@ def test_a_recording_leaves_no_hook_patch_or_mode_behind(name):
 
 
 @every_example
-def test_the_command_changes_neither_stdout_nor_the_exit_code_and_takes_little_memory(name, tmp_path):
-    done = run(tmp_path, "-m", "gradtrace", "record", "-o", "out.json", str(FOLDER / f"{name}.py"))
-    alone = plain(name)
+def test_the_command_changes_neither_stdout_nor_the_exit_code(name):
+    done, alone = forked("gradtrace", "record", "-o", "out.json", str(FOLDER / f"{name}.py")), plain(name)
     assert (done.stdout, done.code) == (alone.stdout, alone.code)
     assert list(done.files) == ["out.json"]
+
+
+@pytest.mark.slow
+@every_example
+def test_the_command_takes_little_memory(name, tmp_path):
+    alone = run(FOLDER, "-W", "error", str(FOLDER / f"{name}.py"))
+    done = run(tmp_path, "-m", "gradtrace", "record", "-o", "out.json", str(FOLDER / f"{name}.py"))
+    assert (done.stdout, done.code) == (alone.stdout, alone.code)
     assert alone.peak < done.peak <= 1.05 * alone.peak

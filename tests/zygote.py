@@ -1,14 +1,16 @@
 """gradtrace, imported once and forked for each script: a command costs a tenth of a second rather than two.
 
-    python -m tests.zygote NUMBER
+    python -m tests.zygote NUMBER [plain]
 
 NUMBER is that of a socket, on which come lines of JSON (arguments, folder, streams); exit codes go back.
+With ``plain``, torch is imported and nothing of gradtrace, and a script is run as ``python -W error`` does.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -47,11 +49,14 @@ class Task:
 class Zygote:
     """The process, as whoever starts it sees it."""
 
+    def __init__(self, *, plain: bool = False) -> None:
+        self._plain = ["plain"] if plain else []
+
     def __enter__(self) -> Self:
         """Start it."""
         ours, its = socket.socketpair()
         with its:
-            command = [sys.executable, "-m", "tests.zygote", str(its.fileno())]
+            command = [sys.executable, "-m", "tests.zygote", str(its.fileno()), *self._plain]
             more = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
             self._process = subprocess.Popen(
                 command, cwd=Path(__file__).parent.parent, pass_fds=[its.fileno()], env=os.environ | more,
@@ -89,6 +94,14 @@ def serve(number: int) -> Task:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from importlib import import_module
+
+    if sys.argv[2:]:
+        import_module("torch._dynamo")  # which optimizers import
+        serve(int(sys.argv[1])).begin()
+        warnings.simplefilter("error")
+        del sys.argv[0]
+        runpy.run_path(sys.argv[0], run_name="__main__")
+        sys.exit()
 
     from gradtrace import cli
 
