@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.checks.checker import run
 from gradtrace.checks.trace_diff import Tolerance, compare
 from gradtrace.recording.recorder import Options, Recorder
 from tests.recording.test_oracle import build, programs
+from tests.sweeps import sweep
 
 
 def recorded(program, spoil=None):
@@ -20,14 +20,12 @@ def recorded(program, spoil=None):
     return recorder.trace
 
 
-@settings(max_examples=60, deadline=None)
-@given(programs())
+@sweep(18, 60, programs())
 def test_a_random_healthy_program_has_no_findings(program):
     assert run(recorded(program)) == ()
 
 
-@settings(max_examples=40, deadline=None)
-@given(programs(), st.integers(0, 50))
+@sweep(12, 40, programs(), st.integers(0, 50))
 def test_a_masked_root_of_zero_put_anywhere_is_found_there(program, at):
     def spoil(tensors, loss):
         x = tensors[at % len(tensors)]
@@ -38,8 +36,7 @@ def test_a_masked_root_of_zero_put_anywhere_is_found_there(program, at):
     assert [f.source.text for f in births] == ["torch.sqrt(zero)"]
 
 
-@settings(max_examples=40, deadline=None)
-@given(programs(), st.integers(0, 50), st.sampled_from([0.0, 0.5, 2.0, -1.0]))
+@sweep(12, 40, programs(), st.integers(0, 50), st.sampled_from([0.0, 0.5, 2.0, -1.0]))
 def test_a_hook_put_anywhere_is_found_there(program, at, factor):
     def spoil(tensors, loss):
         x = tensors[at % len(tensors)] * 1.0
@@ -50,8 +47,7 @@ def test_a_hook_put_anywhere_is_found_there(program, at, factor):
     assert [f.source.text for f in found] == ["tensors[at % len(tensors)] * 1.0"]
 
 
-@settings(max_examples=30, deadline=None)
-@given(programs())
+@sweep(9, 30, programs())
 def test_two_runs_of_one_program_do_not_differ(program):
     found = compare(recorded(program), recorded(program), Tolerance(0.0, 0.0))
     assert not found.differs

@@ -22,6 +22,7 @@ HEALTHY = [
     "ddp_views", "ddp_find_unused", "ddp_static_graph", "ddp_no_sync", "ddp_join", "fsdp", "fsdp_transformer",
     "tensor_parallel", "gpipe", "ddp_looked_at", "ddp_groups", "hsdp", "reduced_by_hand", "not_reduced",
 ]  # fmt: skip
+FOUR = pytest.param("four", marks=pytest.mark.slow)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def leaves(graph):
     return {node.name: node for node in graph.nodes if node.kind == "leaf"}
 
 
-@pytest.mark.parametrize("folder", ["two", "four"])
+@pytest.mark.parametrize("folder", ["two", FOUR])
 def test_parameters_and_gradients_are_those_of_a_run_without_gradtrace_to_the_bit(folder, request):
     folder = request.getfixturevalue(folder)
     found = [json.loads(path.read_text()) for path in sorted(folder.glob("same.rank*"))]
@@ -71,7 +72,7 @@ def test_a_healthy_training_has_no_finding_but_of_what_is_never_used(two, name):
         assert told == ()
 
 
-@pytest.mark.parametrize(("folder", "ranks"), [("two", 2), ("four", 4)])
+@pytest.mark.parametrize(("folder", "ranks"), [("two", 2), pytest.param("four", 4, marks=pytest.mark.slow)])
 def test_ddp_has_the_gradient_of_each_rank_and_the_mean_of_all(folder, ranks, request):
     trace = load(request.getfixturevalue(folder), "ddp")
     for index in (1, 2, 3):
@@ -124,23 +125,26 @@ def test_a_dtensor_is_measured_where_it_is_and_its_placement_is_told(two):
     assert all(leaf.grads[0].norm > 0 for leaf in leaves(graph).values())
 
 
-def test_the_stages_of_a_pipeline_are_joined_where_one_sent_what_the_other_received(four):
-    trace = load(four, "gpipe")
-    names = [{node.name for graph in trace.passes if graph.rank == rank for node in graph.nodes} for rank in range(4)]
-    assert {"sent: stage 0 → 1, microbatch 0", "sent: stage 0 → 1, microbatch 1"} <= names[0]
-    assert {"received: stage 0 → 1, microbatch 0", "sent: stage 1 → 2, microbatch 0"} <= names[1]
+@pytest.mark.parametrize(("folder", "ranks"), [("two", 2), pytest.param("four", 4, marks=pytest.mark.slow)])
+def test_the_stages_of_a_pipeline_are_joined_where_one_sent_what_the_other_received(folder, ranks, request):
+    trace = load(request.getfixturevalue(folder), "gpipe")
+    names = [{n.name for graph in trace.passes if graph.rank == rank for n in graph.nodes} for rank in range(ranks)]
+    for stage in range(ranks - 1):
+        between = f"stage {stage} → {stage + 1}, microbatch"
+        assert {f"sent: {between} 0", f"sent: {between} 1"} <= names[stage]
+        assert f"received: {between} 0" in names[stage + 1]
     whole = joined(trace)
     assert not list(flaws(whole))
     graph = whole.passes[0]
-    assert [node.op for node in graph.nodes].count("Send") == 3
+    assert [node.op for node in graph.nodes].count("Send") == ranks - 1
     weights = [node.name for node in graph.nodes if node.kind == "leaf" and node.name.endswith("weight")]
-    assert len(weights) == 4
+    assert len(weights) == ranks
     for send in (node for node in graph.nodes if node.op == "Send"):
         (edge,) = graph.edges_into[send.id]
         assert edge.grad.values == send.grads[0].values  # what was sent back is what the other was seeded with
 
 
-@pytest.mark.parametrize("folder", ["two", "four"])
+@pytest.mark.parametrize("folder", ["two", FOUR])
 def test_nan_is_traced_to_its_rank_pass_and_line(folder, request):
     trace = load(request.getfixturevalue(folder), "nan_on_one_rank")
     found = next(finding for finding in run(trace) if finding.check == "nonfinite-from-rank")
@@ -158,7 +162,7 @@ def test_a_rank_by_itself_says_that_another_one_gave_nan(two):
     assert guilty == ()
 
 
-@pytest.mark.parametrize("folder", ["two", "four"])
+@pytest.mark.parametrize("folder", ["two", FOUR])
 def test_a_diverging_rank_is_found_in_the_first_pass_that_differs(folder, request):
     found = run(load(request.getfixturevalue(folder), "diverging"), names=["rank-divergence"])
     assert [(f.pass_index, f.ranks[0]) for f in found] == [(3, 1)]

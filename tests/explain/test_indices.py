@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.explain.derivation import derive
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.replay.taped_recorder import TapedRecorder
+from tests.sweeps import sweep
 
 
 def rand(*shape):
@@ -98,8 +98,9 @@ STEPS = {
 }  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(st.sampled_from([*STEPS, "times"]), min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 3))
+@sweep(
+    6, 25, st.lists(st.sampled_from([*STEPS, "times"]), min_size=1, max_size=4), st.integers(1, 3), st.integers(1, 3)
+)
 def test_any_of_these_one_after_the_other_have_autograds_gradient(steps, rows, columns):
     with TapedRecorder(Options(calls=True)) as recorder:
         x, w = rand(rows, columns).requires_grad_(), rand(columns, columns).requires_grad_()

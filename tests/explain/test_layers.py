@@ -111,7 +111,7 @@ def test_multi_head_attention_is_written_out(key):
     assert sum(number.elements for number in compared) >= 2 * 24 + 2 * 64 // 2
 
 
-@pytest.mark.parametrize("name", ["cnn", "transformer", "lora", "diffusion"])
+@pytest.mark.parametrize("name", ["cnn", pytest.param("transformer", marks=pytest.mark.slow), "lora", "diffusion"])
 def test_a_whole_model_has_autograds_gradient_in_each_element_of_each_parameter(name, capsys):
     path = ROOT / "examples" / "models" / f"{name}.py"
     variables = {"__name__": "__main__"}

@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -15,6 +15,7 @@ from gradtrace.explain.derivation import derive
 from gradtrace.model import TensorStats
 from gradtrace.recording.recorder import Options
 from gradtrace.recording.replay.taped_recorder import TapedRecorder
+from tests.sweeps import sweep
 
 UNARY = {
     "sin": torch.sin, "cos": torch.cos, "exp": lambda x: torch.exp(x / 4), "tanh": torch.tanh,
@@ -57,8 +58,7 @@ def flat(value, size):
     return value if isinstance(value, list) else [value] * size
 
 
-@settings(max_examples=100, deadline=None)
-@given(expressions())
+@sweep(20, 100, expressions())
 def test_symbolic_autograd_and_finite_differences_agree(program):
     values, steps, tensors = program
     graph, leaves, y = recorded(lambda: build(values, steps, tensors=tensors), numeric=True)
@@ -175,11 +175,12 @@ def test_a_softmax_by_hand_is_written_in_latex():
     assert line.right_latex == r"- \left[i = 1\right] + \frac{e^{x_{i}}}{\sum_{j} e^{x_{j}}}"
 
 
-def test_a_long_chain_is_told_with_letters():
+@pytest.mark.parametrize("steps", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_a_long_chain_is_told_with_letters(steps):
     with TapedRecorder(Options(calls=True)) as recorder:
         x = torch.tensor(0.5, dtype=torch.float64, requires_grad=True)
         y = x
-        for _ in range(100):
+        for _ in range(steps):
             y = torch.sin(y) * 1.01 + x * y
         y.backward()
     line = derive(recorder.trace.passes[0])[-1]

@@ -3,7 +3,6 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.drawing.digraph import digraph
@@ -15,6 +14,7 @@ from tests import builders
 from tests.fold.graphs import passes, repeated, structure
 from tests.fold.test_fold import is_acyclic
 from tests.fold.test_little import blocks
+from tests.sweeps import sweep
 
 
 def alone(folded):
@@ -53,8 +53,7 @@ def test_the_picture_says_what_is_beyond():
     assert "all but n20 and 3 steps around it (opens with --radius 6)" in dot
 
 
-@settings(max_examples=200, deadline=None)
-@given(passes(), st.integers(0, 4), st.randoms(use_true_random=False))
+@sweep(40, 200, passes(), st.integers(0, 4), st.randoms(use_true_random=False))
 def test_whatever_is_in_focus_the_fold_is_exact_and_has_no_cycle(graph, radius, random):
     folded = fold(graph, View(focus=random.choice(graph.nodes).id, radius=radius))
     assert folded.expand() == structure(graph)
@@ -62,8 +61,7 @@ def test_whatever_is_in_focus_the_fold_is_exact_and_has_no_cycle(graph, radius, 
     assert is_acyclic(folded)
 
 
-@settings(max_examples=200, deadline=None)
-@given(passes(), st.none() | st.integers(0, 3), st.randoms(use_true_random=False))
+@sweep(40, 200, passes(), st.none() | st.integers(0, 3), st.randoms(use_true_random=False))
 def test_where_it_does_not_fit_views_are_folded_and_fewer_nodes_around_are_shown(graph, radius, random):
     name = random.choice(graph.nodes).id
     least = fold(graph, View(focus=name, radius=radius), fits=lambda _: False)
@@ -86,8 +84,7 @@ def test_a_focus_that_is_too_large_to_be_read_is_folded_as_a_whole_is():
     assert is_acyclic(folded)
 
 
-@settings(max_examples=100, deadline=None)
-@given(passes(), st.randoms(use_true_random=False), st.integers(1, 6))
+@sweep(20, 100, passes(), st.randoms(use_true_random=False), st.integers(1, 6))
 def test_however_little_fits_a_focus_is_exact_and_has_no_cycle(graph, random, most):
     name = random.choice(graph.nodes).id
     folded = fold(graph, View(focus=name), fits=lambda folded: len(folded.boxes) <= most)

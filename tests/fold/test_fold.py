@@ -1,13 +1,13 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.fold import View
 from gradtrace.fold.folding import fold
 from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Node
 from tests.fold.graphs import DIFFERENCES, function, passes, repeated, structure, tensor
+from tests.sweeps import sweep
 
 VIEWS = st.builds(
     View,
@@ -34,8 +34,7 @@ def is_acyclic(folded):
     return len(ready) == len(onward)
 
 
-@settings(max_examples=300, deadline=None)
-@given(passes(), VIEWS)
+@sweep(60, 300, passes(), VIEWS)
 def test_expanding_every_fold_gives_back_the_recorded_graph(graph, view):
     folded = fold(graph, view)
     assert folded.expand() == structure(graph)
@@ -44,8 +43,7 @@ def test_expanding_every_fold_gives_back_the_recorded_graph(graph, view):
     assert is_acyclic(folded)
 
 
-@settings(max_examples=200, deadline=None)
-@given(
+@sweep(40, 200,
     st.integers(1, 6), st.integers(2, 7), st.sets(st.integers(2, 9), max_size=2),
     st.none() | st.tuples(st.sampled_from(DIFFERENCES), st.integers(0, 41)),
 )  # fmt: skip

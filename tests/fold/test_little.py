@@ -1,6 +1,5 @@
 """As little is folded as is needed: no fold could be left out and all still fit."""
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -12,6 +11,7 @@ from gradtrace.fold.line import line_of
 from gradtrace.fold.stages import Plan, Stages
 from gradtrace.model import BackwardPass, Edge, ModuleCall
 from tests.fold.graphs import function, passes, repeated, tensor
+from tests.sweeps import sweep
 
 
 def blocks(count=12, inner=5):
@@ -35,16 +35,14 @@ GRAPHS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
-@given(GRAPHS, st.integers(1, 60))
+@sweep(40, 200, GRAPHS, st.integers(1, 60))
 def test_the_budget_is_kept_and_nothing_is_folded_below_it(graph, most):
     folded = fold(graph, View(max_nodes=most))
     assert len(folded.boxes) <= most
     assert folded.is_folded == (len(graph.nodes) > most)
 
 
-@settings(max_examples=200, deadline=None)
-@given(GRAPHS, st.integers(1, 60))
+@sweep(40, 200, GRAPHS, st.integers(1, 60))
 def test_no_fold_of_the_last_stage_could_be_left_out_and_all_still_fit(graph, most):
     stages = Stages(line_of(with_containers(graph)), View(max_nodes=most))
     units = len(stages.assembled(Plan()))

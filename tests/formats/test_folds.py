@@ -2,7 +2,6 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -19,6 +18,7 @@ from gradtrace.model import BackwardPass, Edge, Finding, ModuleCall, Report
 from gradtrace.registry import Plugin
 from tests import builders
 from tests.fold.graphs import function, passes, repeated, tensor
+from tests.sweeps import sweep
 
 NS = "{http://www.w3.org/2000/svg}"
 
@@ -80,8 +80,7 @@ def test_no_edge_runs_upward_though_a_module_is_called_again_and_again():
     assert sum("drop" in (text.text or "") and "Dropout" in text.text for text in picture.iter(f"{NS}text")) == 6
 
 
-@settings(max_examples=25, deadline=None)
-@given(passes(most=20))
+@sweep(6, 25, passes(most=20))
 def test_no_edge_of_any_pass_runs_upward(graph):
     tops, ends = heights(svg(graph, columns="1", view=View(max_nodes=12)))
     assert all(tops[source] < tops[target] for source, target in ends)
@@ -102,8 +101,9 @@ def skeleton(graph, most):
     return re.sub(r"-?\d+(\.\d+)?(e[+-]\d+)?", "#", re.sub(r"\([a-z]*_?n\d+\)| {2,}|(?<=label=\") +", "", text))
 
 
-@settings(max_examples=30, deadline=None)
-@given(
+@sweep(
+    8,
+    30,
     st.one_of(
         passes(40), st.builds(repeated, st.integers(1, 5), st.integers(2, 30)), st.just(ribbon()), st.just(net())
     ),

@@ -15,7 +15,7 @@ from xml.etree import ElementTree as ET
 import msgspec
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -43,6 +43,7 @@ from gradtrace.wording.quoting import (
     visible,
 )
 from tests.hostile import HOSTILE, trace_of
+from tests.sweeps import sweep
 
 # All of Unicode, surrogates included: file names hold them.
 ANY = st.text(st.characters(exclude_categories=()), max_size=30) | st.sampled_from(HOSTILE)
@@ -61,8 +62,7 @@ def drawn(text, name, **style):
     return found if isinstance(found, str) else found.decode()
 
 
-@settings(max_examples=300, deadline=None)
-@given(ANY)
+@sweep(75, 300, ANY)
 @example("".join(map(chr, range(0x11000))))
 @pytest.mark.parametrize(
     "function",
@@ -93,8 +93,7 @@ def test_a_cell_of_markdown_stays_one_cell(text):
     assert "<td>x</td>" in shown
 
 
-@settings(max_examples=12, deadline=None)
-@given(ANY)
+@sweep(3, 12, ANY)
 @pytest.mark.parametrize("name", ["dot", "mermaid", "markdown", "text", "json"])
 def test_each_format_shows_any_text(name, text):
     for full in (False, True):
@@ -103,8 +102,7 @@ def test_each_format_shows_any_text(name, text):
         assert is_seen(found.replace("\t", "") if name == "dot" else found) or name == "json"
 
 
-@settings(max_examples=15, deadline=None)
-@given(ANY)
+@sweep(4, 15, ANY)
 def test_a_picture_of_any_text_is_strict_xml_that_shows_it(text):
     picture = drawn(text, "svg")
     assert is_seen(picture)

@@ -1,6 +1,5 @@
 import re
 
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.fold import View
@@ -10,6 +9,7 @@ from gradtrace.formats.mermaid import render
 from gradtrace.model import BackwardPass
 from tests import builders
 from tests.formats.test_pictures import dense
+from tests.sweeps import sweep
 
 # Every line of a flowchart that we write: nothing of a script's text can begin another kind of statement.
 TEXT = r"[\w\s#;→×‖∂…–,.]*(<br/>[\w\s#;→×‖∂…–,.]*)*"
@@ -38,8 +38,7 @@ def test_it_keeps_mermaids_limits_by_folding_further():
         assert text.count("-->") > 5
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.text(max_size=12) | st.text('"`<>[](){}|;#&%\\\n-=:', max_size=12))
+@sweep(20, 80, st.text(max_size=12) | st.text('"`<>[](){}|;#&%\\\n-=:', max_size=12))
 def test_nothing_of_a_script_is_read_as_mermaid(text):
     node = builders.function("n0", "XBackward0", text, 1.0, order=0)
     leaf = builders.leaf("n1", text, 1.0, 1.0)

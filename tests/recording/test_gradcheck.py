@@ -6,13 +6,13 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 import gradtrace
 from gradtrace.errors import TensorError
+from tests.sweeps import sweep
 
 
 def function(forward, backward):
@@ -71,8 +71,7 @@ def within(custom, leading, following):
     return lambda a, b: after(custom.apply(before(a), b) * b)
 
 
-@settings(max_examples=40, deadline=None)
-@given(
+@sweep(10, 40,
     st.sampled_from(sorted(FAULTS)), st.integers(0, 1000), st.sampled_from([torch.float32, torch.float64]),
     st.sampled_from(["tanh", "exp", "none"]), st.sampled_from(["sum", "square", "softmax"]),
 )  # fmt: skip
@@ -89,8 +88,7 @@ def test_a_planted_fault_is_found_at_its_node_and_nowhere_else(fault, seed, dtyp
     assert a.grad is None
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.sampled_from(sorted(FAULTS)), st.integers(0, 1000), st.sampled_from([torch.float32, torch.float64]))
+@sweep(5, 20, st.sampled_from(sorted(FAULTS)), st.integers(0, 1000), st.sampled_from([torch.float32, torch.float64]))
 def test_the_right_backward_gives_no_finding(fault, seed, dtype):
     forward, right, *_ = FAULTS[fault]
     a, b = (tensor.requires_grad_() for tensor in inputs(seed, dtype))

@@ -8,10 +8,10 @@ from collections import Counter
 
 import pytest
 import torch
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.recording.recorder import Recorder
+from tests.sweeps import sweep
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -97,8 +97,7 @@ def close(stats, gradient):
     return True
 
 
-@settings(max_examples=60, deadline=None)
-@given(programs())
+@sweep(12, 60, programs())
 def test_each_leaf_shows_the_gradient_that_autograd_computes(program):
     leaves, _, loss = build(*program)
     expected = torch.autograd.grad(loss, leaves, retain_graph=True, allow_unused=True)
@@ -112,8 +111,7 @@ def test_each_leaf_shows_the_gradient_that_autograd_computes(program):
             assert close(node.values[0], leaves[index].detach())
 
 
-@settings(max_examples=60, deadline=None)
-@given(programs())
+@sweep(12, 60, programs())
 def test_each_node_shows_the_gradient_with_respect_to_its_tensor(program):
     leaves, tensors, loss = build(*program)
     made = tensors[len(leaves) :]
@@ -128,8 +126,7 @@ def test_each_node_shows_the_gradient_with_respect_to_its_tensor(program):
         assert node.op == type(tensor.grad_fn).__name__
 
 
-@settings(max_examples=40, deadline=None)
-@given(programs())
+@sweep(8, 40, programs())
 def test_the_gradients_into_a_node_sum_to_what_arrived_there(program):
     _, _, loss = build(*program)
     graph = recorded(loss)
@@ -141,8 +138,7 @@ def test_the_gradients_into_a_node_sum_to_what_arrived_there(program):
             assert sum(f.mean for f in flows) == pytest.approx(arrived.mean, rel=1e-3, abs=1e-6)
 
 
-@settings(max_examples=40, deadline=None)
-@given(programs())
+@sweep(8, 40, programs())
 def test_the_nodes_are_those_of_torchviz(program):
     _, _, loss = build(*program)
     with warnings.catch_warnings():

@@ -15,14 +15,13 @@ from tests.programs_recorded import Oracle, differences, same
 from tests.scripts import ROOT
 
 
-@pytest.mark.parametrize("first", [0, 150])
-def test_random_programs_are_undisturbed_and_recorded_as_hooks_see_them(first, tmp_path, counted):
-    counted(**tried(tmp_path / "results", first, 150))
+def test_random_programs_are_undisturbed_and_recorded_as_hooks_see_them(tmp_path, counted):
+    counted(**tried(tmp_path / "results", 0, 50))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("native", ["1", "0"])
-@pytest.mark.parametrize("first", range(10_000, 20_000, 1000))
+@pytest.mark.parametrize("first", [0, *range(10_000, 20_000, 1000)])
 def test_ten_thousand_random_programs_are_too(first, native, tmp_path, counted, monkeypatch):
     monkeypatch.setenv("GRADTRACE_NATIVE", native)
     counted(**tried(tmp_path / "results", first, 1000))

@@ -72,10 +72,11 @@ def wrapped(owner, name, calls):
     return original, wrapper
 
 
+@pytest.mark.parametrize("step", [8, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("owner", OWNERS.values(), ids=OWNERS)
-def test_each_function_that_is_replaced_by_a_wrapper_runs_it_once_and_does_the_same(owner, monkeypatch, counted):
+def test_a_function_that_is_replaced_by_a_wrapper_runs_it_once_and_does_the_same(owner, step, monkeypatch, counted):
     names, different = replaceable(owner), {}
-    for name in names:
+    for name in names[::step]:
         calls = []
         original, wrapper = wrapped(owner, name, calls)
         with monkeypatch.context() as patch, warnings.catch_warnings():
@@ -87,7 +88,7 @@ def test_each_function_that_is_replaced_by_a_wrapper_runs_it_once_and_does_the_s
                 found = outcome(lambda *a, n=name: getattr(owner, n)(*a), arguments(original))
         if repr(found) != repr(expected) or calls != plain:  # NaN is not equal to itself
             different[name] = (expected, found, plain, calls)
-    counted(**{"functions replaced": len(names)})
+    counted(**{"functions replaced": len(names[::step])})
     assert different == {}
     assert len(names) > 1
 
