@@ -79,11 +79,12 @@ def readable(tensor: torch.Tensor) -> torch.Tensor:
     if tensor._is_zerotensor():
         return tensor.clone()
     if tensor.numel():
-        storage, item = tensor.untyped_storage(), tensor.element_size()
-        steps = zip(tensor.shape, tensor.stride(), strict=True)
-        extent = (1 + sum((size - 1) * stride for size, stride in steps)) * item
-        start = tensor.data_ptr() - storage.data_ptr()  # raises without a storage
-        if not storage.data_ptr() or start < 0 or start + extent > storage.nbytes():
+        storage, last = tensor.untyped_storage(), 0
+        for size, stride in zip(tensor.shape, tensor.stride(), strict=True):
+            last += (size - 1) * stride
+        memory = storage.data_ptr()
+        start = tensor.data_ptr() - memory  # raises without a storage
+        if not memory or start < 0 or start + (last + 1) * tensor.element_size() > storage.nbytes():
             raise RuntimeError("the memory was freed")
     return tensor
 

@@ -55,8 +55,8 @@ def _locals(frame: FrameType) -> dict[str, Any]:
     return copy
 
 
-# Tensors of modules by id: a weak reference, the name, the module that holds it, the path there.
-Parameters = dict[int, tuple["weakref.ref[torch.Tensor]", str, "weakref.ref[nn.Module]", str]]
+# Tensors of modules by id: a weak reference, the name, the module that holds it, the parts of the path there.
+Parameters = dict[int, tuple["weakref.ref[torch.Tensor]", str, "weakref.ref[nn.Module]", list[str]]]
 
 
 # Ids of modules, with their names.
@@ -140,7 +140,7 @@ class Names:
         found = self.parameters.get(id(tensor))
         if found is None or found[0]() is not tensor:
             return True
-        *path, last = found[3].split(".")
+        *path, last = found[3]
         module = found[2]()
         for part in path:
             module = module._modules[part] if module is not None and part in module._modules else None
@@ -286,7 +286,7 @@ class ModulePaths:
             merged: Parameters = {}
             for root, name in roots:
                 module, _, tensors = self._walked[root]
-                merged |= {at: (ref, _joined(name, path), module, path) for at, ref, path in tensors}
+                merged |= {at: (ref, _joined(name, path), module, path.split(".")) for at, ref, path in tensors}
             self._merged = roots, merged
         return self._merged[1]
 
