@@ -91,6 +91,11 @@ def test_csv_and_jsonl_hold_the_columns(saved):
     assert [line["loss"] for line in lines] == [None if loss != loss else loss for loss in table["loss"]]  # noqa: PLR0124
 
 
+def test_a_format_is_chosen_by_name_too(saved):
+    assert run("-o", "n.csv", saved, cwd=saved.parent).returncode == 0
+    assert run("-f", "csv", "-o", "-", saved, cwd=saved.parent).stdout == (saved.parent / "n.csv").read_text()
+
+
 def test_parquet_holds_the_columns(saved):
     parquet = pytest.importorskip("pyarrow.parquet")
     assert run("-o", "n.parquet", saved, cwd=saved.parent).returncode == 0
@@ -151,6 +156,8 @@ def test_the_ratio_of_update_and_weight_is_shown_on_request(saved):
     ("arguments", "said", "code"),
     [
         (("-o", "n.txt", "run.json.gz"), "'.txt'", 2),
+        (("-f", "txt", "-o", "n", "run.json.gz"), "'txt'", 2),
+        (("-f", "tensorboard", "run.json.gz"), "needs an output", 2),
         (("nothing.json",), "no such file", 2),
         (("-o", "no/such/n.csv", "run.json.gz"), "no such folder", 2),
     ],

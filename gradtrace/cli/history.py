@@ -8,6 +8,7 @@ import json
 import math
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,8 @@ import typer
 
 from gradtrace.cli.output import Target, say
 from gradtrace.errors import GradtraceError, NothingRecordedError, UnknownNameError
+from gradtrace.files import make_folder, write_whole
+from gradtrace.formats.tensorboard import check_installed, event_files
 from gradtrace.history import LeafSummary, columns, pass_rows, sampled, summaries, update_columns
 from gradtrace.processes.merging import read_all
 from gradtrace.wording.history import LeafLine, history_table
@@ -32,20 +35,32 @@ Output = Annotated[
     str | None,
     typer.Option("-o", "--output", metavar="FILE", help="Write .svg, .png, .pdf, .csv, .jsonl or .parquet."),
 ]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "-f",
+        "--format",
+        metavar="NAME",
+        help="Format of the output, if its ending does not tell; tensorboard writes event files to the folder FILE.",
+    ),
+]
 Update = Annotated[bool, typer.Option("--update", help="Show ‖Δw‖/‖w‖, which record --weights N measures.")]
 BUCKETS = 24
+TENSORBOARD = "tensorboard"
 
 
-def history(traces: Traces, *, output: Output = None, update: Update = False) -> None:
+def history(traces: Traces, *, output: Output = None, format_name: Format = None, update: Update = False) -> None:
     """Show the gradient norm of each leaf over all passes, those that were not kept included."""
-    write = _writer(output) if output is not None else None
+    if format_name is not None and output is None:
+        raise GradtraceError(f"-f {format_name} needs an output", "name a file, or a folder for tensorboard, with -o")
+    save = _saver(output, format_name) if output is not None else None
     trace = read_all(traces, say)
     if update and not trace.updates:
         raise GradtraceError("the trace holds no updates of weights", "record them: gradtrace record --weights 10 ...")
     if not trace.series:
         raise NothingRecordedError("the trace holds no history", "record the script again with this version")
-    if output is not None and write is not None:
-        Target(output).write(write(trace, update))
+    if save is not None:
+        save(trace, update)
         say(f"wrote {output}: {_counted(trace)}")
         return
     say(_headline(trace))
@@ -107,11 +122,25 @@ def _update_lines(trace: Trace) -> list[LeafLine]:
     return [_line(summary(series)) for series in found]
 
 
-def _writer(output: str) -> Callable[[Trace, bool], str | bytes]:
-    ending = Path(output).suffix.lower()
+def _saver(output: str, format_name: str | None) -> Callable[[Trace, bool], None]:
+    """Return what writes a history to ``output``; what can fail before the trace is read does."""
+    if format_name == TENSORBOARD:
+        check_installed()
+        return partial(_save_events, output)
+    ending = Path(output).suffix.lower() if format_name is None else f".{format_name}"
+    if ending not in WRITERS and format_name is not None:
+        raise UnknownNameError.of("format of a history", format_name, [*(name[1:] for name in WRITERS), TENSORBOARD])
     if ending not in WRITERS:
         raise UnknownNameError.of("ending of a history", ending or output, WRITERS)
-    return WRITERS[ending]
+    write = WRITERS[ending]
+    return lambda trace, update: Target(output).write(write(trace, update))
+
+
+def _save_events(folder: str, trace: Trace, update: bool) -> None:  # noqa: FBT001 - as the option has it
+    for name, data in event_files(trace, update=update).items():
+        path = Path(folder, name)
+        make_folder(path.parent)
+        write_whole(path, data)
 
 
 def _table(trace: Trace, update: bool) -> dict[str, list[Any]]:  # noqa: FBT001 - as the option has it
