@@ -10,6 +10,12 @@ import pytest
 collect_ignore = ["larger"]  # scripts that the tests run, not tests
 
 
+def pytest_configure(config):
+    """Under xdist, give all tests of a file to one process: what they share is then made once."""
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "loadfile"
+
+
 def pytest_collection_modifyitems(items):
     """Skip the tests marked ``cuda`` where there is no GPU; torch is imported only if there is such a test."""
     marked = [item for item in items if item.get_closest_marker("cuda")]

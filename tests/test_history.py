@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import subprocess
-import sys
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -16,6 +14,7 @@ from gradtrace import tracefile
 from gradtrace.drawing.history.heat_map import COLUMNS, grid_of, heat_map
 from gradtrace.history import columns, first_difference, sampled, summaries
 from gradtrace.model import FORMAT_VERSION, LeafSeries, LearningRate, PassSeries, Trace, UpdateSeries
+from tests import forked
 
 PASSES = 50
 
@@ -46,8 +45,7 @@ def saved(tmp_path):
 
 
 def run(*arguments, cwd):
-    command = [sys.executable, "-m", "gradtrace", "history", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+    return forked.gradtrace(cwd, "history", *arguments)
 
 
 def test_a_trace_with_a_history_is_read_back_as_it_was(saved):

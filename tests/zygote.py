@@ -1,9 +1,10 @@
 """gradtrace, imported once and forked for each script: a command costs a tenth of a second rather than two.
 
-    python -m tests.zygote NUMBER [plain]
+    python -m tests.zygote NUMBER [plain] [MODULE...]
 
 NUMBER is that of a socket, on which come lines of JSON (arguments, folder, streams); exit codes go back.
-With ``plain``, torch is imported and nothing of gradtrace, and a script is run as ``python -W error`` does.
+MODULES are imported first. With ``plain``, torch is imported and nothing of gradtrace, and a script is run as
+``python -W error`` does.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ class Task:
 class Zygote:
     """The process, as whoever starts it sees it."""
 
-    def __init__(self, *, plain: bool = False) -> None:
-        self._plain = ["plain"] if plain else []
+    def __init__(self, *modules: str, plain: bool = False) -> None:
+        self._more = ["plain"] * plain + [*modules]
 
     def __enter__(self) -> Self:
         """Start it."""
         ours, its = socket.socketpair()
         with its:
-            command = [sys.executable, "-m", "tests.zygote", str(its.fileno()), *self._plain]
+            command = [sys.executable, "-m", "tests.zygote", str(its.fileno()), *self._more]
             more = {"PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
             self._process = subprocess.Popen(
                 command, cwd=Path(__file__).parent.parent, pass_fds=[its.fileno()], env=os.environ | more,
@@ -95,7 +96,7 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.default_int_handler)
     from importlib import import_module
 
-    if sys.argv[2:]:
+    if "plain" in sys.argv:
         import_module("torch._dynamo")  # which optimizers import
         serve(int(sys.argv[1])).begin()
         warnings.simplefilter("error")
@@ -105,7 +106,7 @@ if __name__ == "__main__":
 
     from gradtrace import cli
 
-    for name in ("gradtrace.cli.record", "gradtrace.recording.script.session"):
+    for name in ("gradtrace.cli.record", "gradtrace.recording.script.session", *sys.argv[2:]):
         import_module(name)
 
     warnings.filterwarnings("error", module=r"gradtrace\b")

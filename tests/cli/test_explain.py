@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ("custom_function.py", "mlp.py", "sine_curve.py", "backward_twice.py")
 
@@ -23,7 +25,7 @@ def python(*arguments, folder=ROOT):
 
 
 def gradtrace(*arguments):
-    return python("-m", "gradtrace", *arguments)
+    return forked.gradtrace(ROOT, *arguments)
 
 
 def test_the_partials_example_is_derived_evaluated_and_checked():
@@ -96,7 +98,7 @@ def test_the_script_runs_as_it_would(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_explained_with_its_chain_rule(example):
-    run = gradtrace("explain", f"examples/{example}")
+    run = python("-m", "gradtrace", "explain", f"examples/{example}")
     assert "the chain rule in backward order" in run.stdout
     wrong = [line for line in run.stdout.splitlines() if line.startswith("wrong-gradient")]
     assert bool(wrong) == (example == "custom_function.py"), wrong

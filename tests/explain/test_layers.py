@@ -96,7 +96,7 @@ def test_a_layer_is_a_formula_with_autograds_gradient_in_each_element(name):
     assert not any(line.differs for line in lines)
 
 
-@pytest.mark.parametrize("key", [False, True])
+@pytest.mark.parametrize("key", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_multi_head_attention_is_written_out(key):
     torch.manual_seed(0)
     heads = nn.MultiheadAttention(4, 2).double()
