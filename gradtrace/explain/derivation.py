@@ -32,7 +32,7 @@ class Equation(Struct, frozen=True):
     """An equation: its left side, its right side as text and in LaTeX, and what is known of its number.
 
     ``number`` is the right side at the recorded values, and how far it is from ``autograd``, what the pass
-    computed; ``comparison`` are the finite differences.
+    computed; ``comparison`` are the finite differences; ``reason`` is why a call is not written as a formula.
     """
 
     left: str
@@ -43,6 +43,7 @@ class Equation(Struct, frozen=True):
     autograd: TensorStats | None = None
     comparison: Comparison | None = None
     source: Source | None = None
+    reason: str = ""
 
     @property
     def value(self) -> Any:
@@ -140,7 +141,9 @@ class _Derivation:
         if letter.definition is None:
             text = f"{letter.function}({', '.join(self._of_whole(each)[0] for each in letter.operands)})"
             given = ", ".join(self._of_whole(each)[1] for each in letter.operands)
-            return Equation(name, text, tex_name(name), rf"{tex_name(letter.function)}({given})", source=source)
+            reason = f"no formula of {letter.function}: {letter.reason}" if letter.reason else ""
+            tex = rf"{tex_name(letter.function)}({given})"
+            return Equation(name, text, tex_name(name), tex, source=source, reason=reason)
         indices = _free(letter.shape)
         right = shortened(letter.definition.xreplace(dict(zip(axes(letter.shape), indices, strict=True))))
         left, left_tex = self.write.element(letter.symbol, indices)

@@ -39,6 +39,7 @@ def explain(graph: BackwardPass, order: int = 1, table: Table | None = None) -> 
         notes.append("no formulas of the whole: they need sympy, which comes with torch")
     else:
         lines = derive(graph, order)
+        notes += dict.fromkeys(line.reason for line in lines if line.reason)
     if not graph.forward:
         notes.append(NO_CALLS)
     elif not lines and not notes:

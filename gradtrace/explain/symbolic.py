@@ -52,6 +52,15 @@ _CONTRACTING = {
 _FIRST = {"max", "min", "multi_head_attention_forward"}
 # The same elements in the same order.
 _SAME = {"clone", "contiguous", "float", "double", "alias", "to", "type", "half", "bfloat16", "type_as"}
+# Why a function has none, and what to do instead.
+_NONE = {
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"),
+                    "it is one fused call; write its cell with linear and elementwise functions to see the formula"),
+    **dict.fromkeys(("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell"),
+                    "it is one fused call; write it with linear and elementwise functions to see the formula"),
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+                    "it is not written out; the chain rule below has its backward"),
+}  # fmt: skip
 _UNFIT = (TypeError, ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError)
 
 
@@ -65,6 +74,7 @@ class Letter(NamedTuple):
     definition: Any = None
     function: str = ""
     operands: tuple[Value, ...] = ()
+    reason: str = ""  # why an opaque one has no formula, where that is known
 
 
 class Algebra:
@@ -85,6 +95,7 @@ class Algebra:
         self._stems = set(_TAKEN)
         self._made: dict[tuple[str, int], Value] = {}
         self._constants: dict[int, Value] = {}
+        self._reason = ""  # why the call at hand has no formula
         self._contracted = set(_contracted(graph))  # what a matrix product is computed from, however far
         for call in graph.forward:
             self._add(call)
@@ -127,6 +138,7 @@ class Algebra:
         )
 
     def _add(self, call: ForwardCall) -> None:
+        self._reason = _NONE.get(plain_name(call.function), "")
         named = not call.nodes and any(result.name for result in call.results)
         values = None if named else self._checked(call)
         if values is None:
@@ -161,7 +173,10 @@ class Algebra:
         try:
             values = self._computed(call)
             values = [*values, *map(self._outside, _others(call))] if values else None
-        except (*_UNFIT, NoFormulaError):
+        except NoFormulaError as error:
+            self._reason = str(error)
+            return None
+        except _UNFIT:
             return None
         stats = [self._stats(result) for result in call.results]
         if values is None or len(values) != len(stats) or not all(0 not in value.shape for value in values):
@@ -259,7 +274,8 @@ class Algebra:
         shape = stats.shape if stats else ()
         symbol = self._symbol(self._name(Operand(node, output)), shape, stats)
         self.held[_base(symbol)] = node, output
-        self.letters.append(Letter(_base(symbol), shape, node, output, None, function, operands))
+        reason = self._reason if operands else ""  # without any it is no call's
+        self.letters.append(Letter(_base(symbol), shape, node, output, None, function, operands, reason))
         return Value(symbol, shape)
 
     def _operands(self, call: ForwardCall) -> Iterator[Value]:

@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from gradtrace.explain.derivation import derive
+from gradtrace.explain.explanation import explain
 from gradtrace.recording.recorder import Options
 from tests.explain.test_indices import TapedRecorder, lines_of, rand, squared
 
@@ -159,6 +160,26 @@ def test_what_is_not_written_out_is_opaque_and_never_wrong(function):
     lines, _ = lines_of(function, (1, 4, 6), (4, 2, 3))
     assert not any(line.differs for line in lines)
     assert any(re.search(r"pool\dd\(|embedding\(", line.right) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x, y: F.avg_pool2d(x, 2, divisor_override=3), "no formula of avg_pool2d: with ceil_mode or"),
+        (lambda x, y: F.conv_transpose1d(x, y), "no formula of conv_transpose1d: "),
+        (lambda x, y: nn.LSTMCell(6, 4).double()(x[0])[0], "no formula of lstm_cell: it is one fused call"),
+        (lambda x, y: nn.LSTM(6, 4).double()(x)[0], "no formula of lstm: it is one fused call"),
+        (lambda x, y: nn.GRU(6, 4).double()(x)[0], "no formula of gru: it is one fused call"),
+        (lambda x, y: F.conv1d(x, y, groups=2), ""),
+    ],
+)  # fmt: skip
+def test_the_reason_why_there_is_no_formula_is_told_once(function, reason):
+    with TapedRecorder(Options(calls=True)) as recorder:
+        x, y = rand(1, 4, 6).requires_grad_(), rand(4, 2, 3).requires_grad_()
+        squared(function(x, y)).backward()
+    notes = explain(recorder.trace.passes[0]).notes
+    assert len(notes) == bool(reason)
+    assert all(note.startswith(reason) for note in notes)
 
 
 SECOND = {
