@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MULTIPLIED", "PAIRED", "Broadcasts"]
 
 PAIRED = {"sub", "__sub__", "__rsub__", "rsub", "subtract", "mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"}
-MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # which make pairs on purpose, other than of predictions
+MULTIPLIED = {"mul", "__mul__", "__rmul__", "multiply"}  # multiplies by pairs on purpose, except of predictions
 _LINEAR = {"Addmm", "Mm", "Addmv", "Mv", "Linear"}
 _RESHAPED = ("Unsqueeze", "View", "UnsafeView", "Reshape", "Index", "Select", "Slice", "Transpose", "Permute", "Expand")
 _ELEMENTWISE = {
@@ -29,20 +29,20 @@ _CHAIN = 10  # elementwise functions between a linear layer and its prediction
 
 
 class Broadcasts:
-    """The pairs that one thread's calls made, by the number of their node."""
+    """Pairs made by the calls of one thread, by the sequence number of their node."""
 
     def __init__(self) -> None:
         self._pairs: dict[int, tuple[Place | None, dict[str, Attribute]]] = {}
 
     def among(self, numbers: list[int]) -> Iterator[tuple[int, tuple[Place | None, dict[str, Attribute]]]]:
-        """Yield for each of these nodes that paired its operands the position, the place and the shapes."""
+        """Yield position, place and shapes for each of these nodes that paired its operands."""
         if self._pairs:
             yield from ((p, self._pairs[number]) for p, number in enumerate(numbers) if number in self._pairs)
 
     def note(self, number: int, name: str, args: tuple[Any, ...]) -> None:
         """Note a difference of (N, 1) and (N), unless the script shaped one of them so for this purpose.
 
-        A product, which is more often meant so, is noted only if one of the two is a prediction: a linear
+        A product is noted only if one operand is a prediction, because it is more often intended: a linear
         layer's output, and elementwise functions of it.
         """
         if len(args) < 2 or not (type(args[0]) in TENSORS and type(args[1]) in TENSORS):  # noqa: PLR2004

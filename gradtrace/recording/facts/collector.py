@@ -1,7 +1,7 @@
-"""Facts of passes and of a run, which no gradient tells: what was freed, changed, cut, paired, left over.
+"""Facts of passes and of a run that no gradient shows: graphs freed, memory changed, values cut, rows paired.
 
 Recorded under ``Options(facts=True)``. The mode of ``forward/mode.py`` shows each torch call of the
-script; what is noted keeps no tensor alive, computes nothing, and reads no number. The kinds of Fact, with ``data``:
+script; a note keeps no tensor alive, computes nothing, and reads no number. The kinds of Fact, with ``data``:
 
     freed            the graph that this pass needed was freed by an earlier one: ``pass``, ``same`` (as a whole)
     changed          what a node had saved was changed in place: ``op``, ``saved``, ``shape``, ``was``, ``version``
@@ -84,7 +84,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Facts"]
 
-_BROKEN = 8  # ops in a pass of which the element is looked for
+_BROKEN = 8  # ops in a pass whose element is searched for
 
 
 class Facts:
@@ -102,12 +102,12 @@ class Facts:
         self.shared.kept, self.shared.steps = self.kept, self.steps
 
     def call_observer(self, log: ThreadLog) -> CallObserver:
-        """Return what is to be shown the torch calls of this log's thread."""
+        """Return the observer of the torch calls of this log's thread."""
         calls = self.calls[log] = CallFacts(self.shared, log)
         return calls.see
 
     def parts(self) -> list[Removable]:
-        """Return what looks at modules and at optimizers."""
+        """Return the observer of modules and optimizers."""
         return [
             Registered(register_optimizer_step_pre_hook, self._before_step),
             Registered(register_optimizer_step_post_hook, self._after_step),
@@ -129,20 +129,20 @@ class Facts:
             self.steps.stepped(optimizer)
 
     def of_pass(self, pass_index: int, log: ThreadLog) -> PassFacts:
-        """Return what observes one pass."""
+        """Return the observer of one pass."""
         return PassFacts(self, pass_index, log)
 
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk, seen: PassFacts) -> Iterator[RawFact]:
-        """Yield what is known before the engine runs."""
+        """Yield the facts known before the engine runs."""
         numbers = list(snapshot.numbers)
-        self.shared.is_stepping = False  # though a step may have raised
+        self.shared.is_stepping = False  # reset here too, because a step may have raised
         calls = self.calls.get(seen.log)
         if calls is not None:
             for position, pair in calls.broadcasts.among(numbers):
                 yield RawFact("broadcast", (position,), *pair)
             calls.note_flows(numbers, seen.pass_index)
         for position in graph.leaves if self.shared.cuts else ():
-            # A leaf that is a result which lost its graph, and was made to require grad.
+            # A leaf that is a result without its graph, set to require grad afterwards.
             for cut in self.shared.cuts.behind(graph.nodes[position].variable):
                 cut.note_flow(seen.pass_index)
         older = self.kept.before(seen.log, numbers, (n for p, n in enumerate(numbers) if p not in snapshot.leaves))
@@ -157,7 +157,7 @@ class Facts:
             yield RawFact("held", positions, None, {"passes": count})
 
     def after(self, raw: RawPass, call: EngineCall, graph: Walk, *, whole: bool) -> Iterator[RawFact]:
-        """Yield what the engine's run tells, its failure above all; of a pass that is not kept, nothing."""
+        """Yield the facts of the engine's run, its failure first; none for a pass that is not kept."""
         message = raw.error[1] if raw.error is not None else ""
         with torch._C.DisableTorchFunction():
             self.leaves.after(call, graph)
@@ -200,7 +200,7 @@ class Facts:
         return tuple(Fact(kind, (), sources(place), data) for kind, _, place, data in (RawFact(*f) for f in found))
 
     def _changed_unseen(self, snapshot: GraphSnapshot, graph: Walk) -> Iterator[RawFact]:
-        """Yield the nodes of which a saved tensor was changed through ``.data`` after they had saved it."""
+        """Yield the nodes with a saved tensor that was changed through ``.data`` afterwards."""
         changes = self.shared.unseen
         newest = max((change.number for change in changes), default=-1)
         for position, number in enumerate(snapshot.numbers if changes else ()):
@@ -213,14 +213,14 @@ class Facts:
                     yield RawFact("changed-unseen", (position,), change.place, {"op": change.name, "saved": name})
 
     def _terms(self) -> Iterator[tuple[Place | None, dict[str, Attribute]]]:
-        """Yield the cuts of which a term of a loss came, that trains nothing."""
+        """Yield the cuts behind a term of a loss that trains nothing."""
         gradients = {cut.place: cut for cut in reversed(self._gradients)}
         for cut in (*gradients.values(), *self.shared.cuts.all):
             if cut.is_term and cut.flow:
                 yield cut.place, {"how": cut.how, "names": [], "pass": cut.flow}
 
     def cuts(self, call: EngineCall, names: Names) -> list[RawFact]:
-        """Return where the outputs that have no graph lost it, or the frozen parameters that they may come from."""
+        """Return where outputs without a graph lost it, or the frozen parameters that they may come from."""
         cuts = self.shared.cuts.among(output for output in call.outputs if isinstance(output, torch.Tensor))
         if cuts:
             return [RawFact("cut", (), cut.place, {"how": cut.how}) for cut in cuts]
@@ -235,7 +235,7 @@ class Facts:
         return [RawFact("frozen", (), place, {"names": known})]
 
     def _without_second_order(self, raw: RawPass, graph: Walk) -> list[RawFact]:
-        """Return the custom Functions whose gradient depends on an input and has no graph, though asked for one."""
+        """Return the custom Functions whose gradient depends on an input and has no graph despite create_graph."""
         found = []
         for position in dict.fromkeys(event[1] for event in raw.own_events()):
             forward = getattr(type(graph.nodes[position]), "_forward_cls", None)
@@ -245,7 +245,7 @@ class Facts:
         return found
 
     def _keeps_input(self, node: Any) -> bool:
-        """Tell whether a custom Function kept an input, or on ctx what its forward computed from one."""
+        """Tell whether a custom Function saved an input, or stored on ctx a value computed from one."""
         if any(tensor.requires_grad for _, tensor in saved_tensors(node)):
             return True
         kept = getattr(node, "__dict__", {}).values()
@@ -263,7 +263,7 @@ class PassFacts:
         self._numbers: Sequence[int] = ()
 
     def before(self, snapshot: GraphSnapshot, call: EngineCall, graph: Walk | None, names: Names) -> None:
-        """Note what is known before the engine runs."""
+        """Note the facts known before the engine runs."""
         with suppress(*UNREADABLE), hidden():
             if graph is None:
                 self._found += self._facts.cuts(call, names)
@@ -278,11 +278,11 @@ class PassFacts:
                 self._found += swallowed(calls, (snapshot.numbers, graph, self.log))
 
     def before_leaves(self, pass_index: int, call: EngineCall, graph: Walk) -> None:
-        """Note the leaves of a pass of which a row for each leaf is kept."""
+        """Note the leaves of a pass that is kept as a row for each leaf."""
         self._facts.leaves.before(pass_index, call, graph)
 
     def broken(self, graph: Walk, position: int, arrived: _AllMeasured, sent: _AllMeasured, *grads: Any) -> None:
-        """Note where a gradient that had arrived finite was sent on broken: the element, and what is known there."""
+        """Note where a gradient arrived finite and was sent on broken: the element, and the values there."""
         known = sum(fact.kind == "broken-gradient" for fact in self._found)
         if known >= _BROKEN or any(map(is_broken, arrived)) or not any(map(is_broken, sent)):
             return
@@ -299,7 +299,7 @@ class PassFacts:
                 self._found.append(RawFact("broken-gradient", (position,), place, data))
 
     def _came_from(self, target: int | None) -> Origin | None:
-        """Return where the output of a node got values that are not finite from."""
+        """Return the origin of values that are not finite in the output of a node."""
         births = self._facts.shared.births
         origins = births.of_number(self.log, self._numbers[target]) if target is not None else ()
         return next((origin for origin in origins if origin.kind != "unseen"), None)

@@ -1,4 +1,4 @@
-"""Tensors that begin a graph of their own though they hold what another graph computed: Parameter and Variable."""
+"""Parameter and Variable: tensors that begin a graph of their own from values that another graph computed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Constructor"]
 
 
 class Constructor:
-    """Shows what a class of tensors is made of while it is installed: ``__new__`` is the one place that sees both."""
+    """Observes the construction of a class of tensors: only ``__new__`` sees both the value and the result."""
 
     def __init__(self, owner: type, show: Callable[[str, torch.Tensor, Any], None]) -> None:
         self._owner = owner
@@ -24,7 +24,7 @@ class Constructor:
         self._own: Any = vars(owner).get("__new__")
 
     def install(self) -> None:
-        """Put our ``__new__`` there."""
+        """Replace ``__new__`` of the class."""
         original, show, name = self._owner.__new__, self._show, self._owner.__name__
 
         def new(cls: type, *args: Any, **kwargs: Any) -> Any:
@@ -37,7 +37,7 @@ class Constructor:
         self._owner.__new__ = new  # type: ignore[method-assign,assignment]
 
     def uninstall(self) -> None:
-        """Put the original back, or nothing where the class had inherited it."""
+        """Restore the original, or delete ours where the class had inherited it."""
         if self._own is None:
             if "__new__" in vars(self._owner):
                 del self._owner.__new__

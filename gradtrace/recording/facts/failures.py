@@ -1,4 +1,4 @@
-"""PyTorch's two commonest errors in backward: a graph that was freed before, and saved memory that was changed."""
+"""Failures of backward, the two commonest: a graph freed before, and saved memory changed in place."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FreedGraphs", "changed"]
 
-_PASSES = 50  # whose freed nodes are remembered
-_NODES = 2_000_000  # in all of them
+_PASSES = 50  # passes whose freed nodes are remembered
+_NODES = 2_000_000  # nodes of all these passes
 _VERSIONS = re.compile(r"\[(?:\d+(?:, )?)*\]\].*is at version (\d+); expected version (\d+)")
 
 
@@ -36,13 +36,13 @@ class _Freed(NamedTuple):
 
 
 class FreedGraphs:
-    """The graphs that the latest passes freed."""
+    """Graphs freed by the latest passes."""
 
     def __init__(self) -> None:
         self._freed: deque[_Freed] = deque(maxlen=_PASSES)
 
     def remember(self, raw: RawPass) -> None:
-        """Remember the nodes of a pass that freed them."""
+        """Note the nodes that a pass freed."""
         graph = raw.graph
         numbers = frozenset(n for position, n in enumerate(graph.numbers) if position not in graph.leaves)
         self._freed.append(_Freed(raw.log, numbers, raw.pass_index, graph.place))
@@ -50,7 +50,7 @@ class FreedGraphs:
             self._freed.popleft()
 
     def fact(self, raw: RawPass) -> Iterator[RawFact]:
-        """Yield which earlier pass freed a part of a failed pass's graph, and the nodes at which the two meet."""
+        """Yield the earlier pass that freed a part of a failed pass's graph, and the nodes where the two meet."""
         failed, graph = raw.failed(), raw.graph
         number = graph.numbers[failed] if failed is not None else None
         freed = next((f for f in self._freed if f.log is raw.log and number in f.numbers), None)
@@ -65,7 +65,7 @@ class FreedGraphs:
 
 
 def changed(shared: Shared, message: str, raw: RawPass, graph: Walk) -> Iterator[RawFact]:
-    """Yield which call changed in place what the failed node had saved."""
+    """Yield the call that changed in place a tensor saved by the failed node."""
     failed = raw.failed()
     versions = _VERSIONS.search(message)
     if failed is None:

@@ -1,6 +1,6 @@
-"""A second name for a ``.grad``: read after the gradient under it was zeroed, or added to by a later backward.
+"""Aliases of a ``.grad``: read after the gradient was zeroed, or added to by a later backward.
 
-No name is seen here, only calls and references. The script took ``x.grad``, and when it was changed something
+Names are not visible here, only calls and references. The script took ``x.grad``, and when it was changed something
 else held it still; then it was read without having been taken from ``x`` again. A tensor that is given
 twice in one list, or compared with itself, was taken twice, too.
 """
@@ -26,7 +26,7 @@ _COMPARING = {"sub", "__sub__", "__rsub__", "equal", "allclose", "isclose", "eq"
 
 
 class _Taken:
-    """A ``.grad`` that the script took: of which leaf, unused since, more than once, and what changed it."""
+    """A ``.grad`` that the script took: its leaf, whether it was used since or taken again, and what changed it."""
 
     __slots__ = ("again", "changed", "changes", "fresh", "grad", "leaf", "leaf_id", "reads", "version")
 
@@ -37,9 +37,9 @@ class _Taken:
         self.version = grad._version
         self.fresh = True
         self.again = False
-        self.changed = ""  # how, since it was taken for the last time
-        self.changes = 0  # how many passes did, while something else held it
-        self.reads: set[int] = set()  # after how many such passes it was read by another name
+        self.changed = ""  # how it was changed since it was taken last
+        self.changes = 0  # passes that changed it while something else held it
+        self.reads: set[int] = set()  # counts of such passes after which another name read it
 
 
 class _Read:
@@ -51,7 +51,7 @@ class _Read:
 
 
 class Aliases:
-    """Follows the gradients that the script takes."""
+    """Tracks the gradients that the script takes."""
 
     def __init__(self) -> None:
         self.taken: dict[int, _Taken] = {}
@@ -83,7 +83,7 @@ class Aliases:
                 self._used(state, name)
 
     def passed(self, pass_index: int) -> None:
-        """Note that a pass has ended: of what was taken, what it added to and something else holds is followed on."""
+        """Note the end of a pass: taken gradients that it added to and that something else holds are tracked on."""
         self._last = pass_index
         kept = {}
         for key, state in self.taken.items():
@@ -97,7 +97,7 @@ class Aliases:
         self.taken = kept
 
     def of_run(self, names: dict[int, str]) -> list[tuple[str, tuple[int, ...], Place | None, dict[str, Attribute]]]:
-        """Return what was read after it was changed, once for each line.
+        """Return the gradients read after a change, once for each line.
 
         What is read by its second name after one pass and after another is the current gradient on purpose.
         """
@@ -122,7 +122,7 @@ class Aliases:
 
     def _used(self, state: _Taken, name: str) -> None:
         if name in _ZEROING:
-            # Zeroed by the name itself, it is no surprise under that name.
+            # Zeroing through the alias itself is no mistake.
             state.changed = "zeroed" if state.fresh and state.again else ""
         elif state.changed and not state.fresh:
             state.reads.add(state.changes)
@@ -137,7 +137,7 @@ class Aliases:
 
 @cache
 def _unheld() -> int:
-    """Return how many references a leaf's gradient has that nothing in Python holds, as ``passed`` counts them."""
+    """Return the reference count of a leaf's gradient that nothing in Python holds, as ``passed`` counts."""
     leaf = torch.zeros(1, requires_grad=True)
     leaf.grad = torch.zeros(1)
     reference = weakref.ref(leaf.grad)

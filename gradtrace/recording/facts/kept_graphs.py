@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["KeptGraphs"]
 
-_LENGTH = 6  # passes whose graphs hang together by a sum
-_ALIVE = 12  # losses that live on
+_LENGTH = 6  # passes whose graphs are joined by a sum
+_ALIVE = 12  # losses kept alive
 _ROOTS = 200
 RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
 
@@ -36,7 +36,7 @@ class _Sum:
 
 
 class KeptGraphs:
-    """Follows the sums and the losses of one run."""
+    """Tracks the sums and the losses of one run."""
 
     def __init__(self) -> None:
         self.pass_index = 0  # of the pass that ended last
@@ -60,7 +60,7 @@ class KeptGraphs:
         chain.number, chain.pass_index = number, self.pass_index
 
     def before(self, log: Any, numbers: Sequence[int], functions: Iterable[int]) -> int:
-        """Return how many nodes of a pass are older than the last pass of its thread.
+        """Return the number of nodes of a pass that are older than the last pass of its thread.
 
         A sum that a pass starts from, or goes through, is one for which the graphs are needed.
         """
@@ -74,7 +74,7 @@ class KeptGraphs:
         return sum(number <= last for number in made)
 
     def after(self, place: Place | None, outputs: Iterable[Any], pass_index: int, nodes: int) -> None:
-        """Note that a pass has ended, started from these outputs."""
+        """Note the end of a pass from these outputs."""
         self.pass_index, self.nodes = pass_index, nodes
         self._roots += [(place, weakref.ref(t)) for t in outputs if type(t) is torch.Tensor and t.grad_fn is not None]
         if pass_index % _ALIVE == 0:

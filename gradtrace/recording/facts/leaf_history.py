@@ -1,4 +1,4 @@
-"""History of leaves over a run: gradients left over, steps taken on them, parameters never reached."""
+"""History of leaves over a run: leftover gradients, steps taken on them, parameters never reached."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["LeafFacts"]
 _MANY = 100_000
 _NUMBERS = itertools.count()
 _UNKNOWN = -1  # version of a gradient
-_SAMPLE = 64  # elements that tell whether a changed gradient was zeroed
+_SAMPLE = 64  # elements compared to see whether a changed gradient was zeroed
 
 RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
 
@@ -58,12 +58,12 @@ class _Leaf:
     def __init__(self, leaf: torch.Tensor, died: Callable[[_Leaf], None]) -> None:
         self.key = id(leaf)
         self.number = next(_NUMBERS)
-        # A model may die with the function that trained it; what it misses is known then and not later.
+        # A model may be freed with the function that trained it; its unreached parameters are noted then.
         self.leaf = weakref.ref(leaf, lambda _: died(self))
         self.ref = weakref.ref(leaf)  # one object for each tensor, so that others recognise it when it has died
         self.name = ""
         self.wanted = leaf.requires_grad
-        self.first = leaf._version  # which the script's own changes raise
+        self.first = leaf._version  # raised by the script's own changes
         self.optimized = self.reached = self.used = self.graphed = False
         self.families: list[_Family] = []
         self.cuts: list[Cut] = []
@@ -71,8 +71,8 @@ class _Leaf:
         self.version = 0
         self.passes = 0
         self.shape: tuple[int, ...] = ()  # of those in an optimizer; reading it would be traced
-        self.steps: set[int] = set()  # the last passes before the steps of its optimizer
-        self.stepped = False  # an optimizer used what is in it
+        self.steps: set[int] = set()  # last pass before each step of its optimizer
+        self.stepped = False  # an optimizer used the gradient in it
 
     def is_missing(self, *, optimized: bool) -> bool:
         """Tell whether a gradient was wanted and none came: by an optimizer, or else by a module that got others.
@@ -86,7 +86,7 @@ class _Leaf:
 
 
 class LeafFacts:
-    """Follows leaves through passes and steps; keeps none of them alive."""
+    """Tracks leaves through passes and steps; keeps none of them alive."""
 
     def __init__(self, shared: Shared, wrappers: Wrappers) -> None:
         self.reused: list[RunFact] = []
@@ -99,7 +99,7 @@ class LeafFacts:
         self._known: weakref.WeakSet[torch.nn.Module] = weakref.WeakSet()
         self._optimized = self._has_untrained = False
         self._last = self._last_step = 0
-        self._in_step: deque[int] = deque(maxlen=1000)  # how many passes each pass since the step began adds up
+        self._in_step: deque[int] = deque(maxlen=1000)  # number of passes accumulated by each pass since the step began
         self._evaluations = 0
         self.failed = 0  # the last pass that ended in an error
         self._learned: object = None  # the names of parameters, of which there are many
@@ -113,7 +113,7 @@ class LeafFacts:
         forget_oldest(self.names, _MANY)
 
     def before(self, pass_index: int, call: EngineCall, graph: Walk) -> dict[int, tuple[int, ...]]:
-        """Return the positions of the leaves that add to what is in ``.grad`` already, by the number of passes."""
+        """Return the positions of the leaves that accumulate into an existing ``.grad``, by the number of passes."""
         self._last = pass_index
         most = 0
         found: dict[int, list[int]] = {}
@@ -132,7 +132,7 @@ class LeafFacts:
         return {passes: tuple(positions) for passes, positions in found.items()}
 
     def read(self, leaves: Iterable[torch.Tensor]) -> None:
-        """Note that the last pass, whose beginning and end nobody told, left the first gradients in these."""
+        """Note that the last pass, whose start and end were not observed, left the first gradients in these."""
         with torch._C.DisableTorchFunction():
             for leaf in leaves:
                 held, grad = self._of(leaf), leaf.grad
@@ -141,7 +141,7 @@ class LeafFacts:
                 held.passes = 1
 
     def after(self, call: EngineCall, graph: Walk) -> None:
-        """Note the gradients that are there when the engine has returned."""
+        """Note the gradients after the engine has returned."""
         if call.accumulates:
             for _, leaf in self.parameters(graph):
                 held, grad = self._of(leaf), leaf.grad
@@ -149,7 +149,7 @@ class LeafFacts:
                 held.version = 0 if grad is None else grad._version
 
     def untrained(self, graph: Walk) -> tuple[int, ...]:
-        """Return the positions of parameters that are in no optimizer, though one has stepped.
+        """Return the positions of parameters in no optimizer, once some optimizer has stepped.
 
         Those that the script changes itself, in place, are trained by it.
         """
@@ -186,7 +186,7 @@ class LeafFacts:
                 del known[leaf.key]
 
     def _learn(self, leaf: _Leaf) -> None:
-        """Learn what is known of it by its id."""
+        """Set the name of a leaf and whether it was used, looked up by its id."""
         leaf.name = self.names.get(leaf.key) or leaf.name
         leaf.used = self._shared.used.get(leaf.key) is leaf.ref
         leaf.graphed = self._shared.graphed.get(leaf.key) is leaf.ref
@@ -195,18 +195,18 @@ class LeafFacts:
 
     @staticmethod
     def _explains(cut: Cut, leaf: _Leaf) -> bool:
-        """Tell whether a cut may be why no gradient came: one of a parameter that nothing used is a copy of it."""
+        """Tell whether a cut may explain a missing gradient: a cut of a parameter that nothing used is a copy of it."""
         return bool(cut.flows) or leaf.used or leaf.key not in cut.direct
 
     def _left_over(self, held: _Leaf, leaf: torch.Tensor) -> bool:
-        """Tell whether what an earlier pass left in ``.grad`` is still in it, perhaps scaled or clipped."""
+        """Tell whether the gradient of an earlier pass is still in ``.grad``, perhaps scaled or clipped."""
         grad = leaf.grad
         if grad is None or held.grad is None or held.grad() is not grad:
             return False
         if grad._version == held.version:
             return True
         if type(grad) is not torch.Tensor or not is_here(grad) or grad.layout is not torch.strided:
-            return False  # looking would make the script wait, or other processes talk
+            return False  # a read would block the script, or start communication between processes
         return bool(grad.detach().reshape(-1)[:_SAMPLE].any())
 
     def called(self, module: torch.nn.Module) -> None:
@@ -238,7 +238,7 @@ class LeafFacts:
                 held = self._of(leaf)
                 held.optimized, held.wanted, held.steps = True, leaf.requires_grad, steps
                 held.shape = held.shape or tuple(leaf.shape)
-                held.reached |= leaf.grad is not None  # which the script may have put there itself
+                held.reached |= leaf.grad is not None  # may be assigned by the script itself
                 if held.stepped and held.passes > 1 and leaf.grad is not None and self._left_over(held, leaf):
                     again.append(self.names.get(id(leaf), ""))
                     passes = max(passes, held.passes)
@@ -259,7 +259,7 @@ class LeafFacts:
             self._note_reused(find_user_place(sys._getframe(1))[0], {**data, "closure": True})
 
     def _added_at_end(self) -> RunFact | None:
-        """Return the parameters to whose used gradients passes after the last step have added."""
+        """Return the parameters with a used gradient to which passes after the last step have added."""
         held = [leaf for leaf in self._leaves.values() if leaf.optimized and leaf.stepped and leaf.passes > 1]
         if self.reused or not held or self._last <= self._last_step or self.failed == self._last:
             return None
@@ -269,7 +269,7 @@ class LeafFacts:
         return "reused", (), None, {**data, "times": 1, "end": True}
 
     def _note_reused(self, place: Place | None, data: dict[str, Any]) -> None:
-        """Note it once for each line that steps: the first time, with the number of times."""
+        """Note the first occurrence at each line that steps, and count the others."""
         for _, _, known, found in self.reused:
             if known == place:
                 found["times"] = int(found["times"]) + 1  # type: ignore[arg-type]
@@ -277,7 +277,7 @@ class LeafFacts:
         self.reused.append(("reused", (), place, {**data, "times": 1}))
 
     def of_run(self) -> list[RunFact]:
-        """Return which parameters no pass reached, those first whose way was cut at a known line.
+        """Return the parameters that no pass reached, first those whose path was cut at a known line.
 
         A cut whose result went on into the loss, as far as is known, is the fault; of one whose result was
         not seen again, only the line is told.
@@ -306,7 +306,7 @@ class LeafFacts:
         return [self._replaced(fact) for fact in found]
 
     def _replaced(self, fact: RunFact) -> RunFact:
-        """Return the fact of tensors that the optimizer holds and nothing else: perhaps others took their place."""
+        """Return the fact of tensors held by the optimizer alone, perhaps since others took their place."""
         kind, positions, place, data = fact
         names = data.get("names")
         if not self._has_untrained or data.get("used") or not isinstance(names, list):
@@ -315,9 +315,9 @@ class LeafFacts:
         return (kind, positions, place, {**data, "replaced": True}) if gone else fact
 
     def _behind_cuts(self, told: dict[tuple[Cut | None, bool, bool], list[Attribute]]) -> Iterator[RunFact]:
-        """Yield the explicit cuts before parameters of modules that got nothing at all, in a run without optimizer.
+        """Yield the explicit cuts before parameters of modules without any gradient, in a run without optimizer.
 
-        These may be fixed ones; so it is told for what it is.
+        Such modules may be fixed on purpose: the fact says ``maybe``.
         """
         for cut in self._shared.cuts.all if not self._optimized else ():
             others = [(key, ref) for key, ref in cut.params.items() if key not in cut.direct]
@@ -328,7 +328,7 @@ class LeafFacts:
                 yield "detached", (), cut.place, {"how": cut.how, "names": names, "pass": cut.flow, "maybe": True}
 
     def _plain(self, cut: Cut) -> Iterator[str]:
-        """Yield the names of the variables that are behind a cut that went into the loss, and that no pass has met."""
+        """Yield the names of variables behind a cut that went into the loss, and reached by no pass."""
         for key, ref in cut.params.items() if cut.flow else ():
             name = self.names.get(key, "")
             if ref() is not None and key not in self._leaves and name.isidentifier():
@@ -336,7 +336,7 @@ class LeafFacts:
 
 
 def _missing(cut: Cut | None, names: list[Attribute], *, used: bool, idle: bool) -> RunFact:
-    """Return the fact of parameters that got nothing; ``idle``: all that used them ran without a graph."""
+    """Return the fact of parameters without a gradient; ``idle``: every use of them ran without a graph."""
     data: dict[str, Attribute] = {"names": names, "used": used}
     if idle:
         data["idle"] = True
@@ -352,5 +352,5 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
 
 
 def _evaluations(optimizer: torch.optim.Optimizer) -> int:
-    """Return how often an optimizer that calls its closure several times in a step (LBFGS) has done so."""
+    """Return the number of closure calls of an optimizer that makes several in a step (LBFGS)."""
     return max((int(state.get("func_evals", 0)) for state in optimizer.state.values()), default=0)

@@ -1,6 +1,6 @@
-"""Places where values left the graph: detached, computed without it, rounded to integers, or taken out of torch.
+"""Cuts: places where values left the graph, detached, computed without it, rounded, or taken out of torch.
 
-What became of such a value is followed as far as it can be seen: through torch calls by the tensor, and
+The value is tracked from there as far as it is visible: through torch calls by the tensor, and
 out of torch and back by the number, the list or the memory that the script was given.
 """
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["TENSORS", "Cut", "Cuts", "forget_oldest"]
 
 TENSORS = (torch.Tensor, torch.nn.Parameter)
-_LOST = 10_000  # tensors that lost their graph, and live
+_LOST = 10_000  # live tensors that lost their graph
 _FLOWS = 100
-_WALKS = 50  # of one line, to find the parameters behind it
+_WALKS = 50  # walks of one line to find the parameters behind it
 _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__"}
 _LEAVING = {*_EXITS, "detach", "data", "no_grad", "tensor"}
 _GRAPHLESS = {"detach", "argmax", "Parameter", "Variable", "data="}  # with gradients enabled and without
@@ -33,7 +33,7 @@ _DEEP = 12  # frames between a call of torch and the user's line
 
 
 class Cut:
-    """Place where a value lost its graph, and by what.
+    """Place where a value lost its graph, and the call that cut it.
 
     ``params`` are the parameters that it depended on, weakly, by their ids: an id alone is given to another
     tensor when its own has died.
@@ -45,34 +45,34 @@ class Cut:
         self.place = place
         self.how = how
         self.params: dict[int, weakref.ref[torch.Tensor]] = {}
-        self.is_scalar = False  # what was cut is one number, as a baseline or a straight-through estimate is
-        self.is_term = False  # what came of it was added to a loss
-        self.direct: set[int] = set()  # of the parameters, those that were cut themselves
-        self.flows: dict[int, None] = {}  # the passes whose graph the result went on into
-        self.walks = 0  # of the tensors that were cut here, to the parameters behind them
+        self.is_scalar = False  # a single number, such as a baseline or a straight-through estimate
+        self.is_term = False  # its result was added to a loss
+        self.direct: set[int] = set()  # ids of the parameters that were cut themselves
+        self.flows: dict[int, None] = {}  # passes whose graph the result entered
+        self.walks = 0  # number of walks from tensors cut at this place to their parameters
 
     @property
     def flow(self) -> int:
-        """The first pass whose graph the result went on into, or 0."""
+        """The first pass whose graph the result entered, or 0."""
         return next(iter(self.flows), 0)
 
     def rank(self, stepped: set[int]) -> int:
-        """Return how good an explanation this is for a gradient that did not come: the lower, the better.
+        """Return a rank as an explanation of a missing gradient: lower is better.
 
-        Best is a cut in a pass that was the last before a step that should have moved the parameter.
+        A cut is best in the last pass before a step that should have moved the parameter.
         """
         if self.flows:
             return 0 if not stepped.isdisjoint(self.flows) else 1
         return 2 if self.how in _LEAVING else 3
 
     def note_flow(self, pass_index: int) -> None:
-        """Note that what came of it went into the graph of this pass."""
+        """Note that the result entered the graph of this pass."""
         if len(self.flows) < _FLOWS:
             self.flows[pass_index] = None
 
 
 class _Lost(weakref.ref[torch.Tensor]):
-    """A tensor that lost its graph, and where."""
+    """A tensor that lost its graph, with its cuts."""
 
     __slots__ = ("cuts", "key")
     cuts: tuple[Cut, ...]
@@ -84,26 +84,26 @@ class Cuts:
 
     def __init__(self) -> None:
         self._lost: dict[int, _Lost] = {}
-        # Those whose tensor died. A callback in Python would swallow the Ctrl-C that strikes in it.
+        # Entries of freed tensors are dropped here: a weakref callback would swallow a Ctrl-C raised in it.
         self._dead: list[weakref.ref[torch.Tensor]] = []
-        # What the script was given in place of a tensor, by its id; kept, so that nothing else gets that id.
+        # Values given to the script in place of a tensor, by id; kept alive, so that no other object gets the id.
         self.numbers: dict[int, tuple[Any, tuple[Cut, ...]]] = {}
         self.memory: dict[int, tuple[Cut, ...]] = {}  # of arrays, by address
         self._known: dict[tuple[int, int, str], tuple[Any, Cut]] = {}
 
     @property
     def all(self) -> list[Cut]:
-        """All places where a graph was lost."""
+        """All cuts."""
         return [cut for _, cut in self._known.values()]
 
     def __bool__(self) -> bool:
-        """Tell whether a value is followed."""
+        """Tell whether a value is tracked."""
         if self._dead:
             self._forget_dead()
         return bool(self._lost or self.numbers or self.memory)
 
     def of(self, value: Any) -> tuple[Cut, ...]:
-        """Return where this value lost its graph; nothing if it has one, or never had."""
+        """Return the cuts of a value; none if it has a graph, or never had one."""
         kind = type(value)
         if kind in _NUMBERS:
             number = self.numbers.get(id(value))
@@ -113,16 +113,16 @@ class Cuts:
         return self.behind(value) or (self.memory.get(value.data_ptr(), ()) if self.memory else ())
 
     def behind(self, tensor: torch.Tensor) -> tuple[Cut, ...]:
-        """Return where this very tensor lost its graph, though it may have begun a new one since."""
+        """Return the cuts of this tensor object, even if it has begun a new graph since."""
         lost = self._lost.get(id(tensor))
         return lost.cuts if lost is not None and lost() is tensor else ()
 
     def among(self, args: Iterable[Any]) -> tuple[Cut, ...]:
-        """Return where any of these arguments lost its graph."""
+        """Return the cuts of these arguments."""
         return tuple(dict.fromkeys(cut for arg in _flat(args) for cut in self.of(arg)))
 
     def note(self, name: str, args: tuple[Any, ...], result: Any) -> None:
-        """Note a result without a graph, computed from something that has one or has lost one."""
+        """Note a result without a graph, computed from a value that has one or lost one."""
         kind = type(result)
         leaves_torch = name in _EXITS
         if not leaves_torch and (kind is not torch.Tensor or (_has_graph(result) and not _is_new_leaf(result, args))):
@@ -139,7 +139,7 @@ class Cuts:
             self.lose(result, tuple(cuts))
 
     def replace(self, name: str, tensor: torch.Tensor, value: Any) -> None:
-        """Note that the script made a leaf of ``value``, or put it into ``tensor.data``: ``name`` says by what."""
+        """Note that the script made a leaf of ``value``, or assigned it to ``tensor.data``, by the call ``name``."""
         cuts = dict.fromkeys(self.of(value) if self else ())
         if not cuts and type(value) in TENSORS and value.grad_fn is not None:
             cuts[self._at(name, value)] = None
@@ -147,7 +147,7 @@ class Cuts:
             self.lose(tensor, tuple(cuts))
 
     def lose(self, result: torch.Tensor, cuts: tuple[Cut, ...]) -> None:
-        """Note that this tensor has no graph because of these."""
+        """Note that these cuts are the reason why a tensor has no graph."""
         self._forget_dead()
         if len(self._lost) < _LOST:
             lost = _Lost(result, self._dead.append)
@@ -165,15 +165,15 @@ class Cuts:
             forget_oldest(self.numbers)
             self.numbers[id(result)] = result, cuts
         elif hasattr(result, "__array_interface__"):
-            forget_oldest(self.memory, 100)  # which may be given to another one later
+            forget_oldest(self.memory, 100)  # the address may be reused by another array
             self.memory[result.__array_interface__["data"][0]] = cuts
 
     def _at(self, name: str, tensor: torch.Tensor) -> Cut:
-        """Return the cut at the line that runs, with the parameters behind ``tensor`` among its own."""
+        """Return the cut at the running line, extended by the parameters behind ``tensor``."""
         place = find_user_place(sys._getframe(1))[0]
         graphless = torch.is_grad_enabled() or name in _EXITS or name in _GRAPHLESS
         how = name if graphless else "no_grad"
-        # Code objects are kept beside their cuts, so that their ids are not given to others.
+        # Code objects are kept alive beside their cuts, so that their ids are not reused.
         key = (id(place[0]), place[1], how) if place else (0, 0, how)
         if key not in self._known:
             self._known[key] = place, Cut(place, how)
@@ -189,14 +189,14 @@ class Cuts:
 
 
 def forget_oldest(found: dict[Any, Any], limit: int = 10_000) -> None:
-    """Forget the older half of what was found when there is more than ``limit``: runs may be long."""
+    """Drop the older half of a table above ``limit`` entries, because runs may be long."""
     if len(found) > limit:
         for key in list(found)[: limit // 2]:
             found.pop(key, None)
 
 
 def _flat(args: Iterable[Any]) -> Iterator[Any]:
-    """Yield the arguments, and what is in those that are lists."""
+    """Yield the arguments, and the items of those that are lists."""
     for arg in args:
         yield arg
         if type(arg) is list or type(arg) is tuple:
@@ -209,7 +209,7 @@ def _is_new_leaf(result: torch.Tensor, args: tuple[Any, ...]) -> bool:
 
 
 def _is_copied() -> bool:
-    """Tell whether ``copy.deepcopy()``, ``state_dict()`` or DDP reads the values: that is no forward."""
+    """Tell whether ``copy.deepcopy()``, ``state_dict()`` or DDP reads the values, outside of any forward."""
     frame: Any = sys._getframe(2)
     if is_wrapper_frame(frame):
         return True
@@ -221,14 +221,14 @@ def _is_copied() -> bool:
 
 
 def _has_graph(tensor: torch.Tensor) -> bool:
-    """Tell whether gradients flow through it; a view made under no_grad() says that it requires grad, and has none."""
+    """Tell whether gradients flow through a tensor; a view made under no_grad() requires grad without a graph."""
     if not tensor.requires_grad or tensor.grad_fn is not None:
         return bool(tensor.requires_grad)
     return tensor._base is None or torch.is_grad_enabled()
 
 
 def _parameters(tensor: torch.Tensor) -> dict[int, weakref.ref[torch.Tensor]]:
-    """Return the leaves that the tensor depends on by their ids, as far as ten thousand nodes tell."""
+    """Return the leaves behind a tensor by id, searching ten thousand nodes at most."""
     nodes = [tensor.grad_fn]
     seen = set(nodes)
     for node in nodes:

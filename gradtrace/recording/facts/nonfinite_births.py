@@ -1,7 +1,7 @@
-"""Births of values that are not finite: each torch call is looked at by what went in and what came out.
+"""Births of values that are not finite, found by comparing the operands and the result of each torch call.
 
 A call whose operands are finite and whose result is not is a birth, and so is one that makes NaN of infinities.
-All that only carry such a value on, with a graph or without one, hand on where it was born. An infinity that the
+Calls that only carry such a value, with a graph or without one, pass its origin on. An infinity that the
 script writes (the ``-inf`` of a mask) is given: the call that makes NaN of it is the birth. Operands are read only
 where a result is not finite, while they are at hand.
 """
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["Births", "Origin"]
 
 _TENSORS = {torch.Tensor, torch.nn.Parameter}
-_MANY = 2_000  # broken tensors that are followed
-_OFTEN = 200  # times that a line is looked at; after that it does what it did
+_MANY = 2_000  # broken tensors that are tracked
+_OFTEN = 200  # inspections of a line; later calls are taken to be like the last
 _SWALLOWS = {"rsqrt", "reciprocal", "div"}
 _HALF = {torch.float16}
 _BORN = ("born",)
 
 
 class Origin:
-    """Where a value that is not finite comes from.
+    """Origin of a value that is not finite.
 
     ``kind`` is ``born`` by a call, ``given`` by the script as it is, found in ``data`` that no call made, or in a
     ``leaf``, or ``unseen`` where a call made it that was not seen. ``number`` is that of the node the call made, in
@@ -65,7 +65,7 @@ At = tuple[Place | None, Any, int]
 
 
 class _Broken:
-    """A tensor that is not finite, held weakly, and where that comes from."""
+    """A tensor that is not finite, held weakly, with its origin."""
 
     __slots__ = ("origins", "tensor")
 
@@ -75,7 +75,7 @@ class _Broken:
 
 
 class Births:
-    """Follows values that are not finite, in all threads."""
+    """Tracks values that are not finite, in all threads."""
 
     def __init__(self) -> None:
         self._broken: dict[int, _Broken] = {}
@@ -84,11 +84,11 @@ class Births:
         self._same: dict[tuple[int, int], Origin] = {}
 
     def __bool__(self) -> bool:
-        """Tell whether a tensor is followed."""
+        """Tell whether a tensor is tracked."""
         return bool(self._broken)
 
     def of(self, tensor: torch.Tensor) -> Origins:
-        """Return where this tensor's values that are not finite come from, as far as is known."""
+        """Return the origin of this tensor's values that are not finite, None if unknown."""
         known = self._broken.get(id(tensor))
         if known is not None and known.tensor() is tensor:
             return known.origins
@@ -96,21 +96,21 @@ class Births:
         return self.of(base) if base is not None else ()
 
     def of_number(self, log: Any, number: int) -> Origins:
-        """Return the same for what the node with this number computed."""
+        """Return the origin for the output of the node with this number."""
         return self._numbers.get((log, number), ())
 
     def see(self, call: tuple[str, Args, Kwargs], result: torch.Tensor, log: Any, number: int) -> None:
-        """Look at a result that is not finite, of a call with these arguments; ``number`` is its node's, or -1."""
+        """Note a result that is not finite, of a call with these arguments; ``number`` is its node's, or -1."""
         name, args, kwargs = call
         in_place = bool(args) and args[0] is result
         if number < 0 and not in_place and self.of(result):
-            return  # made inside a custom Function, whose call is seen last
+            return  # inside a custom Function, whose own call is observed afterwards
         place = find_user_place(sys._getframe(1))[0]
         origins = self._origins(_Call(name, args, kwargs, result, (place, log, number)))
         self._remember(result, origins, log, number)
 
     def swallowed(self, name: str, args: tuple[Any, ...], result: torch.Tensor) -> Origin | None:
-        """Return the overflow in half precision that this call made zeros of, so that nothing shows it."""
+        """Return the overflow in half precision that this call turned into zeros, which hides it."""
         if call_name(name)[0] not in _SWALLOWS or result.dtype not in _HALF or not is_here(result):
             return None
         divisors = args[-1:] if call_name(name)[0] == "div" and not call_name(name)[1] else args[:1]
@@ -132,7 +132,7 @@ class Births:
                 self._numbers = dict(itertools.islice(self._numbers.items(), _MANY // 2, None))
 
     def _origins(self, call: _Call) -> Origins:
-        """Return where a result's values that are not finite come from: this call, or those before it."""
+        """Return the origin of a result's values that are not finite: this call, or an earlier one."""
         carried: dict[Origin, None] = {}
         for operand in call.broken:
             known = () if operand.is_leaf and operand.requires_grad else self.of(operand)
@@ -146,7 +146,7 @@ class Births:
             return born or (self._birth(call, "infinities"),)
         if call.writes_infinity:
             carried[self._given(call)] = None
-        # What breaks beside what was born broken may be a consequence of it: 1 / inf is 0, of which log is not finite.
+        # An element may break in consequence of another broken one: 1 / inf is 0, whose log is not finite.
         explained = call.writes_infinity or any(origin.kind == "born" for origin in carried)
         fresh = (self._birth(call, "finite"),) if not explained and call.breaks_elsewhere() else ()
         self._enter(call, carried)
@@ -162,7 +162,7 @@ class Births:
         return made
 
     def _once(self, call: _Call, make: Any) -> Origin:
-        """Make an origin, but for a line that has made one very often take the last again, at its new node."""
+        """Return a new origin; for a line with very many, the last one again, at the new node."""
         place = call.at[0]
         key = (id(place[0]), place[1]) if place else (0, 0)
         self._times[key] = self._times.get(key, 0) + 1
@@ -172,7 +172,7 @@ class Births:
         return made  # type: ignore[no-any-return]
 
     def _unknown(self, operand: torch.Tensor) -> Origin:
-        """Return the origin of an operand that no call was seen to make."""
+        """Return the origin of an operand that no observed call returned."""
         what = _what(operand)
         shape: list[Attribute] = list(operand.shape)
         leaf = operand.is_leaf and operand.requires_grad
@@ -188,7 +188,7 @@ class Births:
     @staticmethod
     def _enter(call: _Call, carried: Iterable[Origin]) -> None:
         if call.at[2] >= 0:
-            for origin in carried:  # a birth without a graph enters one, too
+            for origin in carried:  # a birth without a graph may enter one too
                 origin.entered = origin.entered or call.at
 
 
@@ -209,25 +209,25 @@ class _Call:
 
     @property
     def writes_infinity(self) -> bool:
-        """Whether the script gave a number that is not finite."""
+        """Tell whether the script passed a number that is not finite."""
         return any(type(arg) is float and not isfinite(arg) for arg in self.args)
 
     def what(self) -> str:
         return _what(self.result)
 
     def makes_nan(self) -> bool:
-        """Tell whether NaN comes of what holds none."""
+        """Tell whether the result holds NaN and no operand does."""
         given = any(type(arg) is float and arg != arg for arg in self.args)  # noqa: PLR0124 - NaN
         if given or any(bool(t.isnan().any()) for t in self.broken):
             return False
         return bool(self.result.isnan().any())
 
     def breaks_elsewhere(self) -> bool:
-        """Tell whether an element is broken at which no operand is; of ops that work by element."""
+        """Tell whether an element is broken where all operands are finite, for elementwise ops."""
         return self.name in ELEMENTWISE and self._fresh() is not None
 
     def _fresh(self) -> tuple[int, ...] | None:
-        """Return the first element that is broken though no operand is there."""
+        """Return the first broken element at which all operands are finite."""
         mask = ~self.result.isfinite()
         for tensor in self.tensors if self.name in ELEMENTWISE else ():
             try:
@@ -237,7 +237,7 @@ class _Call:
         return first_index(mask)
 
     def described(self) -> dict[str, Attribute]:
-        """Return what is known of a birth: the element, the operands there, and what else the op tells."""
+        """Return the data of a birth: the element, the operands there, and details of the op."""
         nan = self.makes_nan()
         index = (None if nan else self._fresh()) or first_index(self.result.isnan()) or ()
         operands: list[Attribute] = [self._operand(arg, index) for arg in self.args]

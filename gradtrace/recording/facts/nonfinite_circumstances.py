@@ -19,7 +19,7 @@ IGNORED = -100
 
 
 def circumstances(name: str, args: Args, kwargs: Kwargs) -> dict[str, Attribute]:
-    """Return what is known of a call of this name, beside its operands at one element."""
+    """Return the circumstances of a call of this name, apart from its operands at one element."""
     look = _LOOKS.get(name)
     return look(args, kwargs) if look is not None else {}
 
@@ -34,7 +34,7 @@ def _all_ignored(args: Args, kwargs: Kwargs) -> dict[str, Attribute]:
 
 
 def _too_long(args: Args, kwargs: Kwargs) -> dict[str, Attribute]:
-    """Return the first target of a CTC loss that its input has no room for, and how long both are."""
+    """Return the first target of a CTC loss that is too long for its input, with both lengths."""
     names = ("log_probs", "targets", "input_lengths", "target_lengths")
     given = dict(zip(names, args, strict=False)) | kwargs
     lengths = [_lengths(given.get(name)) for name in names[2:]]
@@ -52,7 +52,7 @@ def _lengths(given: Any) -> list[int]:
 
 
 def _repeats(targets: torch.Tensor, row: int, lengths: list[int]) -> int:
-    """Return how many labels of a target are the same as the one before, which needs a blank between them."""
+    """Return the number of labels equal to the one before, each of which needs a blank between."""
     start = sum(lengths[:row])
     label = targets[row, : lengths[row]] if targets.dim() > 1 else targets[start : start + lengths[row]]
     return int((label[1:] == label[:-1]).sum())

@@ -1,6 +1,6 @@
-"""Which element it was that blew up, of a tensor of any size: looked for only where something is not finite.
+"""Element that broke, in a tensor of any size; searched only where a value is not finite.
 
-A hook that has just seen NaN or infinity leave a node has all at hand: the gradients and what the node saved.
+A hook that sees NaN or infinity leave a node has access to the gradients and to the saved tensors.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Gradients = tuple[torch.Tensor | None, ...]
 
 
 def is_broken(measured: Measured | None) -> bool:
-    """Tell whether what was measured holds NaN or infinity; of what is not reduced yet, only on the CPU."""
+    """Tell whether a measured tensor holds NaN or infinity; one not reduced yet is read only on the CPU."""
     if measured is None:
         return False
     values = measured[1]
@@ -41,10 +41,10 @@ def is_broken(measured: Measured | None) -> bool:
 
 
 def backward_element(node: Any, sending: Gradients, arriving: Gradients) -> dict[str, Attribute]:
-    """Return the first element that was sent on broken: which, and all that is known at its place.
+    """Return the first element that was sent on broken: its index, and the values at that index.
 
     ``input`` counts the gradients sent, ``element`` is the index in that one, ``sent`` and ``arrived`` are the
-    gradients there, and ``saved`` the names and values of what the node kept, where that has this element, too.
+    gradients there, and ``saved`` the names and values of saved tensors that have this element too.
     """
     for index, grad in enumerate(sending):
         if grad is None or grad.layout is not torch.strided or not grad.numel():
@@ -69,7 +69,7 @@ def backward_element(node: Any, sending: Gradients, arriving: Gradients) -> dict
 
 
 def _equal(node: Any) -> dict[str, Attribute]:
-    """Return the first eigenvalue or singular value that comes twice, of a node that divides by their differences."""
+    """Return the first repeated eigenvalue or singular value, for a node that divides by their differences."""
     for name, tensor in saved_tensors(node) if type(node).__name__.startswith("Linalg") else ():
         if name in {"L", "S", "eigenvalues"} and tensor.is_floating_point() and tensor.dim():
             twice = tensor[..., 1:][tensor[..., 1:] == tensor[..., :-1]]

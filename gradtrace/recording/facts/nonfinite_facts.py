@@ -1,4 +1,4 @@
-"""Facts of a pass whose output is not finite: where that was born, and what overflowed unseen."""
+"""Facts of a pass whose output is not finite: the births, and overflows that nothing shows."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ Graph = tuple["Sequence[int]", "Walk", Any]
 
 
 def nonfinite(births: Births, graph: Graph, outputs: Iterable[Any]) -> Iterator[RawFact]:
-    """Yield where outputs that are not finite got that from."""
+    """Yield the origins of outputs that are not finite."""
     origins: dict[Origin, None] = {}
-    # Those of other types may compute by code of their own, which would be seen.
+    # Other types may run code of their own to compute this, which would be recorded.
     for output in outputs:
         if type(output) is torch.Tensor and is_here(output) and holds_nonfinite(output):
             origins.update(dict.fromkeys(births.of(output)))
@@ -36,14 +36,14 @@ def nonfinite(births: Births, graph: Graph, outputs: Iterable[Any]) -> Iterator[
 
 
 def swallowed(calls: CallFacts, graph: Graph) -> Iterator[RawFact]:
-    """Yield the overflows of which a node of this pass made zeros."""
+    """Yield the overflows that a node of this pass turned into zeros."""
     for position, origin in calls.swallowed_among(list(graph[0])):
         fact = _fact("swallowed", graph, origin)
         yield fact._replace(positions=(*fact.positions, position))
 
 
 def _fact(kind: str, graph: Graph, origin: Origin) -> RawFact:
-    """Return where values that are not finite came from, with the node that made them or that they first went into."""
+    """Return the origin of values that are not finite, with the node that computed or first used them."""
     numbers, walk, own = graph
     entered = origin.entered if origin.kind != "born" else None
     _, log, number = entered or (None, origin.log, origin.number)

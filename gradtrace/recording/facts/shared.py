@@ -1,4 +1,4 @@
-"""Facts that the torch calls of all threads share: parameters used and frozen, graphs cut, memory changed."""
+"""State shared by the torch calls of all threads: parameters used and frozen, graphs cut, memory changed."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["UNSEEN", "Shared", "UnseenChange"]
 
 UNSEEN = 1_000  # tensors that came from .data, and changes of them
-_CHANGES = 20_000  # the latest in-place calls that are remembered
-_LINES = 10  # that read a .grad which is not there
+_CHANGES = 20_000  # latest in-place calls that are kept
+_LINES = 10  # lines that read a missing .grad
 
 
 class UnseenChange(NamedTuple):
@@ -37,7 +37,7 @@ class UnseenChange(NamedTuple):
 
 
 class Shared:
-    """What the torch calls of all threads did: the parameters used, the graphs cut, gradients taken, memory changed."""
+    """State of all threads: parameters used, graphs cut, gradients taken, memory changed."""
 
     def __init__(self) -> None:
         self.used: dict[int, weakref.ref[torch.Tensor]] = {}
@@ -45,23 +45,23 @@ class Shared:
         self.steps = TrainingSteps()
         self.unseen: deque[UnseenChange] = deque(maxlen=UNSEEN)
         self.data: dict[int, weakref.ref[torch.Tensor]] = {}  # tensors that came from .data
-        self.graphed: dict[int, weakref.ref[torch.Tensor]] = {}  # of these, those that a call with a graph used
+        self.graphed: dict[int, weakref.ref[torch.Tensor]] = {}  # those of them used by a call with a graph
         self.cuts = Cuts()
         self.aliases = Aliases()
         self.births = Births()
         self.is_stepping = False  # an optimizer
         self.changes: deque[tuple[tuple[int, ...], int, str, Place | None]] = deque(maxlen=_CHANGES)
         self.frozen: dict[int, tuple[weakref.ref[torch.Tensor], Place | None]] = {}
-        self.missing_grads: dict[Place | None, Place | None] = {}  # where they were read, where the tensor was made
+        self.missing_grads: dict[Place | None, Place | None] = {}  # place of the read: place where the tensor was made
 
     def freeze(self, tensor: torch.Tensor) -> None:
-        """Note where a parameter was set not to require grad."""
+        """Note the place where a parameter was set not to require grad."""
         if type(tensor) is Parameter:
             self.frozen[id(tensor)] = weakref.ref(tensor), find_user_place(sys._getframe(1))[0]
             forget_oldest(self.frozen, _CHANGES)
 
     def note_missing_grad(self, tensor: torch.Tensor, log: ThreadLog) -> None:
-        """Note that ``.grad`` of a tensor that is no leaf was read, where there is none."""
+        """Note a read of the missing ``.grad`` of a tensor that is no leaf."""
         place, library = find_user_place(sys._getframe(1))
         if library is None and not tensor.retains_grad and len(self.missing_grads) < _LINES:
             call = log.calls.call(tensor.grad_fn._sequence_nr())  # type: ignore[union-attr]

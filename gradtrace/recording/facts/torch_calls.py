@@ -28,24 +28,24 @@ if TYPE_CHECKING:
 
 __all__ = ["UNREADABLE", "CallFacts"]
 
-# What the script does to a tensor without using it: reading attributes, moving, preparing it.
+# Calls that do not use a tensor's values in a forward: reading attributes, moving, preparing it.
 _NO_USE = {"__delete__", "to", "cpu", "cuda", "float", "double", "half", "requires_grad_", "detach", "clone"}
 _NO_USE |= {"detach_", "__repr__", "__format__", "__hash__", "__deepcopy__", "numel", "size", "dim", "register_hook"}
 _ADDING = {"add", "__add__", "__radd__", "__iadd__", "add_"}
 _NO_CHANGE = {"__index__", "__invert__", "__int__", "__iter__"}
-# What torch raises where a tensor can't be asked: inference mode, torch.func's wrappers, nested tensors.
+# Exceptions of torch for tensors without such an attribute: inference mode, torch.func's wrappers, nested tensors.
 UNREADABLE = (RuntimeError, NotImplementedError, TypeError, AttributeError)
 _NONE: dict[int, Any] = {}
-_OUTPUTS = 8  # nodes of a call of several results that are looked at
-# Calls that are looked at though their result, as it was measured, is finite.
+_OUTPUTS = 8  # nodes inspected of a call with several results
+# Calls inspected even if their measured result is finite.
 _UNMEASURED = {"__setitem__", "rsqrt", "reciprocal", "div", "__truediv__", "__rdiv__"}
 _PLAIN, _PAIR, _IN_PLACE, _PREPARES, _READS, _WRITES, _LOOKED = range(7)
 
 
 class CallFacts:
-    """What one thread's torch calls did.
+    """Torch calls of one thread.
 
-    What is known by sequence numbers is its own, for each thread counts for itself; the rest is shared.
+    State by sequence number is its own, because each thread counts for itself; the rest is shared.
     """
 
     def __init__(self, shared: Shared, log: ThreadLog) -> None:
@@ -59,8 +59,8 @@ class CallFacts:
         self.broadcasts = Broadcasts()
 
     def see(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
-        """Look at a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
-        # In one piece, for this runs for each op, and almost all of them leave here.
+        """Note a torch call that has run; ``end`` is the number after its last node, -1 if it made none."""
+        # Inlined for speed: this runs for each op, and almost all return here.
         known = _kinds.get(func)
         if end >= 0 and (self._is_broken(end) or (self._births and (known or _kind(func))[1] in _UNMEASURED)):
             self._follow((known or _kind(func))[1], args, kwargs, result, end)
@@ -108,7 +108,7 @@ class CallFacts:
         self._note_graph(known, given, result, end - 1)
 
     def _note_graph(self, known: tuple[int, str], given: tuple[Any, ...], result: Any, number: int) -> None:
-        """Note what went into a call that made a graph, whose last node has this number."""
+        """Note the operands of a call that made a graph, whose last node has this number."""
         kind, name = known
         if self._cuts:
             self.note_flow(number, given)
@@ -124,7 +124,7 @@ class CallFacts:
         calls = self._log.calls
         last = calls.calls[-1] if calls.calls else None
         if last is None or last[1] != end:
-            return False  # nothing was noted of it, as when the recording has ended
+            return False  # no measurement, for example after the recording has ended
         measured = last[4]
         if measured is None:
             last_nodes = range(max(last[0], end - _OUTPUTS), end)
@@ -133,7 +133,7 @@ class CallFacts:
         return (values.nan > 0 or values.inf > 0) if type(values) is Sums else is_broken(measured)
 
     def _follow(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any] | None, result: Any, end: int) -> None:
-        """Follow values that are not finite through a call with a graph."""
+        """Track values that are not finite through a call with a graph."""
         try:
             if name == "__setitem__":
                 result = args[0]
@@ -150,7 +150,7 @@ class CallFacts:
             return
 
     def _follow_plain(self, kind: int, call: tuple[str, Any, Any], result: Any) -> None:
-        """Follow them through a call without a graph, other than those of an optimizer's step."""
+        """Track values that are not finite through a call without a graph, except in an optimizer's step."""
         name, args, _ = call
         if self._shared.is_stepping:
             return
@@ -160,19 +160,19 @@ class CallFacts:
             if type(tensor) not in TENSORS or not tensor.is_floating_point() or not is_here(tensor):
                 continue
             if tensor._base is not None and kind != _IN_PLACE and not self._births:
-                continue  # a view of what was looked at when it was made
+                continue  # a view of a tensor that was inspected already
             if holds_nonfinite(tensor):
                 self._births.see(call, tensor, self._log, -1)
 
     @staticmethod
     def _is_given(value: Any) -> bool:
-        """Tell whether what is assigned to an element is not finite."""
+        """Tell whether the value assigned to an element is not finite."""
         if type(value) in TENSORS:
             return value.is_floating_point() and is_here(value) and holds_nonfinite(value)
         return type(value) is float and value - value != 0
 
     def swallowed_among(self, numbers: list[int]) -> Iterator[tuple[int, Origin]]:
-        """Yield for each of these nodes that made zeros of an overflow the position and where it overflowed."""
+        """Yield the position and the overflow for each of these nodes that turned one into zeros."""
         if self._swallowed:
             yield from ((p, self._swallowed[n]) for p, n in enumerate(numbers) if n in self._swallowed)
 
@@ -197,7 +197,7 @@ class CallFacts:
     def _note_effects(
         self, known: tuple[int, str], args: tuple[Any, ...], kwargs: dict[str, Any] | None, *, graphed: bool
     ) -> None:
-        """Note what the call changed, and the parameters that it used."""
+        """Note the tensors that the call changed, and the parameters that it used."""
         kind, name = known
         if name == "embedding" and _renormalizes(args, kwargs):
             self.note_change(name, (args[1],), None)
@@ -205,14 +205,14 @@ class CallFacts:
             if name == "_amp_foreach_non_finite_check_and_unscale_":
                 self._shared.steps.unscaled()
             self.note_change(name, args, kwargs)
-            self.note_use(args[1:], graphed=graphed)  # to change or initialise is not to use
+            self.note_use(args[1:], graphed=graphed)  # changing or initialising is no use
         elif kind != _PREPARES:
             self.note_use((*args, *kwargs.values()) if kwargs else args, graphed=graphed)
         if kwargs and kwargs.get("out") is not None:
             self.note_change(f"{name}(out=...)", (kwargs["out"],), None)
 
     def note_flows(self, numbers: list[int], pass_index: int) -> None:
-        """Note that the graph with these nodes was run: whatever lost its graph and went into it did so for good."""
+        """Note that the graph with these nodes was run: cuts that went into it are final."""
         if self._flows:
             for number in self._flows.keys() & set(numbers):
                 for cut in self._flows.pop(number):
@@ -255,7 +255,7 @@ class CallFacts:
                     cut.is_term |= not cut.is_scalar
 
     def note_flow(self, number: int, args: tuple[Any, ...]) -> None:
-        """Note that the node with this number was made from values that had lost their graph."""
+        """Note that the node with this number was computed from values that had lost their graph."""
         cuts = self._cuts.among(args)
         if cuts:
             self._flows[number] = cuts

@@ -1,4 +1,4 @@
-"""Steps of optimizers and clipping of gradients: in which order they come, and whether a step changed anything."""
+"""Steps of optimizers and clipping of gradients: their order, and whether a step changed any parameter."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["TrainingSteps"]
 
 _CLIPPING = ("clip_grad_norm_", "clip_grad_value_")
-_SAMPLE = 64  # elements of a parameter that tell whether a step changed it
-_LOOKS = 100  # steps after which that is not looked at any more
-_OFTEN, _RESOLVED = 2, 5  # times that it takes to be a habit; steps that change nothing
+_SAMPLE = 64  # elements of a parameter compared to see whether a step changed it
+_LOOKS = 100  # steps after which parameters are not compared any more
+_OFTEN, _RESOLVED = 2, 5  # repetitions that count as a habit; steps without a change
 _HALF = {torch.float16, torch.bfloat16}
 RunFact = tuple[str, tuple[int, ...], Place | None, dict[str, "Attribute"]]
 
@@ -44,7 +44,7 @@ class _Grad:
 
 
 class _Line:
-    """A line that clips or steps: how often it did so in which order."""
+    """A line that clips or steps: the count for each order."""
 
     def __init__(self) -> None:
         self.times: dict[str, int] = {}
@@ -55,21 +55,21 @@ class _Line:
 
 
 class TrainingSteps:
-    """Follows the gradients of parameters from the pass to the step."""
+    """Tracks the gradients of parameters from the pass to the step."""
 
     def __init__(self) -> None:
-        self.is_scaled = False  # what the next pass starts from, by a GradScaler
+        self.is_scaled = False  # the loss of the next pass is scaled by a GradScaler
         self._grads: dict[int, _Grad] = {}
         self._clips: dict[Place | None, _Line] = {}
         self._steps: dict[Place | None, _Line] = {}
 
     def parts(self) -> list[Removable]:
-        """Return what shows the calls that clip."""
+        """Return the observer of calls that clip."""
         modules = (torch.nn.utils, torch.nn.utils.clip_grad)
         return [Patch(module, name, self._clipping(getattr(module, name))) for module in modules for name in _CLIPPING]
 
     def passed(self, leaves: Iterable[torch.Tensor]) -> None:
-        """Note that a pass put gradients into these."""
+        """Note the leaves into which a pass put gradients."""
         for leaf in leaves:
             grad = self._of(leaf)
             grad.fresh, grad.scaled = True, self.is_scaled
@@ -100,7 +100,7 @@ class TrainingSteps:
             grad.before = _sampled(grad)
 
     def stepped(self, optimizer: torch.optim.Optimizer) -> None:
-        """Compare the parameters in half precision after a step with what they were."""
+        """Compare the parameters in half precision with their values before the step."""
         for leaf in (leaf for group in optimizer.param_groups for leaf in group["params"]):
             grad = self._of(leaf)
             if grad.before is not None:

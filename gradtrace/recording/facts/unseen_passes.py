@@ -1,4 +1,4 @@
-"""Passes of torch.distributed.autograd: it has an engine of its own, which is not recorded, but noted."""
+"""Passes of torch.distributed.autograd: counted only, because its separate engine is not recorded."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class UnseenPasses:
         self._place: Place | None = None
 
     def patches(self) -> list[Removable]:
-        """Return what stands in the place of the function."""
+        """Return the replacement of the function."""
         module: Any = sys.modules.get("torch.distributed.autograd")
         if module is None or not hasattr(module, "backward"):
             return []  # built without distributed
@@ -37,5 +37,5 @@ class UnseenPasses:
         return [Patch(module, "backward", counted)]
 
     def of_run(self) -> list[tuple[str, tuple[int, ...], Place | None, dict[str, Attribute]]]:
-        """Return how many there were, and where the first was called."""
+        """Return the number of passes, and the place of the first call."""
         return [("distributed-autograd", (), self._place, {"passes": self._count})] if self._count else []
