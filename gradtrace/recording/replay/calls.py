@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 
 class Ref(NamedTuple):
-    """Stands for a tensor among the arguments of a call."""
+    """Reference to a tensor among the arguments of a call."""
 
     key: Key
 
@@ -45,7 +45,7 @@ class TapedCall(NamedTuple):
 
 
 class TapedGraph(NamedTuple):
-    """What the tape knows of one pass: its graph's calls; serials of its leaves, by position; names by serial."""
+    """Tape of one pass: its graph's calls; serials of its leaves, by position; names by serial."""
 
     calls: list[TapedCall]
     leaves: dict[int, int]
@@ -54,7 +54,7 @@ class TapedGraph(NamedTuple):
     copies: dict[Key, torch.Tensor]
 
     def on_host(self) -> TapedGraph:
-        """Return it with all copies in memory that the CPU reads, less those that a device has lost."""
+        """Return it with all copies in CPU memory, without those that a device has lost."""
         found = {key: on_host(copy) for key, copy in self.copies.items()}
         return self._replace(copies={key: copy for key, copy in found.items() if copy is not None})
 
@@ -73,7 +73,7 @@ def copied(tensor: torch.Tensor) -> torch.Tensor | None:
 
 
 def on_host(tensor: torch.Tensor | None) -> torch.Tensor | None:
-    """Return a copy in memory that the CPU reads, None where a device can't tell it any more."""
+    """Return a copy in CPU memory, None if the device has lost it."""
     try:
         return None if tensor is None else tensor.cpu()
     except RuntimeError:

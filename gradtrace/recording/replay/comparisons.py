@@ -32,18 +32,18 @@ _SYMMETRIC = "its gradient is that among symmetric matrices, which moving one el
 _SPECIAL = dict.fromkeys(("cholesky", "cholesky_ex", "cholesky_inverse", "eigh", "eigvalsh"), _SYMMETRIC)
 _SPECIAL["ctc_loss"] = "its gradient is that among probabilities that sum to 1, which moving one element leaves"
 MOST_RUNS = 40_000  # of single calls, for all leaves together
-PATIENCE = 5.0  # seconds for the leaves of one pass, where an explanation is waited for
+PATIENCE = 5.0  # seconds for the leaves of one pass while the user waits for an explanation
 _LATE = f"the leaves before it took {PATIENCE:g} seconds (check --numeric compares all)"
 
 
 def compare(
     scene: TapedGraph, arrivals: GradientCopies, ids: dict[int, str], sources: Sources
 ) -> tuple[Comparison, ...]:
-    """Return the comparisons of one pass; the script's random state and its output see nothing of it."""
+    """Return the comparisons of one pass; the script's random state and output are unchanged."""
     quiet = contextlib.redirect_stdout(io.StringIO())
     plain = torch.no_grad(), torch._C.DisableTorchFunction()
     with torch.random.fork_rng(devices=[]), plain[0], plain[1], quiet, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what the forward warns of, it has warned of
+        warnings.simplefilter("ignore")  # the warnings of the forward were shown when it ran first
         work = _Comparing(scene, arrivals, ids)
         return (*work.functions(sources), *work.leaves())
 
@@ -88,7 +88,7 @@ class _Comparing:
         noise = 4 * self._eps(call) * max((w.abs().max().item() for w in weights.values() if w.numel()), default=0.0)
 
         made = self.replay.run(call, {key: self.replay.held[key]})
-        # Infinities that a call writes, or takes from another operand (a mask's), are constant: no gradient arrives.
+        # Infinities written by a call, or taken from another operand (a mask's), are constant: no gradient arrives.
         finite = {result: torch.isfinite(made[result]) for result in weights}
         if any(bool(weight[~finite[result]].any()) for result, weight in weights.items()):
             return Comparison(node, "function", **place, note="not finite")
@@ -119,7 +119,7 @@ class _Comparing:
         return "" if finite else "not finite"
 
     def _weights(self, call: TapedCall) -> dict[Key, torch.Tensor]:
-        """Return the gradient that arrived for each result of a call, from what came after the call."""
+        """Return the gradient that arrived for each result of a call, from the calls after it."""
         inside = {self.positions[n] for n in range(call.start, call.end) if n in self.positions}
         found = {}
         for key in call.results:
@@ -177,7 +177,7 @@ class _Comparing:
             yield from (g for g in found if g is not None and g.numel() and torch.isfinite(g).all())
 
     def _unseen(self) -> str:
-        """Return why no leaf can be compared: a node whose call was not seen, or a hook that changed a gradient."""
+        """Return why no leaf can be compared: a node without a taped call, or a hook that changed a gradient."""
         covered = {n for call in self.replay.calls for n in range(call.start, call.end)}
         hidden = [number for number in self.positions if number not in covered]
         if hidden:
@@ -193,7 +193,7 @@ class _Comparing:
         return "a tensor hook changed a gradient on its way" if self._hooked() else ""
 
     def _hooked(self) -> bool:
-        """Tell whether somewhere more or less arrived than was sent."""
+        """Tell whether the gradient that arrived at some node differs from the sum that was sent."""
         sums: dict[tuple[int, int], torch.Tensor] = {}
         for link in self.arrivals.links:
             part = self.arrivals._along(link)
@@ -226,7 +226,7 @@ def _left_out(call: TapedCall) -> str:
 
 
 def _backward(call: TapedCall, sources: Sources) -> Source | None:
-    """Return where the backward of a custom Function stands."""
+    """Return the source of a custom Function's backward."""
     function = getattr(call.function, "cls", None)
     code = getattr(getattr(function, "backward", None), "__code__", None)
     if code is None:

@@ -16,12 +16,12 @@ __all__ = ["Limits", "Result", "differences", "precision"]
 
 STEP = 6e-6  # the cube root of float64's precision, where rounding and curvature weigh the same
 MAX_VALUES = 16
-_STEEP = 1e3  # times autograd's slope is none that it could have meant
+_STEEP = 1e3  # times autograd's slope, above which a difference is no derivative
 _RELATIVE = {torch.float64: 1e-5, torch.float32: 1e-3, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 
 
 class Limits(NamedTuple):
-    """Up to how many elements are compared one by one, in how many directions above; what noise is allowed."""
+    """Limits: elements compared one by one, random directions above that, and the noise allowed."""
 
     elements: int
     directions: int
@@ -30,7 +30,7 @@ class Limits(NamedTuple):
 
 
 class Result(NamedTuple):
-    """What came of it; the names are those of model.Comparison."""
+    """Result of a comparison; the fields are those of model.Comparison."""
 
     agrees: bool
     autograd: Values
@@ -49,7 +49,7 @@ class _Point(NamedTuple):
     autograd: float
     numeric: float
     step: float
-    kink: str = ""  # what is special here, in a word
+    kink: str = ""  # name of a singularity at this point
 
 
 Function = "Callable[[torch.Tensor], float]"
@@ -73,7 +73,7 @@ def differences(f: Callable[[torch.Tensor], float], at: torch.Tensor, gradient: 
     single = at.numel() <= limits.elements
     directions = _axes(at) if single else _random(at, limits.directions)
     here = f(at)
-    # Autograd's rounding, also where it has few digits left near zero; and ours, which a step divides.
+    # Rounding of autograd, which has few digits left near zero; and of the differences, which a step divides.
     noise = limits.noise + torch.finfo(limits.dtype).tiny + 1e-9 * abs(here)
     relative = _RELATIVE[limits.dtype]
     points = [_point(f, (at, here), (d, float((gradient * d).sum())), (relative, noise)) for d in directions]
@@ -154,10 +154,10 @@ def _steps(at: torch.Tensor, direction: torch.Tensor) -> list[float]:
 
 
 def _kink(f: Any, where: tuple[torch.Tensor, float], along: tuple[torch.Tensor, float], close: Any) -> str:
-    """Return what is special about a point where autograd's slope is not that of the differences, if anything.
+    """Return the singularity at a point where autograd's slope differs from the differences, if any.
 
     At a kink the slopes on the two sides differ, however small the step, and autograd's lies between; at a jump the
-    difference stays as it is while the step shrinks; at an edge there is nothing on one side.
+    difference stays constant while the step shrinks; at an edge the function is undefined on one side.
     """
     (at, here), (direction, autograd) = where, along
     sides = [(here - f(at - step * direction), f(at + step * direction) - here, step) for step in (STEP, STEP / 32)]
@@ -187,7 +187,7 @@ def _values(found: list[float], at: torch.Tensor) -> Values:
 
 
 def _factor(points: list[_Point], tolerance: float) -> float | None:
-    """Return c where autograd's numbers are c times the true ones, None where they are not."""
+    """Return c if autograd's numbers are c times the true ones, else None."""
     square = sum(p.numeric**2 for p in points)
     if not math.isfinite(square) or not square:
         return None

@@ -18,7 +18,7 @@ def forward_calls(scene: TapedGraph, ids: dict[int, str], numbers: list[int]) ->
     """Return a pass's calls as plain data.
 
     Args:
-        scene: what the tape knew of the pass.
+        scene: the tape of the pass.
         ids: the id of each node by its position.
         numbers: the sequence number of each node, by position.
     """
@@ -29,7 +29,7 @@ def forward_calls(scene: TapedGraph, ids: dict[int, str], numbers: list[int]) ->
 
 
 class _Told:
-    """Turns what the tape holds into plain data."""
+    """Converts taped calls to plain data."""
 
     def __init__(self, scene: TapedGraph, by_number: dict[int, str], by_serial: dict[int, str]) -> None:
         self._scene = scene

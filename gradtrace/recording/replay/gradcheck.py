@@ -1,4 +1,4 @@
-"""A function's backward against finite differences, without a script: what api.gradcheck runs."""
+"""Comparison of a function's backward with finite differences, without a script, for api.gradcheck."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["checked"]
 def checked(fn: Callable[..., Any], inputs: Sequence[Any], folder: str) -> Trace:
     """Return the trace of one pass through ``fn``, with comparisons; no ``.grad`` is touched.
 
-    The outputs are weighted with random numbers of a fixed seed: ones would hide what sums to nothing.
+    The outputs are weighted with random numbers of a fixed seed: with ones, errors that sum to zero would be hidden.
     Raises TensorError where no output depends on an input that requires grad.
     """
     leaves = [tensor for tensor in tensors_in(tuple(inputs)) if tensor.requires_grad]
@@ -39,7 +39,7 @@ def checked(fn: Callable[..., Any], inputs: Sequence[Any], folder: str) -> Trace
 
 
 def _seen(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function as the tape sees it: ``apply`` of a custom Function was taken before we watched it."""
+    """Return the function as patched for the tape: ``apply`` of a custom Function may be bound before the patch."""
     owner = getattr(fn, "__self__", None)
     if isinstance(owner, type) and issubclass(owner, torch.autograd.Function) and fn.__name__ == "apply":
         return owner.apply

@@ -1,4 +1,4 @@
-"""Copies of all gradients of one pass: what arrived at each node, and what was sent along each edge."""
+"""Copies of all gradients of one pass: those arrived at each node, and those sent along each edge."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ __all__ = ["GradientCopies"]
 class GradientCopies:
     """Keeps the gradients of one call of the engine, and the outputs that it was called for.
 
-    Everything is copied when it passes by, so nothing of the script's is held. ``numeric`` tells whether they are
-    to be compared with finite differences, ``brief`` that somebody waits for it.
+    Gradients are copied at once, so no tensor of the script is held. ``numeric`` tells whether they are
+    to be compared with finite differences, ``brief`` that the user waits for the result.
     """
 
     def __init__(self, call: EngineCall, *, numeric: bool, brief: bool) -> None:
@@ -73,7 +73,7 @@ class GradientCopies:
         return [node.register_hook(after)]
 
     def on_host(self) -> GradientCopies:
-        """Bring what was copied on a device to memory that the CPU reads, and return it."""
+        """Bring the copies on a device to CPU memory, and return them."""
         for group in (self.arrived, self.sent):
             for position, copies in group.items():
                 found = [on_host(copy) for copy in copies]
@@ -82,7 +82,7 @@ class GradientCopies:
         return self
 
     def into(self, position: int) -> torch.Tensor | None:
-        """Return the sum of what was sent to a leaf, None where nothing was."""
+        """Return the sum of the gradients sent to a leaf, None if none was."""
         parts = [self._along(link) for link in self.links if link[2] == position]
         found = [part for part in parts if part is not None]
         for (root, _), seed in zip(self.roots, self.seeds, strict=False):
@@ -90,7 +90,7 @@ class GradientCopies:
         return sum(found[1:], found[0]) if found else None
 
     def sent_by(self, inside: set[int], leaves: dict[int, int]) -> dict[Key, torch.Tensor]:
-        """Return what the nodes at these positions sent to tensors outside of them, summed by tensor."""
+        """Return the gradients that the nodes at these positions sent to tensors outside of them, summed by tensor."""
         found: dict[Key, torch.Tensor] = {}
         for link in self.links:
             part = self._along(link) if link[0] in inside and link[2] not in inside else None
@@ -106,7 +106,7 @@ class GradientCopies:
         return found[output] if output < len(found) else None
 
     def from_outside(self, position: int, output: int, inside: set[int]) -> torch.Tensor | None:
-        """Return what arrived for one output of a node, less what the nodes ``inside`` sent to it.
+        """Return the gradient that arrived for one output of a node, less the share sent by the nodes ``inside``.
 
         An LSTM's cell state is a result of its call, and what its hidden state is computed from as well.
         """

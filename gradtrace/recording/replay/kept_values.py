@@ -1,4 +1,4 @@
-"""Values that a pass's formulas are put in numbers with: its leaves, its constants, what its calls made."""
+"""Values to evaluate the formulas of a pass: its leaves, its constants, the results of its calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 2**21  # elements of one pass, gradients included: 8 MB of float32
 
 
 def held(scene: TapedGraph, arrivals: GradientCopies, ids: dict[int, str]) -> tuple[Held, ...]:
-    """Return them until there are too many: leaves first, then constants, then the rest."""
+    """Return the values up to the limit: leaves first, then constants, then the rest."""
     found: list[Held] = []
     room = MOST
     for key, position in _wanted(scene, arrivals):

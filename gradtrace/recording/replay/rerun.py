@@ -18,8 +18,8 @@ __all__ = ["Replay", "float64"]
 
 _CASTS = {f"torch.Tensor.{name}" for name in ("float", "half", "bfloat16", "double", "type", "type_as", "cpu")}
 _FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
-_DIFFER = 0.05  # of the largest element: more than rounding explains, even in half precision
-_ROUNDED = 1e-6  # of the largest argument: rounding in float32, which is all that is left where a sum cancels
+_DIFFER = 0.05  # share of the largest element; above rounding, even in half precision
+_ROUNDED = 1e-6  # share of the largest argument: rounding in float32, which remains where a sum cancels
 
 Tensors = dict[Key, torch.Tensor]
 
@@ -32,7 +32,7 @@ def float64(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Replay:
-    """The calls of one pass; ``held`` is what each tensor held when the script ran, in float64."""
+    """Taped calls of one pass; ``held`` has the values of each tensor when the script ran, in float64."""
 
     def __init__(self, scene: TapedGraph) -> None:
         self.held: Tensors = {key: float64(copy) for key, copy in scene.copies.items()}
@@ -40,7 +40,7 @@ class Replay:
         self._problems: dict[int, str] = {}
 
     def run(self, call: TapedCall, changed: Mapping[Key, torch.Tensor]) -> Tensors:
-        """Return what a call makes of its recorded arguments, some of them changed; raises what it raises."""
+        """Return the results of a call with its recorded arguments, some replaced; its exceptions are passed on."""
         args, kwargs = self._fill(call.args, changed), self._fill(call.kwargs, changed)
         if call.name in _CASTS or is_accelerator(call.name.rpartition(".")[2]):  # x.float(), x.cuda()
             return {call.results[0]: float64(args[0])}
@@ -52,12 +52,12 @@ class Replay:
     def _fill(self, value: Any, changed: Mapping[Key, torch.Tensor]) -> Any:
         if type(value) is Ref:
             tensor = changed.get(value.key)
-            # A copy, for the call may change it in place.
+            # A copy, because the call may change it in place.
             return (self.held[value.key] if tensor is None else tensor).clone()
         if isinstance(value, torch.dtype):
             return torch.float64 if value in _FLOATS else value
         if isinstance(value, torch.device) or (isinstance(value, str) and is_accelerator(value.partition(":")[0])):
-            return "cpu"  # it runs there, whatever device it ran on
+            return "cpu"  # the rerun is on the CPU, whichever device the script used
         if isinstance(value, dict):
             return {name: self._fill(item, changed) for name, item in value.items()}
         if type(value) in {list, tuple}:
@@ -65,7 +65,7 @@ class Replay:
         return value
 
     def problem(self, call: TapedCall) -> str:
-        """Return why a call can't be run again as it ran, nothing if it can."""
+        """Return why a call can't be rerun, empty if it can."""
         key = id(call)
         if key not in self._problems:
             self._problems[key] = self._look(call)
@@ -95,7 +95,7 @@ class Replay:
         return f"an argument of {short} was not recorded" if unknown else ""
 
     def _same(self, key: Key, tensor: torch.Tensor, given: float) -> bool:
-        """Tell whether a result is the recorded one, but for rounding, also where the ``given`` numbers cancel."""
+        """Tell whether a result equals the recorded one within rounding, also where the ``given`` numbers cancel."""
         before = self.held.get(key)
         if before is None or before.shape != tensor.shape:
             return False
@@ -106,7 +106,7 @@ class Replay:
         return bool(((before - tensor)[finite].abs() <= allowed).all())
 
     def downstream(self, key: Key) -> list[TapedCall]:
-        """Return the calls that a tensor has an influence on, in their order."""
+        """Return the calls that depend on a tensor, in order."""
         touched = {key}
         found = []
         for call in self.calls:
@@ -116,7 +116,7 @@ class Replay:
         return found
 
     def through(self, calls: list[TapedCall], key: Key, value: torch.Tensor) -> Tensors:
-        """Return what these calls make when one tensor is replaced."""
+        """Return the results of these calls with one tensor replaced."""
         changed = {key: value}
         for call in calls:
             changed.update(self.run(call, changed))

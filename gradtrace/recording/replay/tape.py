@@ -1,4 +1,4 @@
-"""Tape of the forward: the torch calls of a script with their arguments, as far as a graph needs them."""
+"""Tape of the forward: the torch calls of a script that a graph needs, with their arguments."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Tape"]
 
-# They make nothing; backward() would be seen as one call with all that it runs.
+# Not taped: they compute no forward value, and backward() would be one call with all that it runs.
 LARGEST = 2**18  # elements of a tensor that is copied, where copies are kept for formulas only
 _PASSIVE = {"size", "dim", "numel", "requires_grad_", "is_floating_point", "backward", "__len__", "__set__"}
 _BACKWARD = {torch.autograd.grad, torch.autograd.backward}
 
 
 class Tape:
-    """The calls of this thread while it is recorded; ``copies`` has what tensors held, large ones if all are kept.
+    """Taped calls of this thread; ``copies`` has the values of tensors, of large ones only if all are kept.
 
-    A result that no gradient flows to is a constant, however it was computed: of what made it only calls
-    on constants are told, so that a detached tensor is not followed.
+    A result that no gradient flows to is a constant, however it was computed: of its calls, only those
+    on constants are taped, so that a detached tensor is not followed.
     """
 
     def __init__(self, *, copying: bool) -> None:
@@ -49,14 +49,14 @@ class Tape:
         self._mode = _CallMode(self)
 
     def install(self) -> None:
-        """Watch this thread's torch calls, custom Functions included."""
+        """Start taping this thread's torch calls, custom Functions included."""
         torch._C._push_on_torch_function_stack(self._mode)
         apply = torch.autograd.Function.__dict__["apply"].__func__
         self._patch = Patch(torch.autograd.Function, "apply", classmethod(self._taping(apply)))
         self._patch.install()
 
     def uninstall(self) -> None:
-        """Watch no longer."""
+        """Stop taping."""
         self._patch.uninstall()
         remove(self._mode)
 
@@ -67,9 +67,9 @@ class Tape:
         return taped
 
     def run(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Run a call and note it; one note stands for all that it runs inside."""
+        """Run a call and tape it as one entry, without the calls inside it."""
         passive = getattr(function, "__name__", "") in _PASSIVE or function in _BACKWARD
-        if passive or torch._C._functorch.peek_interpreter_stack() is not None:  # whose tensors must not escape
+        if passive or torch._C._functorch.peek_interpreter_stack() is not None:  # its tensors must not escape
             return function(*args, **kwargs)
         with torch._C.DisableTorchFunction():
             taken = self._take(args), self._take(kwargs)
@@ -88,7 +88,7 @@ class Tape:
         return result
 
     def _results(self, result: Any, args: tuple[Any, ...], taken: tuple[Any, ...]) -> tuple[Key, ...]:
-        """Return what a call made: what it returned, and its first argument if it changed that in place."""
+        """Return the results of a call: its return values, and its first argument if changed in place."""
         tensors = list(tensors_in(result))
         first = args[0] if args else None
         if isinstance(first, torch.Tensor) and not any(tensor is first for tensor in tensors):
@@ -99,7 +99,7 @@ class Tape:
         return all(key.output < 0 and key.number not in self._leaves for key in (*references(call), *call.results))
 
     def key(self, tensor: torch.Tensor) -> Key:
-        """Return how the tape knows a tensor, and hold what it holds now if it is new."""
+        """Return the key of a tensor, and keep its value if it is new."""
         node = tensor.grad_fn
         if node is not None:
             key = Key(node._sequence_nr(), tensor.output_nr)
@@ -132,7 +132,7 @@ class Tape:
         return value
 
     def scene(self, call: EngineCall, spaces: Iterable[dict[str, Any]]) -> TapedGraph | None:
-        """Return what is known of the graph that the engine is called for."""
+        """Return the tape of the graph that the engine is called for."""
         with torch._C.DisableTorchFunction():
             graph = graph_of(call)
             if graph is None:
@@ -156,7 +156,7 @@ class Tape:
         return TapedGraph(calls, leaves, names, held, copies)
 
     def _reached(self, numbers: set[int]) -> list[TapedCall]:
-        """Return the calls that made these nodes, and those that made what such calls were given."""
+        """Return the calls that made these nodes, and those that made their arguments."""
         needed: set[Key] = set()
         found = []
         for call in reversed(self.calls):
@@ -167,14 +167,14 @@ class Tape:
         return found[::-1]
 
     def without_grad(self, call: EngineCall) -> list[torch.Tensor]:
-        """Return the leaves whose ``.grad`` will be what the engine computes now, with a graph of its own."""
+        """Return the leaves whose ``.grad`` will be computed by this pass, with a graph of its own."""
         graph = graph_of(call) if call.accumulates and call.create_graph else None
         with torch._C.DisableTorchFunction():
             leaves = [graph.nodes[position].variable for position in graph.leaves] if graph else []
             return [leaf for leaf in leaves if leaf.grad is None]
 
     def note_grad(self, call: EngineCall, found: list[tuple[Any, Any]], start: int) -> None:
-        """Note the derivatives that the engine made with a graph of their own, from ``start`` on: by what, to what."""
+        """Tape the derivatives that the engine made with a graph, from ``start`` on: their inputs and results."""
         if not call.create_graph or len(call.outputs) != 1:
             return
         with torch._C.DisableTorchFunction():
@@ -189,7 +189,7 @@ class Tape:
                 self.calls.append(TapedCall(_derivative, GRAD, args, {}, results, start, sequence_number()))
 
     def forget(self, scene: TapedGraph | None, before: int) -> None:
-        """Drop the calls that are older than ``before`` and not in this scene, with what only they used."""
+        """Drop the calls older than ``before`` that are not in this scene, with the tensors that only they used."""
         kept = {id(call) for call in scene.calls} if scene else set()
         self.calls = [call for call in self.calls if id(call) in kept or call.start >= before]
         used = {key.number for call in self.calls for key in references(call) if key.output < 0}
@@ -228,7 +228,7 @@ class _CallMode(TorchFunctionMode):
 
 
 class _Apply:
-    """``apply`` of a custom Function, which can be called again."""
+    """``apply`` of a custom Function, as a callable for the rerun."""
 
     def __init__(self, cls: Any, apply: Callable[..., Any]) -> None:
         self.cls = cls

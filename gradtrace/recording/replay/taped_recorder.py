@@ -28,7 +28,7 @@ MOST_LINKED = 3  # passes before the last: a fourth derivative has three below i
 
 
 def recorder(options: Options, folders: tuple[str, ...]) -> Recorder:
-    """Return the recorder that these options need."""
+    """Return the recorder for these options."""
     taped = options.calls or options.numeric
     return TapedRecorder(options, folders) if taped else Recorder(options, folders)
 
@@ -50,12 +50,12 @@ class TapedPass(NamedTuple):
 
 
 class TapedRecorder(Recorder):
-    """Records passes, the calls that made their graphs and, if numeric, copies of all that finite differences need."""
+    """Records passes, the calls of their graphs and, if numeric, copies of the values for finite differences."""
 
     def __init__(self, options: Options, folders: tuple[str, ...] = ()) -> None:
         super().__init__(options, folders)
         self._tape = Tape(copying=options.numeric)
-        self._pending: list[tuple[TapedGraph | None, GradientCopies | None]] = []  # a pass can be made inside another
+        self._pending: list[tuple[TapedGraph | None, GradientCopies | None]] = []  # a stack: passes nest
 
     def _parts(self) -> list[Removable]:
         parts = super()._parts()
