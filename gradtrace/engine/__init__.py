@@ -36,7 +36,7 @@ INSTALL = (
 
 
 class _NotInstalledError(Exception):
-    """This engine is not on this machine; another may be."""
+    """Error of an engine that is not installed on this machine; another may be."""
 
 
 def check_engine(engine: str) -> None:
@@ -61,7 +61,7 @@ def draw(dot: str, output: Output, engine: str = "pygraphviz", timeout: float = 
 
 
 def measured(dot: str, timeout: float = 60.0) -> tuple[float, float]:
-    """Return the width and the height in points of what a graph's layout takes, without its title.
+    """Return the width and the height in points of a graph's layout, without its title.
 
     Raises EngineError as ``draw`` does.
     """
@@ -73,7 +73,7 @@ def measured(dot: str, timeout: float = 60.0) -> tuple[float, float]:
 
 
 def layouts(dots: Sequence[str], timeout: float = 60.0) -> list[dict[str, Any]]:
-    """Return where everything in each graph stands, by dot alone, as Graphviz says it in JSON.
+    """Return the layout of each graph by dot, in Graphviz's JSON.
 
     All are laid out in one child process, whose start takes longer than a small graph. Raises EngineError as ``draw``
     does, ``timeout`` being for all of them.
@@ -108,8 +108,8 @@ def _system(output: Output | Literal["json0"]) -> list[str]:
 
 
 def _run(command: list[str], dot: str, timeout: float) -> bytes:
-    # subprocess.run kills the child when time is up, and on KeyboardInterrupt. Its stderr is read, so that
-    # the noise of fontconfig and GLib reaches nobody.
+    # subprocess.run kills the child at the timeout and on KeyboardInterrupt. Its stderr is captured, so that
+    # warnings of fontconfig and GLib are not shown.
     try:
         done = subprocess.run(  # noqa: S603 - the command is ours
             command,
@@ -136,13 +136,13 @@ def _run(command: list[str], dot: str, timeout: float) -> bytes:
 
 
 def _environment() -> dict[str, str]:
-    # Our own fonts and no others: text measures the same everywhere, and there is text where no font is installed.
+    # Only the bundled fonts: text has the same width on every machine, and is drawn where no font is installed.
     pinned = {"FONTCONFIG_FILE": str(FONTS / "fonts.conf"), "PANGOCAIRO_BACKEND": "fc", "TZ": "UTC", "LC_ALL": "C"}
     return {**os.environ, **pinned}
 
 
 def _timeless(picture: bytes) -> bytes:
-    """Return a PDF without the time of its making; the offsets in it stay right, the length being the same."""
+    """Return a PDF with its creation time blanked; its offsets stay valid, because the length is unchanged."""
     return re.sub(rb"(?<=/CreationDate \(D:)\d{14}", EPOCH, picture) if picture.startswith(b"%PDF") else picture
 
 

@@ -21,9 +21,9 @@ PIXELS, LONGEST = 30_000_000, 16_000  # of a PNG: cairo cuts it at 32,767, and 3
 
 
 def main() -> int:
-    """Draw what stdin holds, on a thread with a deep stack; return the exit code."""
+    """Draw the graphs on stdin, in a thread with a deep stack; return the exit code."""
     stdout = os.dup(1)
-    os.dup2(2, 1)  # pango and fontconfig print where they like: the picture alone goes to stdout
+    os.dup2(2, 1)  # pango and fontconfig may print to stdout, which is for the picture alone
     codes: list[int] = []
     done = _thread.allocate_lock()
     done.acquire()
@@ -55,14 +55,14 @@ def _answer(stdout: int) -> int:
         texts = sys.stdin.buffer.read().split(b"\0")
         pictures = [_answer_for(Graph.read(gv, context, text), output, int(dpi)) for text in texts]
     except ValueError:
-        return FAILED  # Graphviz has said on stderr what is wrong with the text
+        return FAILED  # Graphviz has printed the error on stderr
     with os.fdopen(stdout, "wb") as file:
         file.write(b"\0".join(pictures))
     return 0
 
 
 def _answer_for(graph: Graph, output: str, dpi: int) -> bytes:
-    """Return what is asked of one graph: its size, where everything stands, or its picture."""
+    """Return the requested result for one graph: its size, its layout, or its picture."""
     from gradtrace.engine.layout import laid_out, size_of  # noqa: PLC0415 - see _answer
 
     if output == "size":
@@ -74,20 +74,20 @@ def _answer_for(graph: Graph, output: str, dpi: int) -> bytes:
 
 
 def _picture(graph: Graph, output: str, dpi: int) -> bytes:
-    """Return the bytes of what is laid out."""
+    """Return the bytes of the picture of a graph that is laid out."""
     if output == "png":
         graph.set_dpi(min(dpi, _dpi(graph)))
     return graph.rendered(output)
 
 
 def _dpi(graph: Graph) -> int:
-    """Return the dots per inch at which a picture has no more pixels than a viewer opens."""
+    """Return the dots per inch that keep a picture within the pixels a viewer can open."""
     wide, high = (max(1.0, float(word)) for word in graph.rendered("plain").split()[2:4])  # inches
     return int(min(LONGEST / max(wide, high), (PIXELS / (wide * high)) ** 0.5))
 
 
 def _bare_package(name: str, folder: str) -> None:
-    """Let modules of a package be imported without its ``__init__``, which imports all of it."""
+    """Make a package's modules importable without its ``__init__``, which imports all of them."""
     package = ModuleType(name)
     package.__path__ = [folder]
     sys.modules[name] = package

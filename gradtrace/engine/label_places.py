@@ -1,6 +1,6 @@
-"""Places for the labels of edges: each on its own line, as far from the others as it can be.
+"""Label places of edges: each on its own line, as far from the others as possible.
 
-Graphviz puts a label beside the middle of its edge, often nearer to the next one. It is run in the engine's
+Graphviz puts a label beside the middle of its edge, often nearer to another one. The module runs in the engine's
 child process, and so imports nothing but the standard library and the widths of the fonts.
 """
 
@@ -22,12 +22,12 @@ Point = tuple[float, float]
 Rectangle = tuple[float, float, float, float]  # left, bottom, right, top
 
 SIZE, LINE_HEIGHT, AROUND = 9.0, 11.0, 2.0  # points of a label's text, and around it
-STEP = 4.0  # points between those that stand for a curve
+STEP = 4.0  # points between samples of a curve
 CELL = 32.0  # points across of a cell of the grid
-CLEAR = 24.0  # points from other lines beyond which farther is no better
+CLEAR = 24.0  # points of distance from other lines that are enough
 WAYS = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7, 0.25, 0.75, 0.2, 0.8, 0.15, 0.85)  # of its line, best first
 ARROW = 8.0  # points at the end of a line that its arrowhead takes
-FAR_OFF = 0.4  # points of distance from other lines that a tenth of the line's length from its middle is worth
+FAR_OFF = 0.4  # points of clearance that outweigh a tenth of the line's length off its middle
 PAIR = re.compile(r"(-?\d[\d.e+-]*),(-?\d[\d.e+-]*)")
 TAG = re.compile(r"<[^>]*>")
 
@@ -51,7 +51,7 @@ def curve_of(position: str) -> list[Point]:
 
 
 def moved(place: str, by: Point) -> str:
-    """Return points, as Graphviz writes them, moved by so many."""
+    """Return points in Graphviz's syntax, moved by an offset."""
 
     def each(pair: re.Match[str]) -> str:
         return f"{float(pair[1]) + by[0]:.3f},{float(pair[2]) + by[1]:.3f}"
@@ -60,10 +60,10 @@ def moved(place: str, by: Point) -> str:
 
 
 def places(edges: list[Drawn], boxes: Iterable[Rectangle], width: Callable[[str], float]) -> list[Point]:
-    """Return the middle of each edge's label; one without text has that of its curve."""
+    """Return the middle of each edge's label; without text, the middle of its curve."""
     grid = _Grid(edges, boxes)
     middles = [_along(edge.curve, 0.5) for edge in edges]
-    # The shortest first: it has the fewest places to choose from.
+    # Shortest first, because it has the fewest places.
     for at in sorted(range(len(edges)), key=lambda at: len(edges[at].curve)):
         text = unescape(TAG.sub("", edges[at].label)).strip()
         if text:
@@ -74,7 +74,7 @@ def places(edges: list[Drawn], boxes: Iterable[Rectangle], width: Callable[[str]
 
 
 def _tries(curve: list[Point]) -> Iterator[tuple[Point, float]]:
-    """Yield places on a curve with what their distance from its middle costs, the middle first."""
+    """Yield places on a curve, the middle first, each with the cost of its distance from the middle."""
     yield from ((_along(curve, way), 10 * abs(way - 0.5) * FAR_OFF) for way in WAYS)
 
 
@@ -92,7 +92,7 @@ class _Grid:
             self._cover(box)
 
     def worth(self, at: int, tried: tuple[Point, float], half: Point) -> float:
-        """Return how good a place for the label of an edge is: its distance from others, less what it overlaps."""
+        """Return the score of a place for the label of an edge: the distance from others, less the overlap."""
         (x, y), cost = tried
         mine = (x - half[0], y - half[1], x + half[0], y + half[1])
         overlap = sum(_overlap(mine, other) for other in self._covered(mine))
@@ -102,7 +102,7 @@ class _Grid:
         return min(near, CLEAR) - cost - crossed - 10 * overlap
 
     def take(self, middle: Point, half: Point) -> None:
-        """Keep the place of a label from others."""
+        """Reserve the place of a label."""
         self._cover((middle[0] - half[0], middle[1] - half[1], middle[0] + half[0], middle[1] + half[1]))
 
     def _cover(self, box: Rectangle) -> None:
@@ -132,7 +132,7 @@ def _distance(box: Rectangle, point: Point) -> float:
 
 
 def _overlap(one: Rectangle, two: Rectangle) -> float:
-    """Return how far two overlap, the less of across and down; 0 where they don't."""
+    """Return the overlap of two rectangles, the lesser of across and down; 0 if they don't overlap."""
     return max(0.0, min(min(one[2], two[2]) - max(one[0], two[0]), min(one[3], two[3]) - max(one[1], two[1])))
 
 

@@ -1,4 +1,4 @@
-"""The layout of a graph, in the engine's child process: dot's, with columns and labels placed in our own way.
+"""Layout of a graph by dot, in the engine's child process, with columns and edge labels placed afterwards.
 
 A graph is laid out without the labels of its edges, so that its ranks are close, and each of its columns (the
 subgraphs ``cluster_column_0``, ``cluster_column_1`` …) by itself: in one layout all columns would have the same
@@ -32,7 +32,7 @@ class Graph:
 
     @classmethod
     def read(cls, gv: Any, context: object, text: bytes) -> Graph:
-        """Return the graph that this DOT text says; raises ValueError."""
+        """Return the graph of this DOT text; raises ValueError."""
         with TemporaryFile() as file:
             file.write(text)
             file.seek(0)
@@ -48,7 +48,7 @@ class Graph:
             raise ValueError(engine)
 
     def rendered(self, output: str) -> bytes:
-        """Return what is laid out in a format of Graphviz's; raises ValueError."""
+        """Return the graph, laid out, in a format of Graphviz; raises ValueError."""
         failed, picture = self.gv.gvRenderData(self._context, self.root, output.encode())
         if failed:
             raise ValueError(output)
@@ -56,13 +56,13 @@ class Graph:
         return rendered
 
     def set_dpi(self, dpi: int) -> None:
-        """Set the dots per inch of a PNG of what is laid out."""
+        """Set the dots per inch of a PNG."""
         self.gv.agattr(self.root, self.gv.AGRAPH, b"dpi", str(dpi).encode())
         self.gv.gvFreeLayout(self._context, self.root)
         self.lay_out(b"nop2")
 
     def attribute(self, thing: object, name: bytes) -> str:
-        """Return an attribute, empty where there is none."""
+        """Return an attribute, empty if it is not set."""
         return (self.gv.agget(thing, name) or b"").decode()
 
     def assign(self, thing: object, name: bytes, value: str) -> None:
@@ -128,18 +128,18 @@ def _parts(graph: Graph) -> Iterator[tuple[set[bytes], Graph]]:
         part = graph.copy()
         part.keep(names)
         part.lay_out(b"dot")
-        part.rendered("dot")  # which writes the places of all into its attributes
+        part.rendered("dot")  # writes the layout into the attributes
         yield names, part
 
 
 def _bounds(part: Graph) -> tuple[float, float]:
-    """Return the right and the top of what was laid out; its left and its bottom are 0."""
+    """Return the right and the top of a layout, whose left and bottom are 0."""
     _, _, right, top = (float(word) for word in part.attribute(part.root, b"bb").split(","))
     return right, top
 
 
 def laid_out(graph: Graph) -> Graph:
-    """Return the graph with a place for everything in it; raises ValueError where a layout fails."""
+    """Return the graph laid out; raises ValueError if a layout fails."""
     left, edges = 0.0, graph.edges
     for names, part in _parts(graph):
         right, top = _bounds(part)
@@ -151,7 +151,7 @@ def laid_out(graph: Graph) -> Graph:
 
 
 def _take(graph: Graph, part: Graph, by: tuple[float, float], edges: list[Any]) -> None:
-    """Take the places in a part of a graph, moved: the tops of all columns are in one line."""
+    """Copy the layout of one column, moved so that the tops of all columns are in one line."""
     nodes, subgraphs = graph.nodes, graph.subgraphs
     for name, node in part.nodes.items():
         graph.assign(nodes[name], b"pos", moved(part.attribute(node, b"pos"), by))
@@ -184,7 +184,7 @@ def _box(graph: Graph, node: Any) -> Rectangle:
 
 
 def _titles(graph: Graph) -> list[Rectangle]:
-    """Return where the titles of frames stand."""
+    """Return the places of the titles of frames."""
     titles = []
     for subgraph in graph.subgraphs.values():
         if graph.attribute(subgraph, b"lp"):
@@ -195,7 +195,7 @@ def _titles(graph: Graph) -> list[Rectangle]:
 
 
 def _all(first: Any, after: Any) -> list[Any]:
-    """Return what the bindings give one by one: at the end they raise StopIteration, or return None."""
+    """Return the items of an iterator of the bindings, which ends by StopIteration or None."""
     things = []
     try:
         one = first()

@@ -1,4 +1,4 @@
-"""Widths of text in the engine's fonts, so that a page that has others can fit it into the same space."""
+"""Widths of text in the engine's fonts, so that a page with other fonts can fit it into the same space."""
 
 # ruff: noqa: PTH118, PTH120, PTH123 - pathlib takes the engine's child process 15 ms
 
@@ -51,7 +51,7 @@ def _glyphs(data: mmap, cmap: int) -> dict[int, int]:
     for i, (first, end) in enumerate(zip(firsts, ends, strict=True)):
         for character in range(first, end + 1):
             glyph = character
-            if ranges[i]:  # an index into the glyphs that follow, counted from where it stands itself
+            if ranges[i]:  # an offset into the glyph array, relative to its own position
                 place = start + 16 + 3 * double + 2 * i + ranges[i] + 2 * (character - first)
                 glyph = unpack_from(">H", data, place)[0]
             glyphs[character] = (glyph + deltas[i]) & 0xFFFF
