@@ -22,7 +22,7 @@ VERSION = "Show the version and exit."
 HELP = "See, teach and debug the backward pass of any PyTorch script."
 
 _HELP: dict[str, Any] = {"help_option_names": ["-h", "--help"]}
-# The script's own arguments begin at the first one that is not an option of gradtrace.
+# Arguments of the script begin at the first one that is not an option of gradtrace.
 _SCRIPT = {**_HELP, "allow_extra_args": True, "allow_interspersed_args": False}
 COMMANDS: dict[str, dict[str, Any]] = {
     "render": _SCRIPT,

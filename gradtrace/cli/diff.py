@@ -70,7 +70,7 @@ def diff(
 
 
 def _tell_history(before: Trace, after: Trace, rtol: float) -> None:
-    """Say in which pass the histories part, that of all passes, kept or not."""
+    """Print the pass in which the histories of all passes, kept or not, first differ."""
     found = first_difference(before, after, rtol)
     if found is not None:
         ends = " and ".join("none" if norm is None else f"{number(norm)}" for norm in (found.before, found.after))
@@ -79,7 +79,7 @@ def _tell_history(before: Trace, after: Trace, rtol: float) -> None:
 
 
 def _report(difference: Difference, after: Trace) -> Report:
-    """Return the second trace's pass in which the first difference is, with both numbers on each node."""
+    """Return the second trace's pass with the first difference, with both numbers on each node."""
     index = difference.changes[0].pass_index if difference.changes else 1
     graph = next((graph for graph in after.passes if graph.index == index), after.passes[-1])
     return Report(after, graph, as_findings(difference, graph.index))

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check_view", "drawn_or_less"]
 
-PARTS = ("focus", "radius", "through", "between")  # of a view: which part of the pass is asked for
-MOST = 150  # boxes that are drawn without a word
+PARTS = ("focus", "radius", "through", "between")  # options of a view that choose a part of the pass
+MOST = 150  # boxes drawn without a message
 
 
 def check_view(style: Style) -> None:
-    """Raise a GradtraceError for choices that can't be, before the script runs."""
+    """Raise a GradtraceError for options that exclude each other, before the script runs."""
     if style.columns != "auto" and not (style.columns.isdecimal() and int(style.columns) > 0):
         raise UnknownNameError.of("number of columns", style.columns, ("auto", "a number from 1"))
     if style.sort not in SORTS:
@@ -42,7 +42,7 @@ def check_view(style: Style) -> None:
 
 
 def drawn_or_less(plugin: Plugin[Any], report: Report, style: Style, name: str) -> str | bytes:
-    """Return what the format draws; where that is more than the engine can, the fold, with text and JSON beside."""
+    """Return the format's output; if the graph is too large for the engine, its fold, with text and JSON beside."""
     try:
         result = drawn(plugin, report, style)
     except EngineError as error:

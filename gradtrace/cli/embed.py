@@ -47,7 +47,7 @@ def _text(name: str) -> str:
 
 
 def _settle(path: Path, text: str, new: Refreshed, *, check: bool) -> int:
-    """Write what has changed, or only tell it; return how many files that are."""
+    """Write the changed files, or only report them; return their number."""
     files: dict[Path, tuple[bytes | None, bytes]] = {path: (text.encode(), new.text.encode())}
     files |= {picture: (_bytes(picture), data) for picture, data in new.pictures.items()}
     changed = {file: data for file, (old, data) in files.items() if old != data}

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["explain"]
 
-WIDEST = 100  # columns of a file, and where no terminal says how many it has
+WIDEST = 100  # columns of a file, and of a terminal of unknown width
 LATE = (
     Late("output", ("-o", "--output"), lambda value: value == "-" or EXPLANATIONS.for_suffix(value) is not None),
     Late("format", ("-f", "--format"), EXPLANATIONS.__contains__, EXPLANATIONS),

@@ -80,7 +80,7 @@ def _counted(trace: Trace) -> str:
 
 
 def _headline(trace: Trace) -> str:
-    """Return a line on the run: passes, steps, loss, learning rate."""
+    """Return the line about the run: passes, steps, loss, learning rate."""
     known = list(pass_rows(trace).values())
     said = [_title(trace) + f": {_counted(trace)}"]
     if known and known[-1].step:

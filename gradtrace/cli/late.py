@@ -49,7 +49,7 @@ def take_late(context: typer.Context, options: Sequence[Late]) -> tuple[dict[str
 
 
 def _read(rest: Sequence[str], options: Sequence[Late]) -> tuple[Late | None, str, int]:
-    """Return the option that the first argument is, its value, and how many arguments both are."""
+    """Return the option in the first argument, its value, and the number of arguments of both."""
     name, joined, value = rest[0].partition("=")
     option = next((late for late in options if name in late.spellings), None)
     if option is None or option.accepts is None:

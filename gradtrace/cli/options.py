@@ -1,4 +1,4 @@
-"""The options that several commands have, and how the choice of a pass is read."""
+"""Options shared by several commands, and the parser of pass numbers."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def recorded_passes(number: str) -> frozenset[int] | range | None:
 
 
 def is_output(value: str) -> bool:
-    """Tell whether this can be an output file: stdout, or a name with the ending of a format."""
+    """Tell whether a name is an output file: stdout, or one with the ending of a format."""
     return value == "-" or FORMATS.for_suffix(value) is not None
 
 
@@ -215,7 +215,7 @@ def is_format(value: str) -> bool:
 
 
 def is_recorded_pass(value: str) -> bool:
-    """Tell whether this chooses passes to record."""
+    """Tell whether a value chooses passes to record."""
     try:
         recorded_passes(value)
     except GradtraceError:
@@ -224,7 +224,7 @@ def is_recorded_pass(value: str) -> bool:
 
 
 def is_pass(value: str) -> bool:
-    """Tell whether this chooses a pass."""
+    """Tell whether a value chooses a pass."""
     try:
         kept_passes(value)
     except GradtraceError:

@@ -15,7 +15,7 @@ from gradtrace.files import check_writable, write_whole
 from gradtrace.formats.base import FORMATS, Style
 from gradtrace.wording.findings import as_text
 
-with suppress(ImportError):  # there is none on Windows
+with suppress(ImportError):  # missing on Windows
     import fcntl
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ __all__ = [
     "speak_as",
 ]
 
-ROWS = 200  # of the table in the terminal; a file has all of them
-END_OF_LINE = "\x1b[K\r"  # removes the rest of a longer line that stood there
+ROWS = 200  # rows of the table in the terminal; a file has all of them
+END_OF_LINE = "\x1b[K\r"  # erases the rest of a longer line
 
 
 class _Stderr:
@@ -75,7 +75,7 @@ _kept: list[_Stderr] = []
 
 
 def keep_stderr() -> None:
-    """Print messages from now on to what is stderr now, or to the replacement that a test has put there."""
+    """Print messages from now on to the current stderr, or to a test's replacement of it."""
     _kept.clear()
     if sys.platform != "win32" and sys.stderr is sys.__stderr__ and sys.stderr is not None:
         with suppress(OSError):  # it is closed
@@ -83,7 +83,7 @@ def keep_stderr() -> None:
 
 
 def script_ran() -> bool:
-    """Tell whether stdout is a script's: of that python tells what could not be written."""
+    """Tell whether stdout belongs to a script: python itself reports a failed write to it."""
     return bool(_kept)
 
 
@@ -95,13 +95,13 @@ class _Voice:
 
 
 def speak_as(process: Process, first: int = 0) -> None:
-    """Speak from now on as one of several processes, of which that of rank ``first`` tells what all do."""
+    """Print from now on as one of several processes, of which rank ``first`` prints for all."""
     _Voice.leads = process.rank == first or not process.is_one_of_many
     _Voice.prefix = "" if _Voice.leads else f"[rank {process.rank}] "
 
 
 def leads() -> bool:
-    """Tell whether this process speaks for all."""
+    """Tell whether this process prints for all."""
     return _Voice.leads
 
 
@@ -110,9 +110,9 @@ def _stderr() -> Any:
 
 
 def _write(text: str) -> None:
-    """Write to stderr, where that can be written; not by ``print``, which the script may have replaced."""
+    """Write to stderr if possible; not by ``print``, which the script may have replaced."""
     stream = _stderr()
-    with suppress(OSError, ValueError):  # it is full or closed: what was to be done is done all the same
+    with suppress(OSError, ValueError):  # full or closed: the command goes on without the message
         stream.write(text)
         stream.flush()
 
@@ -124,13 +124,13 @@ def _print(text: str) -> None:
 
 
 def say(words: str) -> None:
-    """Print a message to the user, on stderr; of several processes only the first does."""
+    """Print a message on stderr; of several processes, only the first one's."""
     if _Voice.leads:
         _print(f"gradtrace: {words}")
 
 
 def print_error(words: object) -> None:
-    """Print an error, on stderr, whichever process this is."""
+    """Print an error on stderr, in any process."""
     _print(f"gradtrace: {words}")
 
 
@@ -152,7 +152,7 @@ def show_progress() -> Callable[[int, object], None] | None:
 
 @contextmanager
 def busy(words: str) -> Iterator[None]:
-    """Show on a terminal what is being done, as long as it takes."""
+    """Show a message on a terminal while the block runs."""
     if not (_stderr().isatty() and _Voice.leads):
         yield
         return

@@ -110,7 +110,7 @@ class _Files:
         return self.first
 
     def journal(self) -> Callable[[Callable[[], Trace]], None] | None:
-        """Return what writes each pass of one of several processes, any of which may be killed."""
+        """Return the writer of passes of one of several processes, any of which may be killed."""
         name = file_name(self.pattern, self._process)
         return Journal(lambda _: name).passed if self._process.is_one_of_many else None
 
@@ -140,7 +140,7 @@ def _write(recorded: Recorded, files: _Files, target: Target, others: list[str])
 
 
 def _advice(*, children: bool) -> str:
-    """Return what to do about a script that made no pass: it may have left that to others."""
+    """Return the hint for a script without a pass, which may leave backward to child processes."""
     if not children and has_children():
         return "it started other processes: to record these, add --children"
     if children and has_children():
@@ -151,6 +151,6 @@ def _advice(*, children: bool) -> str:
 
 
 def _check_name(output: str, process: Process) -> None:
-    """Raise OutputError where one of several processes can't have a file of its own."""
+    """Raise OutputError if one of several processes can't have its own file."""
     if output == "-" and process.is_one_of_many:
         raise OutputError(f"{process.world} processes can't all write to stdout", "name a file: -o FILE.json")

@@ -114,7 +114,7 @@ def render(
     keep = kept_passes(number)
     work = find(source, arguments, module=module).of_rank(rank)
     many = not plugin.whole and (keep is None or len(keep) > 1)
-    # Several passes go to as many files, whose names are known later; all can be written where one can.
+    # Several passes go to one file each, named later; if one can be written here, all can.
     target_name = file_name(target_name, work.process)
     targets = {number: Target(_numbered(target_name, 1) if many else target_name)}
     recorded = work.record(keep, torchviz=look == "torchviz")
@@ -146,7 +146,7 @@ def _numbered(name: str, index: int) -> str:
 
 
 def _tell_unchecked(recorded: Recorded, graphs: list[BackwardPass]) -> None:
-    """Say which passes were checked, if the script made more."""
+    """Print which passes were checked, if the script made more."""
     if recorded.made > len(graphs):
         checked = f"pass {graphs[0].index:,} was" if len(graphs) == 1 else f"{len(graphs):,} passes were"
         say(f"only {checked} checked; gradtrace check looks at all {recorded.made:,}")

@@ -65,7 +65,7 @@ class Work(NamedTuple):
     process: Process = ALONE  # in which the program runs
 
     def of_rank(self, rank: str | None, *, one: bool = True) -> Work:
-        """Return this with the trace of one rank: the one given, else, where one is needed, the first that there is.
+        """Return the source with the trace of one rank: the one given, else, if one is needed, the first recorded.
 
         ``all`` are the ranks as one, whose graphs are joined where one is needed.
         """
@@ -109,7 +109,7 @@ class Work(NamedTuple):
         keep_stderr()
         process = os.getpid()
         session = run_recorded(self.program, self.arguments, options, progress or show_progress())
-        with suppress(Exception):  # python flushes it once more, and says what is wrong
+        with suppress(Exception):  # python flushes again at exit, and reports the error
             sys.stdout.flush()
         if os.getpid() != process:  # the script has forked, and this is the child: the parent draws
             raise typer.Exit(session.run.exit_code)
@@ -148,12 +148,12 @@ def _explain(trace: Trace, *, asked: bool) -> None:
     """Print what the checks say about the error that the script died of, if asked to."""
     if asked and trace.error is not None:
         failed = replace(trace, passes=tuple(graph for graph in trace.passes if graph.error))
-        # Not those that it caught: the script goes on as it would without us.
+        # Only uncaught errors: with others, the script goes on as without gradtrace.
         print_findings([finding for finding in run(failed, names=failures()) if finding.severity == "error"])
 
 
 def _tell_unseen(trace: Trace) -> None:
-    """Say which passes could not be recorded."""
+    """Print which passes could not be recorded."""
     for fact in trace.facts:
         if fact.kind == "distributed-autograd":
             times = "once" if fact.data["passes"] == 1 else f"{fact.data['passes']} times"

@@ -1,4 +1,4 @@
-"""Stdout that can't be written: it is full, closed, or nobody reads it."""
+"""Stdout that can't be written: full, closed, or without a reader."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["flush", "stdout_errors"]
 
 @contextmanager
 def stdout_errors() -> Iterator[None]:
-    """Turn what the system says of stdout into an OutputError."""
+    """Convert an OSError of stdout to an OutputError."""
     try:
         yield
     except OSError as error:
@@ -25,11 +25,11 @@ def stdout_errors() -> Iterator[None]:
 
 
 def flush() -> None:
-    """Write what was printed; raises OutputError."""
+    """Flush stdout; raises OutputError."""
     try:
         with stdout_errors():
             if sys.stdout is not None:
                 sys.stdout.flush()
     except OutputError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else python would try once more, and say so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise python flushes again at exit, and prints an error
         raise

@@ -29,7 +29,7 @@ def read_thresholds(given: Iterable[str]) -> Thresholds:
 
 
 def is_threshold(text: str) -> bool:
-    """Tell whether this is one of our thresholds with a value."""
+    """Tell whether an argument is a threshold of gradtrace with a value."""
     return "=" in text and text.partition("=")[0].strip() in default_thresholds()
 
 

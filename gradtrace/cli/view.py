@@ -87,7 +87,7 @@ def _wait() -> int:
 
 
 def _follow(run: Run, source: str, arguments: Sequence[str], *, module: bool) -> int:
-    """Run the script and show its passes as they come; return its exit code when both have ended."""
+    """Run the script and show its passes as they arrive; return its exit code when both have ended."""
     from gradtrace.cli.live.live_run import started  # noqa: PLC0415 - not on Windows
 
     process, stream = started(source, arguments, module=module)
@@ -116,7 +116,7 @@ def _read(run: Run, stream: IO[bytes]) -> None:
 
 
 def _finish(run: Run, code: int) -> None:
-    """Say how the script has ended; raises where there is nothing to show."""
+    """Print how the script has ended; raises if there is nothing to show."""
     if not run.passes:
         if code:
             say("the script ended before any backward pass, so there is nothing to show")
@@ -127,7 +127,7 @@ def _finish(run: Run, code: int) -> None:
 
 
 def _ended(process: subprocess.Popen[bytes], patience: float = PATIENCE) -> int:
-    """Wait for a script that was interrupted; one that does not end is told again, and then killed."""
+    """Wait for an interrupted script; one that does not end is interrupted again, and then killed."""
     for send in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if send is not None and process.poll() is None:
             process.send_signal(send)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LiveChecks"]
 
-_QUIET = 3.0  # seconds, torch's import included, in which nothing is printed: the report may come soon enough
+_QUIET = 3.0  # seconds without printing, torch's import included: in a short run the report comes soon enough
 _TORCHS = "Checkpoint|Compiled|BackwardHook|_ToTorchTensor|_FromTorchTensor|DDP|PerSampleGrad|RegisterPostBackward"
 _CUSTOM = re.compile(rf"(?!.*({_TORCHS})).*Backward$")
 
@@ -75,7 +75,7 @@ def _line(finding: Finding, graph: BackwardPass) -> str:
 
 
 def _is_running() -> bool:
-    """Tell whether the script has called what is running now, or has ended."""
+    """Tell whether the running code was called by the script, or the script has ended."""
     from gradtrace.recording.user_code.entry import OUTERMOST  # noqa: PLC0415 - its package comes with torch
 
     frame: FrameType | None = inspect.currentframe()

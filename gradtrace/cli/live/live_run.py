@@ -38,7 +38,7 @@ LAST: frozenset[int] = frozenset()
 
 
 def started(name: str, arguments: Sequence[str], *, module: bool) -> tuple[subprocess.Popen[bytes], IO[bytes]]:
-    """Start the script with its arguments; return its process, and what it writes its passes to."""
+    """Start the script with its arguments; return its process, and the pipe of its passes."""
     read, write = os.pipe()
     command = [sys.executable, "-c", START, str(write), "-m" if module else "-", name, *arguments]
     try:
@@ -81,7 +81,7 @@ class Feed:
             self._lock.release()
 
     def send(self, trace: Trace) -> None:
-        """Send a trace; where nobody reads any more, the script goes on without."""
+        """Send a trace; once the reader has gone, the script goes on without."""
         if self._pipe < 0:
             return
         data = tracefile.dumps(trace)
