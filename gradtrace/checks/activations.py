@@ -1,4 +1,4 @@
-"""Activations that are taken twice: once by the model, once more inside the loss."""
+"""Activations applied twice: once by the model, and again inside the loss."""
 
 from __future__ import annotations
 

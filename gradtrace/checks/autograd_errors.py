@@ -174,7 +174,7 @@ class AutogradError:
         if error is not None and error.node in graph.by_id:
             self._failed[error.message] = _with_line(graph, graph.by_id[error.node], error.message), graph.index
         if error is not None and any(fact.kind == "broken-gradient" for fact in graph.facts):
-            self._explained.add(error.message)  # anomaly mode stops where nonfinite-origin tells more
+            self._explained.add(error.message)  # anomaly mode: nonfinite-origin has the details
         yield from ()
 
     def found(self, trace: Trace) -> Iterator[Finding]:

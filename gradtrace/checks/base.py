@@ -27,7 +27,7 @@ SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 
 class Thresholds:
-    """The limits that checks measure against; each is declared with its check, and set by its name.
+    """Limits that checks measure against; each is declared with its check, and set by its name.
 
     Args:
         given: limits that are not the default, as ``Thresholds(vanishing=1e-9)``. Raises UnknownNameError.
@@ -58,13 +58,13 @@ Check = Callable[..., Any]
 
 
 class Along(Protocol):
-    """A check that follows the whole run: it is made with the thresholds, shown each pass, and asked at the end."""
+    """Check of a whole run: created with the thresholds, called with each pass, and again at the end."""
 
     def see(self, graph: BackwardPass) -> Iterable[Finding]:
-        """Return what is found in this pass already; the pass is not kept."""
+        """Return the findings known from this pass; the pass is not kept."""
 
     def found(self, trace: Trace) -> Iterable[Finding]:
-        """Return what the run as a whole tells; ``trace`` has its facts and its error, and no passes."""
+        """Return the findings of the run as a whole; ``trace`` has its facts and its error, and no passes."""
 
 
 class Traits(NamedTuple):
@@ -121,10 +121,10 @@ def default_thresholds() -> dict[str, float]:
 
 
 def traits(name: str) -> Traits:
-    """Return what the driver knows of the check called ``name``."""
+    """Return the declarations of the check called ``name``."""
     return _TRAITS.get(name, _PLAIN)
 
 
 def failures() -> list[str]:
-    """Return the names of the checks that tell of errors that PyTorch raised."""
+    """Return the names of the checks that explain errors raised by PyTorch."""
     return [name for name in CHECKS if traits(name).raises]

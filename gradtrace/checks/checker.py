@@ -1,4 +1,4 @@
-"""The driver of the checks: it shows them each pass and puts what they find together."""
+"""Driver of the checks: it runs them on each pass and merges their findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[-+]?\d[\d.,]*(e[-+]?\d+)?")
 def run(trace: Trace, thresholds: Thresholds | None = None, names: Iterable[str] | None = None) -> tuple[Finding, ...]:
     """Return the findings in all passes of ``trace``: see Checker. Of several processes, each is checked by itself.
 
-    What several have is one finding, of the first pass that has it; then the processes are compared.
+    A finding of several processes is one, of the first pass that has it; then the processes are compared.
     """
     ranks = ranks_of(trace)
     if len(ranks) == 1:
@@ -44,7 +44,7 @@ def _of_one(checker: Checker, trace: Trace) -> tuple[Finding, ...]:
 
 
 def _of_ranks(group: list[tuple[int, Finding]]) -> Finding:
-    """Return what is the same finding on several ranks: the worst, of the first pass that has it."""
+    """Return one finding for equal ones of several ranks: the worst, of the first pass that has it."""
     rank, first = min(group, key=lambda found: (SEVERITIES.index(found[1].severity), found[1].pass_index, found[0]))
     ranks = (rank, *sorted({other for other, _ in group} - {rank}))
     return replace(first, ranks=ranks, count=max(finding.count for _, finding in group))
@@ -56,7 +56,7 @@ def _sorted(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 
 
 class Checker:
-    """Checks passes as they come and keeps none: only what was found, once, with its passes counted.
+    """Checks passes one by one and keeps none: only the findings, each once, with its passes counted.
 
     Args:
         thresholds: the limits; the defaults if not given.
@@ -76,7 +76,7 @@ class Checker:
             if traits(name).along:
                 self._asked(name, partial(self._make, name))
         self._groups: dict[tuple[Any, ...], _Group] = {}
-        self._errors: dict[str, int] = {}  # the last pass that ended in an error with these words
+        self._errors: dict[str, int] = {}  # message of an error: the last pass that ended in it
 
     def worst_until_now(self) -> list[Finding]:
         """Return what the passes that were shown have, each finding once, in the order in which it was found."""
@@ -98,7 +98,7 @@ class Checker:
             self._errors[graph.error.message] = max(graph.index, self._errors.get(graph.error.message, 0))
 
     def found(self, trace: Trace) -> tuple[Finding, ...]:
-        """Return what was found: the worst first, then in order of pass.
+        """Return the findings: the worst first, then in order of pass.
 
         An error that the script survived is no more than a note.
         """
@@ -114,14 +114,14 @@ class Checker:
         return _sorted(told)
 
     def compared(self, trace: Trace) -> list[Finding]:
-        """Return what a comparison of several processes finds."""
+        """Return the findings of a comparison of several processes."""
         found = [f for name, ask in self._merged.items() for f in self._asked(name, ask, trace, self._limits)]
         return [self._with_limits(finding) for finding in found]
 
     def _in_pass(self, graph: BackwardPass) -> Iterator[Finding]:
         """Yield the findings in one pass, without those that another one explains.
 
-        A cause that was not asked for explains its consequences all the same: so its check is run, too.
+        The check of a cause runs even if it was not selected, because it explains its consequences.
         """
         causes = [cause for name in self._partial for cause in traits(name).after if cause in CHECKS]
         names = dict.fromkeys([*self._partial, *causes])
@@ -137,7 +137,7 @@ class Checker:
                 yield finding
 
     def _goes_on(self, finding: Finding, graph: BackwardPass) -> bool:
-        """Tell whether an earlier pass has begun the story: a remedy that is the same, at another place."""
+        """Tell whether an earlier pass has a finding with the same hint at another place."""
         if finding.hint not in traits(finding.check).stories or _key(finding) in self._groups:
             return False
         before = [group.first for group in self._groups.values() if group.first.pass_index < graph.index]
@@ -148,7 +148,7 @@ class Checker:
         return replace(finding, thresholds=used) if used else finding
 
     def _asked(self, name: str, ask: Callable[..., Any], *given: Any) -> list[Finding]:
-        """Return what a check finds; a third party's that fails is reported, and asked no more."""
+        """Return the findings of a check; a third party's check that fails is reported, and not run again."""
         plugin = CHECKS[name]
         if plugin.is_own:
             return list(ask(*given))
@@ -163,7 +163,7 @@ class Checker:
 
     @staticmethod
     def _add(groups: dict[tuple[Any, ...], _Group], same: list[Finding]) -> None:
-        """Add what is the same finding in one pass."""
+        """Add one occurrence of the finding."""
         key, index = _key(same[0]), same[0].pass_index
         nodes = tuple(dict.fromkeys(node for finding in same for node in finding.nodes))
         finding, known = replace(same[0], nodes=nodes), groups.get(key)
@@ -175,7 +175,7 @@ class Checker:
 
 
 class _Group(NamedTuple):
-    """A finding that several passes have: the first, how many there are, and the last pass."""
+    """Finding of several passes: the first occurrence, the number of passes, and the last pass."""
 
     first: Finding
     passes: int
@@ -186,7 +186,7 @@ class _Group(NamedTuple):
 
 
 def _survived(group: _Group) -> Finding:
-    """Return the finding, as a note if it tells of an error after which the script went on."""
+    """Return the finding, of severity info if the script went on after its error."""
     finding = group.told()
     if not traits(finding.check).raises or not group.last:
         return finding
@@ -194,14 +194,14 @@ def _survived(group: _Group) -> Finding:
 
 
 def _last_words(trace: Trace) -> list[str]:
-    """Return what the exception that ended the script said, and those behind it."""
+    """Return the messages of the exception that ended the script, and of its causes."""
     behind = [fact.data["messages"] for fact in trace.facts if fact.kind == "raised"]
     chain = [str(message) for messages in behind if isinstance(messages, list) for message in messages]
     return [trace.error.message.strip(), *chain] if trace.error is not None else chain
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
-    """Return the key of equal findings: the check and the place; without a place, the words but for numbers."""
+    """Return the key of equal findings: the check and the place; without a place, the message without its numbers."""
     source = finding.source
     if source is None:
         return finding.check, _NUMBER.sub("#", finding.message)
@@ -209,7 +209,7 @@ def _key(finding: Finding) -> tuple[Any, ...]:
 
 
 def _findings(told: Any) -> list[Finding]:
-    """Return what a check gave, if it is findings."""
+    """Return the result of a check, if it consists of findings."""
     findings: list[Any] = list(told) if isinstance(told, Iterable) else [told]
     for each in findings:
         if not isinstance(each, Finding):

@@ -35,13 +35,13 @@ TAME = (
     "scale the initialisation down, add a normalisation layer, clip the gradient "
     "(torch.nn.utils.clip_grad_norm_), or shorten the sequence"
 )
-SMALLEST_NORMAL = 2.0**-14  # of float16; below it precision goes, below 2**-24 everything
-_LAYERS = 3  # from which on a limit per layer holds
+SMALLEST_NORMAL = 2.0**-14  # of float16: precision is lost below it, and every digit below 2**-24
+_LAYERS = 3  # from this number on, a limit per layer applies
 LEAST = 2.0**-149  # the smallest float32 above zero
 
 
 class _Stretch(NamedTuple):
-    """The part of a path over which the norm went one way: its nodes and their norms, start to end.
+    """Part of a path over which the norm only shrank or only grew: its nodes and their norms, start to end.
 
     ``layers`` are the positions of those that have weights of their own, and of which weights.
     """
@@ -56,7 +56,7 @@ class _Stretch(NamedTuple):
 
     @property
     def is_recurrent(self) -> bool:
-        """Tell whether it goes through the same weights again and again."""
+        """Tell whether the stretch goes through the same weights repeatedly."""
         uses = Counter(leaf for _, leaves in self.layers for leaf in leaves)
         return len(self.layers) > 1 and max(uses.values()) > len(self.layers) / 2
 
@@ -85,7 +85,7 @@ def vanishing(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
         finding = _finding(graph, stretch, "vanishing")
         if stretch.is_recurrent:
             finding = replace(finding, message=finding.message + _lost_steps(stretch, limits.vanishing), hint=REMEMBER)
-        # A gated cell can learn to keep what it needs; a plain one can't.
+        # A gated cell can learn to keep its state; a plain one can't.
         yield replace(finding, severity="info") if stretch.is_recurrent and _is_gated(graph, stretch) else finding
 
 
@@ -104,7 +104,7 @@ def _stretch(graph: BackwardPass, limits: Thresholds, sign: int) -> _Stretch | N
     path = _profile(graph)
     if len(path) < limits.layers + 1:
         return None
-    # What comes back up later has not vanished; the steps of a recurrence are told even so.
+    # A norm that recovers later has not vanished; the steps of a recurrence are reported even so.
     return _between(graph, path, limits, sign) or _of_steps(graph, path, limits, sign)
 
 
@@ -129,7 +129,7 @@ def _of_steps(graph: BackwardPass, path: list[tuple[Node, float]], limits: Thres
 
 
 def _is_shared(steps: list[float], total: float, layers: float) -> bool:
-    """Tell whether it takes several of these steps, the largest first, to make up most of the total."""
+    """Tell whether most of the total takes several of these steps, counted from the largest."""
     if total <= 0 or sum(steps[:2]) > total * 0.6:
         return False
     sums = accumulate(steps)
@@ -171,7 +171,7 @@ def _profile(graph: BackwardPass) -> list[tuple[Node, float]]:
             break
         stats = next((grad for grad in node.grads if grad is not None), None)
         if node.kind == "function" and stats is not None and stats.norm is not None and (stats.norm or profile):
-            profile.append((node, stats.norm or LEAST))  # beyond the smallest number there is only zero
+            profile.append((node, stats.norm or LEAST))  # below the smallest number there is only zero
     tensors = [i for i, (node, _) in enumerate(profile) if any(g is not None and size(g) > 1 for g in node.grads)]
     return profile[tensors[0] :] if tensors else profile
 
@@ -185,7 +185,7 @@ def _only_prepares_leaf(graph: BackwardPass, node: Node) -> bool:
 
 
 def _lost_steps(stretch: _Stretch, limit: float) -> str:
-    """Return how many steps of a recurrence are out of reach, in a sentence."""
+    """Return the sentence on the steps of a recurrence that the gradient does not reach."""
     lost = sum(stretch.norms[at] < limit * stretch.norms[0] for at, _ in stretch.layers)
     return (
         f". The first {lost:,} of the {len(stretch.layers):,} steps get less than {number(limit)} of it: its weights "
@@ -237,7 +237,7 @@ def underflow(graph: BackwardPass, limits: Thresholds) -> Iterator[Finding]:
 
 
 def _lost(graph: BackwardPass) -> Iterator[tuple[Node, Edge, float]]:
-    """Yield the float16 gradients with the share of their elements that got lost on the way."""
+    """Yield the float16 gradients with the share of their elements that underflowed."""
     for node in graph.nodes:
         if node.kind == "output":
             continue
@@ -267,6 +267,6 @@ def _subnormal_share(stats: TensorStats) -> float:
     largest = max(abs(stats.min or 0.0), abs(stats.max or 0.0))
     if largest < SMALLEST_NORMAL:
         return nonzero
-    # At most this share of the others can reach it, given the sum of their squares.
+    # Upper bound on the share of the other elements above it, from the sum of their squares.
     above = min(((stats.norm or 0.0) / SMALLEST_NORMAL) ** 2 / max(size(stats), 1), nonzero)
     return nonzero - above

@@ -63,7 +63,7 @@ def _finding(node: Node, told: str, module: str = "") -> Finding:
 
 
 def _difference(sent: list[TensorStats], arrived: TensorStats, limit: float) -> str:
-    """Return how the sum of what was sent differs from what arrived, or nothing."""
+    """Return how the sum of the gradients sent differs from the one that arrived, or nothing."""
     if any(stats.note or is_broken(stats) or stats.shape != arrived.shape for stats in [*sent, arrived]):
         return ""
     limit = max(limit, *(ROUNDING.get(stats.dtype, 0.0) for stats in [*sent, arrived]))
@@ -73,7 +73,7 @@ def _difference(sent: list[TensorStats], arrived: TensorStats, limit: float) -> 
         return _by_number(sent[0], arrived, limit)
     if any(stats.mean is None for stats in [*sent, arrived]):
         return ""
-    # Means add up, norms do not; what rounding can do to a mean shows in the norm.
+    # Means add up, norms do not; the norm bounds the effect of rounding on a mean.
     total = math.fsum(stats.mean or 0.0 for stats in sent)
     scale = max(stats.norm or 0.0 for stats in [*sent, arrived]) / math.sqrt(math.prod(arrived.shape))
     differs = abs(total - (arrived.mean or 0.0)) > limit * scale

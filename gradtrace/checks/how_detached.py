@@ -26,7 +26,7 @@ _INTEGERS = {"long", "int", "short", "byte", "char", "bool"}
 
 
 def way(how: str) -> str:
-    """Return what happened to a value, from the name of what cut its graph: the verb, for after its subject.
+    """Return the verb phrase for a value, from the name of the call that cut its graph.
 
     >>> way("detach"), way("argmax")
     ('was detached', 'went through argmax, which has no derivative')

@@ -27,7 +27,7 @@ KEPT = {
 
 
 class _Growth:
-    """Passes from one line: how many old nodes each of the latest ran, as long as that grew."""
+    """Passes from one line: the count of old nodes of the latest ones, as long as it grew."""
 
     def __init__(self) -> None:
         self.older: list[int] = []
@@ -41,7 +41,7 @@ class GraphKept:
         self._growth: dict[Source | None, _Growth] = {}
 
     def see(self, graph: BackwardPass) -> Iterator[Finding]:
-        """Yield the call whose passes grow by what earlier ones have left, once it has done so some times."""
+        """Yield the call whose passes grow by the graphs of earlier ones, after some repetitions."""
         older = next((fact for fact in graph.facts if fact.kind == "older-nodes"), None)
         growth = self._growth.setdefault(graph.call, _Growth())
         count = 0 if older is None else int(str(older.data["count"]))

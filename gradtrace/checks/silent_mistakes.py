@@ -77,7 +77,7 @@ class Accumulated:
         self._worst: dict[str, Finding] = {}
 
     def see(self, graph: BackwardPass) -> Iterator[Finding]:
-        """Follow the leaves; whether there is an optimizer is known at the end."""
+        """Track the leaves; whether there is an optimizer is known at the end."""
         held = {node: fact for fact in graph.facts if fact.kind == "held" for node in fact.nodes}
         for leaf in (node for node in graph.nodes if node.kind == "leaf" and node.name):
             before, worst = self._last.get(leaf.name), self._worst.get(leaf.name)
@@ -119,7 +119,7 @@ def _reused(fact: Fact) -> Finding:
 
 
 def _suspicious(before: Node, now: Node) -> bool:
-    """Tell whether the leaf was changed since, or the same gradient came again."""
+    """Tell whether the leaf was changed since, or the same gradient arrived again."""
     return before.values != now.values or (any(now.grads) and before.grads == now.grads)
 
 
@@ -140,7 +140,7 @@ def _sum(graph: BackwardPass, leaf: Node, passes: int, known: Finding | None) ->
 
 
 def _together(worst: dict[str, Finding]) -> Iterator[Finding]:
-    """Yield one finding for all leaves to which the same line added up."""
+    """Yield one finding for all leaves whose gradients the same line added up."""
     groups: dict[Source | None, list[str]] = {}
     for name, finding in worst.items():
         groups.setdefault(finding.source, []).append(name)

@@ -1,4 +1,4 @@
-"""Questions about recorded statistics: is a gradient broken or zero, how large, what went into an op."""
+"""Queries of recorded statistics: whether a gradient is broken or zero, its size, the inputs of an op."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["elements", "flat", "inputs", "is_broken", "is_zero", "size"]
 
 
 def is_broken(stats: TensorStats | None) -> bool:
-    """Tell whether there is a NaN or an infinity in it."""
+    """Tell whether a tensor holds NaN or infinity."""
     return stats is not None and bool(stats.nan or stats.inf)
 
 
 def is_zero(stats: TensorStats | None) -> bool:
-    """Tell whether something is there and all of it is exactly zero."""
+    """Tell whether a tensor was measured, and all its elements are exactly zero."""
     return stats is not None and stats.zeros == 1.0 and size(stats) > 0
 
 
@@ -38,7 +38,7 @@ def size(stats: TensorStats) -> int:
 def inputs(graph: BackwardPass, node: Node) -> Iterator[tuple[Edge, TensorStats | None]]:
     """Yield for each edge out of ``node`` what its target's forward output held: the node's own input.
 
-    Inside a composite op nobody saw the values (the transposed weight of a linear layer): then the way goes
+    Inside a composite op the values are not recorded (the transposed weight of a linear layer): then the search goes
     on to the inputs of that.
     """
     waiting, seen = list(graph.edges_from[node.id]), {node.id}

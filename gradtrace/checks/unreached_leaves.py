@@ -56,7 +56,7 @@ class UnreachedLeaf:
     def found(self, trace: Trace) -> Iterator[Finding]:
         """Yield the parameters that no pass reached."""
         facts = [fact for fact in trace.facts if fact.kind == "unreached" and not fact.data.get("replaced")]
-        yield from map(_unreached, facts)  # of those that were replaced, trained-by-nobody tells
+        yield from map(_unreached, facts)  # replaced parameters are reported by trained-by-nobody
 
 
 def _unreached(fact: Fact) -> Finding:
@@ -82,7 +82,7 @@ def _list(value: object) -> list[object]:
 
 
 def _listed(names: list[object]) -> str:
-    """Return names, and what has none by its shape.
+    """Return names, and shapes for tensors without a name.
 
     >>> _listed(["net.weight", [3, 4], [3]])
     'net.weight and 2 tensors without a name, (3, 4) and (3,)'

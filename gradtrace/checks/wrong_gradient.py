@@ -61,7 +61,7 @@ def _message(graph: BackwardPass, node: Node, comparison: Comparison) -> str:
 
 
 def factor_in_words(factor: float) -> str:
-    """Return a factor as one says it.
+    """Return a factor in words.
 
     >>> factor_in_words(2.0003), factor_in_words(-1.0), factor_in_words(0.0), factor_in_words(1.7)
     ('twice', 'minus', '0 times', '1.7 times')

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["ZeroGradient"]
 
 LINEAR = {"Addmm", "Mm", "Addmv", "Mv", "Bmm", "Convolution", "NativeBatchNorm", "NativeLayerNorm"}
-SOFTMAX = {"Softmax": "1", "LogSoftmax": "0"}  # and what they are over one class
+SOFTMAX = {"Softmax": "1", "LogSoftmax": "0"}  # and their constant value over one class
 CLASSES = "give the head an output for each class, or one logit and binary_cross_entropy_with_logits"
 REMEDY = "check the range of its input, or take something that has a slope there"
 
 
 class _Life:
-    """A leaf: in how many passes its gradient was not zero, in how many it was since then, and where it died."""
+    """A leaf: passes with a nonzero gradient, passes with a zero one since, and the place where it died."""
 
     __slots__ = ("alive", "dead", "death")
 
@@ -35,7 +35,7 @@ class _Life:
 
     @property
     def is_dead(self) -> bool:
-        """Tell whether it ended dead: in all passes, or in most of them and more than once."""
+        """Tell whether the gradient was zero at the end: in all passes, or in most of them and more than once."""
         return self.death is not None and self.dead > 0 and (not self.alive or self.dead > max(self.alive, 1))
 
 
@@ -52,7 +52,7 @@ class ZeroGradient:
         self._lives: dict[object, _Life] = {}
 
     def see(self, graph: BackwardPass) -> Iterator[Finding]:
-        """Follow the leaves; nothing is known before the end."""
+        """Track the leaves; findings come at the end."""
         leaves = [node for node in graph.nodes if node.kind == "leaf"]
         for leaf in leaves:
             if leaf.name and _is_alive(leaf):
@@ -64,7 +64,7 @@ class ZeroGradient:
             for leaf, death in _deaths(graph, dead):
                 if nothing and not _is_of_layer(graph, death.killer):
                     continue
-                # One without a name can't be followed: it is known by the place where it died.
+                # A leaf without a name can't be tracked; its key is the place where it died.
                 life = self._lives.setdefault(leaf.name or _place_of(death), _Life())
                 life.death = life.death or death
                 life.dead += 1
@@ -84,7 +84,7 @@ def _is_alive(node: Node) -> bool:
 
 
 def _is_sound(graph: BackwardPass) -> bool:
-    """Tell whether there is a loss, and it and the gradients are finite."""
+    """Tell whether the pass has a loss, and the loss and the gradients are finite."""
     outputs = [node for node in graph.nodes if node.kind == "output"]
     if any(
         is_broken(stats) for node in graph.nodes for stats in (*node.grads, *node.values) if node.kind != "function"
@@ -100,7 +100,7 @@ def _is_of_layer(graph: BackwardPass, node: Node) -> bool:
 
 
 def _classes(graph: BackwardPass, node: Node) -> int:
-    """Return over how many classes a softmax is; 0 for other ops."""
+    """Return the number of classes of a softmax; 0 for other ops."""
     dim, sent = node.attributes.get("dim"), [e.grad for e in graph.edges_from[node.id] if e.grad is not None]
     if op_name(node.op) not in SOFTMAX or not isinstance(dim, int) or not sent or not sent[0].shape:
         return 0
@@ -117,7 +117,7 @@ class _Death(NamedTuple):
 
 
 def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _Death]]:
-    """Yield the dead leaves, each with the first op on the way to it that let nothing through."""
+    """Yield the dead leaves, each with the first op on the path to it that sent only zeros."""
     order = topological(graph)
     for leaf in leaves:
         above = _above(graph, leaf)
@@ -128,7 +128,7 @@ def _deaths(graph: BackwardPass, leaves: list[Node]) -> Iterator[tuple[Node, _De
 
 
 def _why(graph: BackwardPass, killer: Node) -> str:
-    """Return why an op let nothing through; nothing where it is not to blame."""
+    """Return why an op sent only zeros; nothing if it is not the cause."""
     if _classes(graph, killer) == 1:
         name = op_name(killer.op)
         return f"a softmax over one class, which is always {SOFTMAX[name]}, whatever its input"
@@ -138,7 +138,7 @@ def _why(graph: BackwardPass, killer: Node) -> str:
 
 
 def _is_custom(node: Node) -> bool:
-    """Tell whether this is a custom Function, whose node has no number at its end as torch's own have."""
+    """Tell whether this is a custom Function: the names of its nodes don't end in a number, as those of torch do."""
     return node.op.endswith("Backward")
 
 

@@ -1,4 +1,4 @@
-"""Births of values that are not finite, in words: the op, its operands at the element, and why."""
+"""Findings of births of values that are not finite: the op, its operands at the element, and the reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FINITE", "SMALLER", "WIDER", "birth_found", "overflow_swallowed"]
 
-HALF = 1e6  # no half-precision type with a smaller range ends above it
+HALF = 1e6  # above the range of float16, the half-precision type with a small range
 WIDER = "compute this in float32 (under autocast it would be), or use bfloat16, which has the range of float32"
 SMALLER = "scale what comes in, clip gradients, or lower the learning rate"
 FINITE = (
@@ -44,7 +44,7 @@ def birth_found(graph: BackwardPass, fact: Fact) -> Finding:
 
 
 def overflow_swallowed(graph: BackwardPass, fact: Fact) -> Finding:
-    """Return the finding of an overflow of which a later op made zeros, so that nothing shows it."""
+    """Return the finding of an overflow that a later op turned into zeros, which hides it."""
     found = birth_found(graph, fact)
     later = described(graph.by_id[fact.nodes[-1]])
     more = f"{later} makes 0 of that: everything stays finite, but what comes of it is 0 and gets no gradient"
@@ -77,7 +77,7 @@ def _numbers(value: object) -> list[int]:
 
 
 def _why(fact: Fact, source: Source | None) -> tuple[list[str], str]:
-    """Return what holds at the element, in sentences, and what to write instead."""
+    """Return the values at the element, in sentences, and the remedy."""
     op, dtype = str(fact.data["op"]), str(fact.data["dtype"])
     special = _special(fact, op, source)
     if special:
@@ -100,7 +100,7 @@ def _why(fact: Fact, source: Source | None) -> tuple[list[str], str]:
 
 
 def _values(fact: Fact) -> list[float] | None:
-    """Return the operands at the element; None where one of them is not known."""
+    """Return the operands at the element; None if one of them is unknown."""
     numbers: list[float] = []
     for operand in _list(fact.data["operands"]):
         value = operand[0] if isinstance(operand, list) else None

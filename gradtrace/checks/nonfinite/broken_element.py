@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Element", "element_computed", "element_sent", "in_words", "input_name"]
 
-# What a node calls its first and its second input among what it saves; a result stands for the first.
+# Names of the first and the second input among a node's saved tensors; a result stands for the first.
 INPUTS = (("self", "input", "result"), ("other", "exponent", "tensor2"))
 SHORT = 40
 
@@ -34,7 +34,7 @@ class Element(NamedTuple):
 
 
 def element_sent(graph: BackwardPass, edge: Edge) -> Element | None:
-    """Return the first element that went along this edge broken."""
+    """Return the first broken element of the gradient along this edge."""
     fact = next((f for f in graph.facts if f.kind == "broken-gradient" and _is_of(f, edge)), None)
     node, target = graph.by_id[edge.source], graph.by_id[edge.target]
     if fact is not None:
@@ -73,7 +73,7 @@ def _noted(fact: Fact, node: Node, position: int) -> Element:
 
 
 def _before(node: Node, result: float) -> float | None:
-    """Return the input that gave a result, where that alone was saved."""
+    """Return the input of a result, if only the result was saved."""
     inverse = op_of(node.op).inverse
     try:
         return float(inverse(result)) if inverse else None
@@ -99,7 +99,7 @@ def element_computed(stats: TensorStats, output: TensorStats | None) -> Element 
 
 
 def input_name(node: Node) -> str:
-    """Return what a person calls the output of ``node``, another one's input: its variable, or its expression."""
+    """Return the name of the output of ``node`` as another one's input: its variable, or its expression."""
     if node.name:
         return node.name
     text = " ".join(node.source.text.split()) if node.source else ""

@@ -1,4 +1,4 @@
-"""NaN and infinity in the forward: where they were born."""
+"""Births of NaN and infinity in the forward."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["nonfinite_forward"]
 
-MANY = 3  # births in one pass that are told
+MANY = 3  # births reported for one pass
 READ = "check the input data: torch.isfinite(x).all() before the model, and how missing values are encoded"
 WRITTEN = (
     "leave out or replace what is not finite before the loss: torch.where(valid, x, 0.) on the input, or select the "
@@ -45,7 +45,7 @@ def nonfinite_forward(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
 
 
 def _from_facts(graph: BackwardPass, facts: list[Fact]) -> Iterator[Finding]:
-    """Yield the births; where there is none, what was not finite from the start."""
+    """Yield the births; if there is none, the values that were not finite from the start."""
     kinds = {kind: [fact for fact in facts if fact.data["kind"] == kind] for kind in ("born", "leaf", "given", "data")}
     if kinds["born"]:
         yield from (birth_found(graph, fact) for fact in kinds["born"])
@@ -56,7 +56,7 @@ def _from_facts(graph: BackwardPass, facts: list[Fact]) -> Iterator[Finding]:
 
 
 def _unexplained(graph: BackwardPass) -> Iterator[Finding]:
-    """Yield what is not finite and has no cause that was seen: it is told all the same."""
+    """Yield values that are not finite without a recorded cause, so that none is left out."""
     for node in graph.nodes:
         if node.kind == "output" and any(map(is_broken, node.values)):
             yield Finding(
@@ -82,19 +82,19 @@ def _from_statistics(graph: BackwardPass) -> Iterator[Finding]:
 
 
 def _is_known(graph: BackwardPass, node: Node) -> bool:
-    """Tell whether all that went into an op was measured: what was not need not be finite."""
+    """Tell whether all inputs of an op were measured: others need not be finite."""
     return all(stats is not None and not stats.note for _, stats in inputs(graph, node))
 
 
 def _reaching(graph: BackwardPass) -> Iterator[Node]:
-    """Yield the nodes with a non-finite forward value from which there is a broken way to an output."""
+    """Yield the nodes with a non-finite forward value and a path of broken values to an output."""
     waiting = [node for node in graph.nodes if node.kind == "output" and any(map(is_broken, node.values))]
     seen = {node.id for node in waiting}
     while waiting:
         node = waiting.pop()
         for edge, stats in inputs(graph, node):
             target = graph.by_id[edge.target]
-            # Where Python saw no forward value (inside a composite op) the way goes on.
+            # Nodes without a recorded forward value (inside a composite op) are passed through.
             unknown = stats is None and target.kind == "function"
             if target.id not in seen and (is_broken(stats) or unknown):
                 seen.add(target.id)
@@ -107,7 +107,7 @@ def _count(tensors: tuple[TensorStats | None, ...] | list[TensorStats | None], k
 
 
 def _inf_is_birth(graph: BackwardPass, node: Node) -> bool:
-    """Tell whether the infinities that came in were born by an op, which then is the one to blame."""
+    """Tell whether the infinities of the inputs were born in an op, which then is the cause."""
     return any(
         is_broken(stats) and not op_of(graph.by_id[edge.target].op).writes for edge, stats in inputs(graph, node)
     )
@@ -130,7 +130,7 @@ def _broken_leaf(node: Node, fact: Fact | None = None) -> Finding:
 
 
 def _broken_data(graph: BackwardPass, fact: Fact) -> Finding:
-    """Return the finding of what was not finite when the script gave it to an op."""
+    """Return the finding of a tensor that was not finite when the script passed it to an op."""
     node = graph.by_id[fact.nodes[0]] if fact.nodes else None
     source = fact.source if node is None else node.source or node.library
     what, data = fact.data["what"], fact.data["kind"] == "data"
@@ -175,7 +175,7 @@ def _proven(graph: BackwardPass, node: Node) -> tuple[str, str]:
 
 
 def _input_fact(graph: BackwardPass, node: Node, edge: Edge, stats: TensorStats) -> str:
-    """Return which input element it was, or the range of the input."""
+    """Return the input element, or the range of the input."""
     name = input_name(graph.by_id[edge.target])
     element = element_computed(stats, _worst(node))
     if element is not None and isinstance(element.value, float):

@@ -1,4 +1,4 @@
-"""NaN and infinity in the backward: the op that made them of a finite gradient."""
+"""Origins of NaN and infinity in the backward: the op that computed them from a finite gradient."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXPLOITED = "GradScaler finds this, skips the step and lowers its scale, so a fe
 
 
 class _Sent(NamedTuple):
-    """The broken gradients that one op sent, though what it received was finite."""
+    """Broken gradients sent by one op that received a finite one."""
 
     node: Node
     edges: list[Edge]
@@ -48,7 +48,7 @@ def nonfinite_origin(graph: BackwardPass, _: Thresholds) -> Iterator[Finding]:
 
 
 def _becomes_nan(graph: BackwardPass, sent: _Sent) -> Node | None:
-    """Return the op at which an infinity that was sent turned into NaN."""
+    """Return the op at which an infinity turned into NaN."""
     if any(edge.grad is not None and edge.grad.nan for edge in sent.edges):
         return None
     below = {edge.target for edge in sent.edges}
@@ -109,7 +109,7 @@ def _remedy(*, masked: bool, remedy: str) -> str:
 
 
 def _place_of(graph: BackwardPass, edge: Edge, element: Element | None) -> str:
-    """Return which element of the input it was, its value and what arrived; where that is not known, the range."""
+    """Return the element of the input, its value and the gradient there; if unknown, the range."""
     target = graph.by_id[edge.target]
     if element is not None:
         return in_words(input_name(target), element)

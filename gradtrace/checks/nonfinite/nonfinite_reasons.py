@@ -1,4 +1,4 @@
-"""Reasons why an op's derivative is not finite at an element: only what the numbers there prove."""
+"""Reasons why an op's derivative is not finite at an element: only those that the numbers prove."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DEGENERATE = (
     "perturb the matrix a little, or differentiate something that does not depend on the vectors (eigvalsh, svdvals)"
 )
 FAR = "keep the input further from where the derivative has no bound: clamp it, or add eps"
-_GROWS = {"exp": "exp", "exp2": "exp2", "cosh": "sinh", "sinh": "cosh"}  # each with its derivative, but for a factor
+_GROWS = {"exp": "exp", "exp2": "exp2", "cosh": "sinh", "sinh": "cosh"}  # function: its derivative, up to a factor
 _BINARY = {"div", "pow"}
 
 
 class Reason(NamedTuple):
-    """Reason of a derivative that is not finite, and what to write instead; both empty where nothing is proven."""
+    """Reason of a derivative that is not finite, and the remedy; both empty if none is proven."""
 
     said: str = ""
     remedy: str = ""
 
 
 def backward_reason(node: Node, edge: Edge, element: Element | None) -> Reason:
-    """Return why what this op sent along an edge is not finite at this element."""
+    """Return why the gradient sent along an edge is not finite at this element."""
     if element is None:
         return Reason()
     function = op_name(node.op).lower().strip("_")
@@ -69,7 +69,7 @@ def _number(value: float | str | None) -> float:
 
 
 def _operands(function: str, node: Node, element: Element, position: int) -> list[float]:
-    """Return the operands at the element; the one that is not known and that nothing depends on is NaN."""
+    """Return the operands at the element; NaN for an unknown one without influence."""
     if function not in _BINARY:
         return [] if element.value is None else [_number(element.value)]
     second = "exponent" if function == "pow" else "other"
@@ -114,7 +114,7 @@ def _of_growth(function: str, element: Element, edge: Edge) -> Reason:
 
 
 def came_from(element: Element | None) -> str:
-    """Return where a broken input comes from, in a sentence; nothing where that is not known."""
+    """Return the origin of a broken input, in a sentence; nothing if it is unknown."""
     if element is None or element.source is None or not isinstance(element.value, str):
         return ""
     how = "was born at" if element.came == "born" else "was written at" if element.came == "given" else "came in at"

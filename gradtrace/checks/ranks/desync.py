@@ -1,4 +1,4 @@
-"""Processes that wait for one that is not there any more, or that does something else."""
+"""Desync of processes: some wait for one that has ended, or that calls another collective."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def rank_desync(trace: Trace, _: Thresholds) -> Iterator[Finding]:
         groups.setdefault(meeting.group, []).append(meeting)
     everybody = ranks_of(trace)
     if trace.world is not None and len(everybody) > 1:
-        groups.setdefault(everybody, [])  # which may have stopped in their first pass
+        groups.setdefault(everybody, [])  # ranks may have stopped in their first pass
     for group, met in groups.items():
         found = _other_collectives(met) or _stopped(trace, group, met)
         if found is not None:
@@ -77,7 +77,7 @@ def _of_graphs(passes: Passes, ranks: tuple[int, int], what: str) -> Finding:
 
 
 def _stopped(trace: Trace, group: Group, met: list[Meeting]) -> Finding | None:
-    """Find why ranks did not go on together after the last time that all of them met."""
+    """Return the finding of ranks that diverged after the last collective of all of them."""
     known = {*group} & {*ranks_of(trace)}
     whole = [meeting for meeting in met if {*meeting.passes} >= known]
     after = {rank: whole[-1].passes[rank].index if whole else 0 for rank in known}
@@ -87,7 +87,7 @@ def _stopped(trace: Trace, group: Group, met: list[Meeting]) -> Finding | None:
             following.setdefault(graph.rank, graph)
     rest = [meeting for meeting in met if not whole or meeting.number > whole[-1].number]
     if any(fact.kind == "joined" for meeting in met for graph in meeting.passes.values() for fact in graph.facts):
-        return None  # under join() ranks may come to their end earlier than others
+        return None  # under join(), ranks may end earlier than others
     if rest or any(graph.error is not None for graph in following.values()):
         differ = _differing(following) or _other_leaves(following)
         if differ is not None:

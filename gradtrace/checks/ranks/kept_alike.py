@@ -1,4 +1,4 @@
-"""Parameters that a script keeps alike by itself, without a wrapper that says so: by ``all_reduce`` of gradients."""
+"""Parameters kept equal by the script's own ``all_reduce`` of gradients, without a wrapper such as DDP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Parted", "parted"]
 
 
 class Parted(NamedTuple):
-    """Where parameters were no longer alike that had been: the pass of each rank, and the leaves of each by name."""
+    """Step at which equal parameters diverged: the pass of each rank, and the leaves of each by name."""
 
     passes: dict[int, BackwardPass]
     leaves: dict[int, dict[str, Node]]
@@ -45,7 +45,7 @@ def parted(trace: Trace, agree: Callable[[TensorStats, TensorStats], bool]) -> P
 
 
 def _by_step(trace: Trace) -> list[Parted]:
-    """Return the first pass of each rank after each step, with its leaves that are no part of a whole."""
+    """Return the first pass of each rank after each step, with its leaves that are not sharded."""
     found: dict[int, Parted] = {}
     for graph in trace.passes:
         leaves = {leaf.name: leaf for leaf in graph.nodes if leaf.kind == "leaf" and leaf.name and _is_own(leaf)}

@@ -1,4 +1,4 @@
-"""Passes in which ranks reduced gradients together: which pass of one rank goes with which of another."""
+"""Meetings of ranks: the passes of different ranks that reduced their gradients together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Leaves = dict[str, "Node"]
 
 
 class Meeting(NamedTuple):
-    """The passes of a group's ranks in which the same gradients were reduced, and the leaves of each, by name."""
+    """Passes of a group's ranks in which the same gradients were reduced, and the leaves of each, by name."""
 
     group: Group
     number: int  # from 1
@@ -24,7 +24,7 @@ class Meeting(NamedTuple):
     leaves: dict[int, Leaves]
 
     def replicas(self) -> dict[int, Leaves]:
-        """Return the leaves that all ranks have alike: those that are no part of a whole."""
+        """Return the leaves that are equal on all ranks: those that are not sharded."""
         return {rank: {n: x for n, x in own.items() if _is_whole(x)} for rank, own in self.leaves.items()}
 
 
@@ -33,7 +33,7 @@ def _is_whole(leaf: Node) -> bool:
 
 
 def groups_of(graph: BackwardPass, everybody: Group) -> dict[Group, Leaves]:
-    """Return the leaves that were reduced in a pass, by the ranks among which they were."""
+    """Return the leaves reduced in a pass, by the ranks that took part."""
     among = {node: _known(fact, everybody) for fact in graph.facts if fact.kind == "group" for node in fact.nodes}
     found: dict[Group, Leaves] = {}
     for leaf in graph.nodes:
@@ -43,7 +43,7 @@ def groups_of(graph: BackwardPass, everybody: Group) -> dict[Group, Leaves]:
 
 
 def _known(fact: Fact, everybody: Group) -> Group:
-    """Return the ranks of a group that are in the trace."""
+    """Return the recorded ranks of a group."""
     ranks = fact.data.get("ranks")
     return tuple(rank for rank in everybody if isinstance(ranks, list) and rank in ranks)
 
@@ -84,7 +84,7 @@ def _of_group(
 ) -> list[Meeting]:
     at = {(rank, graph.index) for rank, found in ranks.items() for graph, _ in found}
     numbers = {index for _, index in at}
-    # Where one rank reduced in the pass of a number and another one did something else.
+    # One rank reduced in the pass of this number, and another did not.
     is_shifted = any((rank, n) in indices and (rank, n) not in at for rank in group for n in numbers)
     if is_shifted and (is_partial(trace) or (trace.world is not None and trace.world.restarts)):
         return []

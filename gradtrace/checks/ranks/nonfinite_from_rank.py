@@ -22,7 +22,7 @@ TOGETHER = "record all ranks, and check their files together: gradtrace check ru
 
 
 def _spoilt(graph: BackwardPass) -> list[Node]:
-    """Return the leaves whose own gradient is finite, and what the processes made of it is not.
+    """Return the leaves with a finite gradient of their own and a reduced one that is not.
 
     What an earlier pass had left in ``.grad`` may be this process's own.
     """
@@ -36,7 +36,7 @@ def _is_scaled(graph: BackwardPass) -> bool:
 
 
 def _where_from(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
-    """Yield which ranks spoilt the gradients of others in the first such pass, and the line that made them."""
+    """Yield the ranks that broke the gradients of others in the first such pass, and the line of the cause."""
     for meeting in meetings(trace):
         passes = [meeting.passes[rank] for rank in sorted(meeting.passes)]
         victims = [(graph, leaves) for graph in passes for leaves in [_spoilt(graph)] if leaves]

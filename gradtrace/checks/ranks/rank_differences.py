@@ -1,4 +1,4 @@
-"""Processes that train together: parameters that are no longer alike, or that some do not use."""
+"""Differences between processes that train together: parameters unequal, or unused by some."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ranks_named(ranks: Iterable[int]) -> str:
 
 
 class _Odd(NamedTuple):
-    """A leaf of which processes hold different tensors: what each holds, and the ranks that are not as most are."""
+    """A leaf whose tensors differ between processes: the statistics of each, and the ranks unlike most others."""
 
     name: str
     held: dict[int, TensorStats]
@@ -50,7 +50,7 @@ def rank_divergence(trace: Trace, thresholds: Thresholds) -> Iterator[Finding]:
     for meeting in meetings(trace):
         graphs, leaves = meeting.passes, meeting.replicas()
         if partial and len({graph.step for graph in graphs.values()}) > 1:
-            continue  # perhaps not the same pass of the training: others of one rank alone may not have been kept
+            continue  # perhaps not the same step: passes of one rank alone may not have been kept
         values = {rank: {n: leaf.values[0] for n, leaf in own.items() if leaf.values} for rank, own in leaves.items()}
         reduced = {rank: {name: leaf.reduced for name, leaf in own.items()} for rank, own in leaves.items()}
         for what, held in (("parameters", values), ("reduced gradients", reduced)):

@@ -1,4 +1,4 @@
-"""Processes that wait for one that is slower."""
+"""Stragglers: processes that others wait for."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["straggler"]
 
-_WARM = 2  # passes that nobody's time is judged by: the first ones set up buckets and connections
-_FEWEST = 3  # passes that are
-_MOSTLY = 0.8  # of them in which the same rank has to be the last
+_WARM = 2  # first passes, not timed: they set up buckets and connections
+_FEWEST = 3  # passes that are timed, at least
+_MOSTLY = 0.8  # share of passes in which the same rank has to be last
 
 
 class _Time(NamedTuple):
@@ -52,7 +52,7 @@ def _late(passes: list[dict[int, BackwardPass]], thresholds: Thresholds) -> Find
     last = Counter(min(graphs, key=lambda rank: graphs[rank].waiting or 0.0) for graphs in passes)[late]
     if waiting < thresholds.waiting or times[late].waiting > median(time.waiting for time in others) / 2:
         return None
-    if last < _MOSTLY * len(passes):  # now this one, now that one: no rank is the slow one
+    if last < _MOSTLY * len(passes):  # the last rank varies: none is slow
         return None
     return Finding(
         "straggler", "info",
