@@ -28,7 +28,7 @@ ACTIONS = ("warn", "raise", "ignore")
 
 
 class GradientWarning(UserWarning):
-    """A finding of a step that was watched."""
+    """Warning about a finding of a watched step."""
 
 
 def watch(
@@ -72,7 +72,7 @@ class Watch:
     def __init__(self, every: int, also: frozenset[int], out: str | None, on_finding: Action) -> None:
         self.trace: Trace | None = None
         self.findings: tuple[Finding, ...] = ()
-        self.number = 1  # of the step that is being made
+        self.number = 1  # of the current step
         self.model: torch.nn.Module | None = None
         self._every = every
         self._also = also
@@ -86,7 +86,7 @@ class Watch:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """End the step that is being made; where an error ends the training, its findings are not acted on."""
+        """End the current step; if an error ends the training, its findings are not acted on."""
         self._end(act=kind is None)
 
     def step(self) -> Trace | None:
@@ -122,7 +122,7 @@ class Watch:
         (stack, recording), self._running = self._running, None
         stack.close()
         self.trace = recording.trace
-        # What is said of a run as a whole does not hold for one step of it.
+        # Findings about a whole run do not hold for a single step.
         self.findings = tuple(finding for finding in self.trace.check() if finding.pass_index)
         if self._out is not None:
             path = file_name(self._out.replace("{step}", str(self.number)), this_process())

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["as_findings", "as_text"]
 
-SHOWN = 5  # changes, leaves and nodes of each kind; --json has all
+SHOWN = 5  # changes, leaves and nodes shown of each kind; --json has all
 
 
 def as_text(difference: Difference) -> str:
-    """Return the difference to be read: where it begins, which leaves moved most, what came and went."""
+    """Return the difference as text: where it begins, the leaves that differ most, the nodes new or gone."""
     return "".join(f"{line}\n" for line in _lines(difference))
 
 
@@ -61,7 +61,7 @@ def _said(gradient: TensorStats | None) -> str:
 
 
 def as_findings(difference: Difference, pass_index: int) -> tuple[Finding, ...]:
-    """Return a mark for each node of one pass that differs: what its gradient was, or that the node is new."""
+    """Return a mark for each node of one pass that differs: its earlier gradient, or that the node is new."""
     new = [
         Finding("new", "info", "not in the first trace", nodes=(i,))
         for index, i in difference.come_ids

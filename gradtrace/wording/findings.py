@@ -21,7 +21,7 @@ MARKS = {"error": ("✗", "bold red"), "warning": ("!", "yellow"), "info": ("·"
 
 
 def as_text(findings: Sequence[Finding], width: int = 80, *, color: bool = False) -> str:
-    """Return the findings to be read: mark, check and place, what is wrong, what to do."""
+    """Return the findings as text: mark, check and place, message, hint."""
     return "".join(f"{line}\n" for finding in findings for line in _lines(finding, width, color=color))
 
 
@@ -66,7 +66,7 @@ def ranks_shown(ranks: Sequence[int]) -> str:
 
 
 def summary(findings: Sequence[Finding], passes: int) -> str:
-    """Return how many findings there are in how many passes, in a line.
+    """Return the line with the numbers of findings and passes.
 
     >>> from gradtrace.model import Finding
     >>> summary([Finding("vanishing", "warning", "it vanished")], 2), summary([], 1)

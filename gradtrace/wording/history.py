@@ -42,7 +42,7 @@ class LeafLine(NamedTuple):
 
 
 def sparkline(along: list[tuple[str, float]], low: float, high: float) -> str:
-    """Return a bar for each norm, on a logarithmic scale from ``low`` to ``high``, or a mark for what is none.
+    """Return a bar for each norm, on a logarithmic scale from ``low`` to ``high``, or a mark for a missing one.
 
     >>> sparkline([("finite", 1e-3), ("finite", 1.0), ("zero", 0.0), ("not finite", 0.0)], 1e-3, 1.0)
     '▁█0×'

@@ -18,9 +18,9 @@ __all__ = ["GradientKind", "Scale", "kind", "number", "shape", "stats"]
 
 GradientKind = Literal["none", "nan", "inf", "unknown", "zero", "finite"]
 
-WHOLE, EXPONENT = 1e3, 1e6 - 0.5  # from the first on without decimals, from the second on with an exponent
+WHOLE, EXPONENT = 1e3, 1e6 - 0.5  # numbers from here on without decimals; from here on with an exponent
 LONGEST = 40  # characters of a list of values; a longer one is shortened
-SMALLEST_SPAN = 1.0  # decades of a scale: gradients that hardly differ shall look alike
+SMALLEST_SPAN = 1.0  # decades of a scale, so that nearly equal gradients look alike
 
 
 def number(x: float | None) -> str:
@@ -48,7 +48,7 @@ def shape(sizes: Sequence[int]) -> str:
 
 
 def kind(s: TensorStats | None) -> GradientKind:
-    """Tell apart no tensor, one that is not finite, one that has no numbers, all zeros, and the rest."""
+    """Return the state of a tensor: none, not finite, without numbers, all zeros, or finite."""
     if s is None:
         return "none"
     if s.nan or s.inf:
@@ -59,9 +59,9 @@ def kind(s: TensorStats | None) -> GradientKind:
 
 
 def stats(s: TensorStats | None) -> str:
-    """Return what a tensor held: its value or values, else its shape and norm, and what is not finite.
+    """Return a tensor in brief: its value or values, else its shape and norm, and its count of NaN and infinity.
 
-    Of a tensor that processes share it is told which part of it that is.
+    A tensor sharded across processes is followed by its placement.
 
     >>> from gradtrace.model import TensorStats
     >>> stats(None), stats(TensorStats((64, 256), norm=0.0312)), stats(TensorStats((3,), values=[1, -0.5, 0]))
@@ -101,7 +101,7 @@ class Scale(Struct, frozen=True):
         return cls(min(norms), max(norms)) if norms else cls(1.0, 1.0)
 
     def share(self, s: TensorStats | None) -> float:
-        """Return where a gradient lies: 0 the smallest of the pass (or none, or zero), 1 the largest."""
+        """Return the position of a gradient on the scale: 0 for the smallest (or none, or zero), 1 for the largest."""
         if s is None or not s.norm or kind(s) != "finite":
             return 0.0
         low, high = math.log10(self.low), math.log10(self.high)

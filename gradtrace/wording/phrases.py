@@ -29,15 +29,15 @@ __all__ = [
     "title",
 ]
 
-LONGEST_NAME = 100  # characters of a script's
-LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v; a path like net.0.bias is none
+LONGEST_NAME = 100  # characters of a script's name
+LONGEST_SYMBOL = 12  # characters of a name in ∂f/∂v, which no path such as net.0.bias is
 LONGEST_LINK = 8_000  # characters: Graphviz reads 16 KB of text at most, and no browser so long an address
 COMPILED = "torch.compile made this one node; TORCH_COMPILE_DISABLE=1 in the environment shows what is inside"
-MOST_LEAVES = 12  # leaves that the alt text reads out
+MOST_LEAVES = 12  # leaves in the alt text
 
 
 def title(report: Report) -> str:
-    """Return what is shown: the script, and which of its passes."""
+    """Return the title: the script, and the pass shown."""
     graph = report.graph
     made = max(graph.index, report.trace.made)
     which = f" {graph.index:,} of {made:,}" if made > 1 else ""
@@ -52,7 +52,7 @@ def title(report: Report) -> str:
 
 
 def alt_text(report: Report) -> str:
-    """Return the picture in words: each output's value and each leaf's gradient."""
+    """Return the alt text: each output's value and each leaf's gradient."""
     graph = report.graph
     of = differentiated(graph)
     outputs = [f"{called(node)} = {_first(node.values)}" for node in graph.nodes if node.kind == "output"]
@@ -73,7 +73,7 @@ def differentiated(graph: BackwardPass) -> str:
 
 
 def gradient(node: Node, of: str) -> str:
-    """Return what a node's gradient is called: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
+    """Return the label of a node's gradient: ``∂f/∂v =``, or ``grad`` where that has no meaning."""
     seed = "seed " if node.kind == "output" else ""
     symbol = (
         "" if node.kind == "function" or "." in node.name or len(node.name) > LONGEST_SYMBOL else one_line(node.name)
@@ -95,13 +95,13 @@ def derivative_of(node: Node) -> str:
 
 
 def explained(node: Node) -> str:
-    """Return what a node computes: its code, or what that is the derivative of."""
+    """Return the code of a node, or the code that it is the derivative of."""
     code = expression(node)
     return f"{derivative_of(node)}{code}" if code else ""
 
 
 def positions(node: Node) -> str:
-    """Return where a node came from: ``model.py:6``, and behind an arrow who called a library."""
+    """Return the source of a node: ``model.py:6``, and behind an arrow the caller of a library."""
     return " ← ".join(position(source) for source in (node.library, node.source) if source)
 
 
@@ -111,7 +111,7 @@ def accumulated(node: Node) -> str:
 
 
 def called(node: Node) -> str:
-    """Return a node's name, or what it is."""
+    """Return a node's name, or its op."""
     return one_line(node.name) or (node.op if node.kind == "function" else node.kind)
 
 
@@ -126,7 +126,7 @@ def href(node: Node, template: str) -> dict[str, str]:
 
 
 def note(node: Node) -> str:
-    """Return what there is to know about an op that is not what it seems."""
+    """Return the note on an op whose name misleads."""
     if node.op == "CompiledFunctionBackward":
         return COMPILED
     if node.origin is None:

@@ -13,9 +13,9 @@ __all__ = ["code_line", "escaped", "github_text", "markdown_code", "markdown_tex
 
 LONGEST_STRING = 15_000  # bytes
 MARKUP = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})  # as html.escape has it
-# What Mermaid or its Markdown would read as more than text, by its entity.
+# Characters with a meaning in Mermaid or its Markdown, with their entities.
 MERMAID = {ord(c): f"#{ord(c)};" for c in "#\"<>&`*_[]{}()|\\;%~$^=@!/+-:'"}
-# What Markdown, or HTML in it, would read as more than text.
+# Characters with a meaning in Markdown, or in HTML inside it.
 MARKDOWN = {ord(c): f"&#{ord(c)};" for c in "|`*_[]<>&\\~#$@!"}
 # What TeX would read as more than text, and what its usual fonts have only in mathematics.
 TEX = {

@@ -19,7 +19,7 @@ GAP = "  "
 
 
 class Cell(NamedTuple):
-    """A text, the style that it has where there is colour, and what stands there where not all has room."""
+    """A text, its style where there is colour, and a brief form for little room."""
 
     text: str
     style: str = ""
@@ -30,7 +30,7 @@ Row = Sequence[Cell]
 
 
 class Column(Struct, frozen=True):
-    """A column: its title, the width it is readable with, the one it can do with, the one it never passes.
+    """A column: its title, its preferred width, its least and its largest.
 
     One that ``goes`` is left out where there is no room, 1 before 2 before 3, 0 never. A ``list`` loses its
     end, anything else its middle.
@@ -88,7 +88,7 @@ def cell_len(text: str) -> int:
 
 
 def _brief(columns: Sequence[Column], table: list[Row], width: int | None) -> list[Row]:
-    """Return the rows with brief cells in as many columns as must, from the last; those that go don't count."""
+    """Return the rows with brief cells in as few columns as needed, from the last; columns left out don't count."""
     for i in reversed(range(len(columns))):
         natural = _natural(columns, table)
         if width is None or _total({k: size for k, size in natural.items() if columns[k].goes != 1}) <= width:
@@ -98,13 +98,13 @@ def _brief(columns: Sequence[Column], table: list[Row], width: int | None) -> li
 
 
 def _natural(columns: Sequence[Column], rows: Sequence[Row]) -> dict[int, int]:
-    """Return the width that each column would like, without those that are empty."""
+    """Return the preferred width of each column that is not empty."""
     widest = [max(cell_len(row[i].text) for row in rows) for i in range(len(columns))]
     return {i: min(columns[i].most, size) for i, size in enumerate(widest) if size}
 
 
 def _fit(columns: Sequence[Column], natural: dict[int, int], width: int) -> dict[int, int]:
-    """Return the widths of the columns that are kept: no more goes or shrinks than must."""
+    """Return the widths of the columns kept, leaving out and shrinking as few as needed."""
     widths = natural
     for gone, floor in ((0, "good"), (1, "good"), (1, "least"), (2, "least"), (3, "least")):
         widths = {i: size for i, size in natural.items() if not 0 < columns[i].goes <= gone}
@@ -115,7 +115,7 @@ def _fit(columns: Sequence[Column], natural: dict[int, int], width: int) -> dict
 
 
 def _shrink(widths: dict[int, int], floors: dict[int, int], width: int) -> None:
-    """Narrow the widest column that may be, again and again, until all fit or none may be."""
+    """Shrink the widest column that can shrink, repeatedly, until all fit or none can."""
     while _total(widths) > width:
         soft = [i for i in widths if widths[i] > floors[i]]
         if not soft:
