@@ -4,7 +4,7 @@
    joins the parts in their order, so that a result is the same each time. Of C++ and CUDA no header is used. */
 
 enum { LOW, HIGH, TOTAL, SQUARES, BIG, SMALL, NONZERO, NANS, INFS, FIELDS };
-enum { THREADS = 256, WIDTH = 16 }; /* at most so many in a block; numbers in a row */
+enum { THREADS = 256, WIDTH = 16, GROUPS = 28 }; /* at most so many in a block; numbers in a row; 28 * FIELDS < 256 */
 
 struct Half { unsigned short bits; };
 struct BFloat16 { unsigned short bits; };
@@ -40,14 +40,6 @@ __device__ inline void clear(double *row) {
     row[HIGH] = -row[LOW];
 }
 
-__device__ inline void join(double *row, const volatile double *other) {
-#pragma unroll
-    for (int field = TOTAL; field < FIELDS; field++) row[field] += other[field];
-    double low = other[LOW], high = other[HIGH];
-    row[LOW] = low < row[LOW] ? low : row[LOW];
-    row[HIGH] = high > row[HIGH] ? high : row[HIGH];
-}
-
 /* One element, whatever it is. Squares that leave the range of float64 are kept by themselves, scaled. */
 __device__ inline void add_one(double x, double *row) {
     bool is_finite = x - x == 0;
@@ -72,7 +64,14 @@ template <typename T> union Pack {
     T items[COUNT];
 };
 
-template <typename T> __device__ inline void add_pack(uint4 loaded, double *row) {
+/* What a thread has found in its packs: sums in float64, the rest in the type of the elements. */
+template <typename W> struct Packs {
+    double total, squares;
+    W low, high;
+    unsigned int nonzero;
+};
+
+template <typename T> __device__ inline void add_pack(uint4 loaded, Packs<typename Wide<T>::type> &packs, double *row) {
     Pack<T> pack;
     pack.loaded = loaded;
     typedef typename Wide<T>::type W;
@@ -88,58 +87,94 @@ template <typename T> __device__ inline void add_pack(uint4 loaded, double *row)
         high = x > high ? x : high;
     }
     if (total - total == 0 && (Wide<T>::is_safe(squares) || !nonzero)) {
-        row[TOTAL] += total;
-        row[SQUARES] += squares;
-        row[NONZERO] += nonzero;
-        row[LOW] = low < row[LOW] ? low : row[LOW];
-        row[HIGH] = high > row[HIGH] ? high : row[HIGH];
+        packs.total += total;
+        packs.squares += squares;
+        packs.nonzero += nonzero;
+        packs.low = low < packs.low ? low : packs.low;
+        packs.high = high > packs.high ? high : packs.high;
     } else {
 #pragma unroll
         for (int k = 0; k < Pack<T>::COUNT; k++) add_one(value_of(pack.items[k]), row);
     }
 }
 
-/* Join the rows of all threads of a block in the first one's; their number is a power of two. */
-__device__ inline void join_block(double (*rows)[FIELDS], const double *own) {
-    int here = threadIdx.x;
-#pragma unroll
-    for (int field = 0; field < FIELDS; field++) rows[here][field] = own[field];
-    __syncthreads();
-    for (int half = blockDim.x / 2; half > 0; half /= 2) {
-        if (here < half) join(rows[here], rows[here + half]);
-        __syncthreads();
+__device__ inline double joined(int field, double x, double y) {
+    if (field == LOW) return y < x ? y : x;
+    if (field == HIGH) return y > x ? y : x;
+    return x + y;
+}
+
+__device__ inline double empty(int field) {
+    double infinity = float_of(0x7f800000u);
+    return field == LOW ? infinity : field == HIGH ? -infinity : 0;
+}
+
+/* Join rows of ``width`` numbers in one, in the same order each time: each field of each group of rows has a thread. */
+__device__ inline void join_rows(const volatile double *rows, int count, int width, volatile double *row) {
+    __shared__ double groups[GROUPS * FIELDS];
+    for (int k = threadIdx.x; k < GROUPS * FIELDS; k += blockDim.x) {
+        int field = k % FIELDS;
+        double x = empty(field);
+        for (int at = k / FIELDS; at < count; at += GROUPS) x = joined(field, x, rows[at * width + field]);
+        groups[k] = x;
     }
+    __syncthreads();
+    for (int field = threadIdx.x; field < FIELDS; field += blockDim.x) {
+        double x = empty(field);
+        for (int group = 0; group < GROUPS; group++) x = joined(field, x, groups[group * FIELDS + field]);
+        row[field] = x;
+    }
+}
+
+/* The row of this thread: of every ``step``-th pack of 16 bytes, and of the elements before and after all packs. */
+template <typename T> __device__ inline void reduce_own(const T *data, long long size, double *row) {
+    typedef typename Wide<T>::type W;
+    long long offset = (unsigned long long)data % 16 / sizeof(T), head = offset ? Pack<T>::COUNT - offset : 0;
+    if (head > size) head = size;
+    long long count = (size - head) / Pack<T>::COUNT, packed = count * Pack<T>::COUNT;
+    long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x, step = (long long)gridDim.x * blockDim.x;
+    const uint4 *aligned = (const uint4 *)(data + head);
+    W infinity = float_of(0x7f800000u);
+    Packs<W> packs = {0, 0, infinity, -infinity, 0};
+    long long i = first;
+    for (; i + 3 * step < count; i += 4 * step) { /* four loads on their way at once */
+        uint4 loaded[4] = {aligned[i], aligned[i + step], aligned[i + 2 * step], aligned[i + 3 * step]};
+#pragma unroll
+        for (int k = 0; k < 4; k++) add_pack<T>(loaded[k], packs, row);
+    }
+    for (; i < count; i += step) add_pack<T>(aligned[i], packs, row);
+    for (i = first; i < size - packed; i += step) add_one(value_of(data[i < head ? i : i + packed]), row);
+    row[TOTAL] += packs.total;
+    row[SQUARES] += packs.squares;
+    row[NONZERO] += packs.nonzero;
+    row[LOW] = packs.low < row[LOW] ? packs.low : row[LOW];
+    row[HIGH] = packs.high > row[HIGH] ? packs.high : row[HIGH];
 }
 
 /* Reduce ``size`` elements into ``row``. Of ``scratch`` the first word counts the blocks that have ended, and is 0 again
    when all have; a row for each block follows. */
 template <typename T> __device__ inline void reduce(const T *data, long long size, double *row, double *scratch) {
-    __shared__ double rows[THREADS][FIELDS];
+    __shared__ double rows[THREADS * FIELDS];
     __shared__ int is_last;
     double own[FIELDS];
     clear(own);
-    long long offset = (unsigned long long)data % 16 / sizeof(T), head = offset ? Pack<T>::COUNT - offset : 0;
-    if (head > size) head = size;
-    long long packs = (size - head) / Pack<T>::COUNT, packed = packs * Pack<T>::COUNT;
-    long long first = (long long)blockIdx.x * blockDim.x + threadIdx.x, step = (long long)gridDim.x * blockDim.x;
-    const uint4 *aligned = (const uint4 *)(data + head);
-    for (long long i = first; i < packs; i += step) add_pack<T>(aligned[i], own);
-    for (long long i = first; i < size - packed; i += step) add_one(value_of(data[i < head ? i : i + packed]), own);
-    join_block(rows, own);
-    volatile double *parts = scratch + WIDTH;
-    if (threadIdx.x == 0) {
-        for (int field = 0; field < FIELDS; field++) parts[blockIdx.x * WIDTH + field] = rows[0][field];
-        __threadfence();
-        is_last = atomicInc((unsigned int *)scratch, gridDim.x - 1) == gridDim.x - 1;
+    reduce_own(data, size, own);
+#pragma unroll
+    for (int field = 0; field < FIELDS; field++) rows[threadIdx.x * FIELDS + field] = own[field];
+    __syncthreads();
+    if (gridDim.x == 1) {
+        join_rows(rows, blockDim.x, FIELDS, row);
+        return;
     }
+    volatile double *parts = scratch + WIDTH;
+    join_rows(rows, blockDim.x, FIELDS, parts + blockIdx.x * WIDTH);
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) is_last = atomicInc((unsigned int *)scratch, gridDim.x - 1) == gridDim.x - 1;
     __syncthreads();
     if (!is_last) return;
     __threadfence();
-    clear(own);
-    for (int block = threadIdx.x; block < (int)gridDim.x; block += blockDim.x) join(own, parts + block * WIDTH);
-    join_block(rows, own);
-    if (threadIdx.x == 0)
-        for (int field = 0; field < FIELDS; field++) row[field] = rows[0][field];
+    join_rows(parts, gridDim.x, WIDTH, row);
 }
 
 /* A size is handed over in two halves, as torch passes integers of 32 bits. */
